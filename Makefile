@@ -1,0 +1,49 @@
+# make run     sets up everything and runs the main job: the realms example, with a real kill in the middle
+# make test    sets up everything and runs the tests
+# make check   ruff, mypy, pyright, import-linter
+# make stress  the full counts (at most an hour on two cores; STRESS=n scales them)
+# make bench   ours, timed
+
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+STRESS ?= 1
+
+.PHONY: run test check stress bench lock clean
+
+run: $(READY)
+	$(BIN)/intendant demo
+
+test: $(READY)
+	$(BIN)/pytest -q $(ARGS)
+
+check: $(READY)
+	$(BIN)/ruff check intendant tests examples benchmarks
+	$(BIN)/ruff format --check intendant tests examples benchmarks
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+stress: $(READY)
+	STRESS=$(STRESS) $(BIN)/pytest -q -m stress -p no:cacheprovider $(ARGS)
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks.throughput $(ARGS)
+
+# the versions that developers and CI get; users get the ranges of pyproject.toml
+lock:
+	$(BIN)/pip install -q uv
+	$(BIN)/uv pip compile --universal --python-version 3.11 --extra dev --no-emit-index-url --no-header -o requirements-dev.lock pyproject.toml
+
+$(READY): pyproject.toml requirements-dev.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Intendant needs Python 3.11 or newer; say PYTHON=python3.12 make ..."; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "Python's venv module is missing; on Debian: apt-get install python3-venv"; rm -rf $(VENV); exit 1; }
+	@echo "installing into $(VENV) ..."
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements-dev.lock
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

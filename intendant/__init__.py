@@ -1,0 +1,1 @@
+"""Intendant: supervised actors with a durable log, embedded in a Python process."""
