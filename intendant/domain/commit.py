@@ -1,0 +1,295 @@
+"""The commit: records, and everything derived from them, as one value.
+
+Whoever decides something builds a `Commit` out of a closed set of operations; the writer gathers the commits of one
+moment, numbers them and makes a `Batch`; an adapter applies the batch whole or not at all, and never looks at what a
+record says. Timers, the open set, signals, limits are uses of these operations: a new feature needs no new adapter code.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from typing import Final
+
+from msgspec import Struct
+
+from intendant.domain.codec import COMMIT_BYTES_MAX, digest
+from intendant.domain.errors import InvalidValue
+from intendant.domain.records import Record, encode_entry
+
+RECORDS_MAX: Final = 512  # of a batch; also the most that one commit may hold
+OUTBOX_PLACES: Final = 1024  # outbox positions per sequence number
+
+
+class PutDocument(Struct, frozen=True, gc=False):
+    """Write a document whole. `since` is the sequence of its first record, 0 when this commit makes it."""
+
+    collection: str
+    key: str
+    body: bytes
+    since: int = 0
+
+
+class DeleteDocument(Struct, frozen=True, gc=False):
+    """Remove a document; removing one that is not there is no error."""
+
+    collection: str
+    key: str
+
+
+class AppendJournal(Struct, frozen=True, gc=False):
+    """Add a row to the journal of an open execution."""
+
+    execution: str
+    body: bytes
+
+
+class DropJournal(Struct, frozen=True, gc=False):
+    """Remove an execution's whole journal."""
+
+    execution: str
+
+
+class AddToIndex(Struct, frozen=True, gc=False):
+    """Add a member to an ordered index of the partition; it is ordered by score, tenant, member."""
+
+    index: str
+    member: str
+    score: int = 0
+
+
+class RemoveFromIndex(Struct, frozen=True, gc=False):
+    """Remove a member from an ordered index; the score must be the one it was added with."""
+
+    index: str
+    member: str
+    score: int = 0
+
+
+class ClaimKey(Struct, frozen=True, gc=False):
+    """Claim a key of the tenant. If it is taken already, the store applies nothing and says which."""
+
+    key: str
+    value: bytes
+
+
+class ReleaseKey(Struct, frozen=True, gc=False):
+    """Give a key back."""
+
+    key: str
+
+
+class AddToOutbox(Struct, frozen=True, gc=False):
+    """Add an event to the outbox. Its position follows the commit's sequence, so it is ordered as the log is."""
+
+    session: str
+    body: bytes
+
+
+class SettleOutbox(Struct, frozen=True, gc=False):
+    """Take events out of the outbox, by position."""
+
+    positions: tuple[int, ...]
+
+
+class MoveCheckpoint(Struct, frozen=True, gc=False):
+    """Note how far a reader of the log has come."""
+
+    name: str
+    position: int
+
+
+Operation = (
+    PutDocument
+    | DeleteDocument
+    | AppendJournal
+    | DropJournal
+    | AddToIndex
+    | RemoveFromIndex
+    | ClaimKey
+    | ReleaseKey
+    | AddToOutbox
+    | SettleOutbox
+    | MoveCheckpoint
+)
+
+
+class Commit(Struct, frozen=True, gc=False):
+    """What must become true together, for one tenant. It may hold no records only if it just moves a checkpoint."""
+
+    tenant: str
+    records: Sequence[Record]
+    operations: Sequence[Operation]
+
+
+class Receipt(Struct, frozen=True, gc=False):
+    """A commit is durable at the log's level: the sequence of its first record, and its time in µs since 1970 UTC."""
+
+    first: int
+    time: int
+
+
+class Verdict(enum.Enum):
+    """What a store says to a batch."""
+
+    OK = "ok"  # applied now
+    DUP = "dup"  # this very batch was applied before
+    GAP = "gap"  # it does not follow the store's last one: the store has lost records, or the writer is confused
+    CONFLICT = "conflict"  # another batch stands at its place
+    FENCED = "fenced"  # its epoch and token are not the owner's
+
+
+class KeysTaken(Struct, frozen=True):
+    """Nothing was applied, because these keys are claimed: (tenant, key) and the value they were claimed with."""
+
+    taken: dict[tuple[str, str], bytes]
+
+
+class DocumentWrite(Struct, frozen=True, gc=False):
+    """`body` None deletes. `since` and `version` are the sequences of the document's first and newest record."""
+
+    tenant: str
+    collection: str
+    key: str
+    body: bytes | None
+    since: int
+    version: int
+
+
+class Batch(Struct, frozen=True):
+    """A sealed row of commits: numbered, encoded, ready to be applied by an adapter as it stands.
+
+    Lists are in commit order; documents and index changes hold only the last word on each key.
+    """
+
+    partition: int
+    epoch: int
+    token: bytes
+    first: int
+    count: int
+    time: int
+    digest: bytes
+    entries: list[tuple[str, int, int, bytes]]  # tenant, first sequence, number of records, entry
+    claims: list[tuple[str, str, bytes]]  # tenant, key, value
+    releases: list[tuple[str, str]]  # tenant, key
+    documents: list[DocumentWrite]
+    journal: list[tuple[str, str, int, bytes]]  # tenant, execution, position, body
+    drops: list[tuple[str, str]]  # tenant, execution
+    index_adds: list[tuple[str, int, str, str]]  # index, score, tenant, member
+    index_removes: list[tuple[str, int, str, str]]
+    outbox_adds: list[tuple[int, str, str, int, bytes]]  # position, tenant, session, time, body
+    outbox_settles: list[int]  # positions
+    checkpoints: dict[str, int]
+
+
+def check_commit(commit: Commit) -> int:
+    """Return a commit's approximate size in bytes; raise InvalidValue when it can't be part of any batch."""
+    if len(commit.records) > RECORDS_MAX:
+        raise InvalidValue(
+            "commit", f"holds {len(commit.records)} records, the limit is {RECORDS_MAX}; make it smaller"
+        )
+    size = 256 * len(commit.records)
+    for operation in commit.operations:
+        if isinstance(operation, PutDocument | AppendJournal | AddToOutbox):
+            size += len(operation.body)
+    if size > COMMIT_BYTES_MAX:
+        raise InvalidValue(
+            "commit", f"takes about {size:,} bytes, the limit is {COMMIT_BYTES_MAX:,}; store it as files"
+        )
+    return size
+
+
+def seal(
+    commits: Sequence[Commit], *, partition: int, epoch: int, token: bytes, first: int, time: int
+) -> tuple[Batch, list[Receipt]]:
+    """Number the commits from `first` on and encode them; the receipts are in the order of the commits.
+
+    Tenants are brought together (the order within each stays), so that each has one entry of contiguous sequences.
+    """
+    order = sorted(range(len(commits)), key=lambda place: commits[place].tenant)
+    sealing = _Sealing(time)
+    receipts: dict[int, Receipt] = {}
+    entries: list[tuple[str, int, int, bytes]] = []
+    sequence = entry_first = first
+    records: list[Record] = []
+    for rank, place in enumerate(order):
+        commit = commits[place]
+        receipts[place] = Receipt(sequence, time)
+        sealing.add(commit, sequence)
+        records.extend(commit.records)
+        sequence += len(commit.records)
+        last_of_tenant = rank + 1 == len(order) or commits[order[rank + 1]].tenant != commit.tenant
+        if last_of_tenant and records:
+            entry = encode_entry(epoch, entry_first, time, commit.tenant, records)
+            entries.append((commit.tenant, entry_first, len(records), entry))
+        if last_of_tenant:
+            entry_first, records = sequence, []
+    batch = Batch(
+        partition=partition,
+        epoch=epoch,
+        token=token,
+        first=first,
+        count=sequence - first,
+        time=time,
+        digest=digest(*(entry[3] for entry in entries)),
+        entries=entries,
+        claims=sealing.claims,
+        releases=sealing.releases,
+        documents=list(sealing.documents.values()),
+        journal=sealing.journal,
+        drops=sealing.drops,
+        index_adds=[key for key, present in sealing.index.items() if present],
+        index_removes=[key for key, present in sealing.index.items() if not present],
+        outbox_adds=sealing.outbox_adds,
+        outbox_settles=sealing.outbox_settles,
+        checkpoints=sealing.checkpoints,
+    )
+    return batch, [receipts[place] for place in range(len(commits))]
+
+
+class _Sealing:
+    """Sorts operations by kind while a batch is numbered."""
+
+    def __init__(self, time: int) -> None:
+        self.time = time
+        self.claims: list[tuple[str, str, bytes]] = []
+        self.releases: list[tuple[str, str]] = []
+        self.documents: dict[tuple[str, str, str], DocumentWrite] = {}
+        self.journal: list[tuple[str, str, int, bytes]] = []
+        self.drops: list[tuple[str, str]] = []
+        self.index: dict[tuple[str, int, str, str], bool] = {}
+        self.outbox_adds: list[tuple[int, str, str, int, bytes]] = []
+        self.outbox_settles: list[int] = []
+        self.checkpoints: dict[str, int] = {}
+
+    def add(self, commit: Commit, first: int) -> None:
+        version = first + max(len(commit.records) - 1, 0)
+        place = 0
+        tenant = commit.tenant
+        for operation in commit.operations:
+            match operation:
+                case PutDocument(collection, key, body, since):
+                    write = DocumentWrite(tenant, collection, key, body, since or first, version)
+                    self.documents[tenant, collection, key] = write
+                case AddToIndex(index, member, score):
+                    self.index[index, score, tenant, member] = True
+                case RemoveFromIndex(index, member, score):
+                    self.index[index, score, tenant, member] = False
+                case ClaimKey(key, value):
+                    self.claims.append((tenant, key, value))
+                case AppendJournal(execution, body):
+                    self.journal.append((tenant, execution, first * OUTBOX_PLACES + place, body))
+                    place += 1
+                case DropJournal(execution):
+                    self.drops.append((tenant, execution))
+                case AddToOutbox(session, body):
+                    self.outbox_adds.append((first * OUTBOX_PLACES + place, tenant, session, self.time, body))
+                    place += 1
+                case SettleOutbox(positions):
+                    self.outbox_settles.extend(positions)
+                case DeleteDocument(collection, key):
+                    self.documents[tenant, collection, key] = DocumentWrite(tenant, collection, key, None, 0, version)
+                case ReleaseKey(key):
+                    self.releases.append((tenant, key))
+                case MoveCheckpoint(name, position):
+                    self.checkpoints[name] = position

@@ -1,0 +1,42 @@
+"""Ids: those that callers give are checked, those that we make are 128 bits and sort by time."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Final
+
+from intendant.domain.errors import InvalidIntent
+
+ID_LENGTH_MAX: Final = 128
+
+_GIVEN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@:-]{0,127}\Z")
+_TYPE = re.compile(r"(?=.{3,128}\Z)[A-Za-z][A-Za-z0-9_-]*(\.[A-Za-z][A-Za-z0-9_-]*)+\Z")
+
+
+def check_id(value: object, field: str) -> str:
+    """Return `value` if it may serve as a tenant, session, user or key; raise InvalidIntent naming `field` if not."""
+    if isinstance(value, str) and _GIVEN.match(value):
+        return value
+    raise InvalidIntent(field, _problem(value, "letters, digits and _ . @ : -, starting with a letter or digit"))
+
+
+def check_type(value: object) -> str:
+    """Return `value` if it is a well-formed intent type, `realm.name`; raise InvalidIntent if not."""
+    if isinstance(value, str) and _TYPE.match(value):
+        return value
+    raise InvalidIntent("type", _problem(value, "'realm.name', each part a letter followed by letters, digits, _ or -"))
+
+
+def make_id(now_us: int) -> str:
+    """Make an id of 128 bits as 32 hexadecimal digits: 48 bits of milliseconds, 80 random. Sorts by time."""
+    return f"{now_us // 1000:012x}{os.urandom(10).hex()}"
+
+
+def _problem(value: object, form: str) -> str:
+    if not isinstance(value, str):
+        return f"must be text of 1 to {ID_LENGTH_MAX} characters, not {type(value).__name__}"
+    if not value:
+        return f"is empty; must be 1 to {ID_LENGTH_MAX} characters: {form}"
+    shown = ascii(value if len(value) <= 60 else value[:57] + "...")
+    return f"{shown} ({len(value)} characters) must be 1 to {ID_LENGTH_MAX} characters: {form}"

@@ -1,0 +1,210 @@
+"""What is kept of sessions and executions, and how each record changes it. Pure: structs in, structs out."""
+
+from __future__ import annotations
+
+import enum
+from typing import Any, Final, Generic, TypeVar
+
+import msgspec
+from msgspec import Raw, Struct
+
+from intendant.domain.payloads import NOTHING, ExecutionCompleted, ExecutionFailed, Failure, IntentReceived
+from intendant.domain.payloads import SessionCreated as SessionCreatedPayload
+
+R = TypeVar("R")
+
+SESSIONS: Final = "sessions"
+EXECUTIONS: Final = "executions"
+SESSION_DATA: Final = "session_data"
+EXECUTION_DATA: Final = "execution_data"
+FILES: Final = "files"
+DEAD_LETTERS: Final = "dead_letters"
+OPEN: Final = "open"  # the ordered index of executions that have not ended
+
+
+class Status(enum.StrEnum):
+    """Where an execution stands. The last three are final."""
+
+    ACCEPTED = "accepted"
+    RUNNING = "running"
+    WAITING = "waiting"
+    BLOCKED = "blocked"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing follows."""
+        return self in _ENDED
+
+
+_ENDED = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED})
+
+
+class SessionState(Struct, frozen=True):
+    """A session's document. Times are µs since 1970 UTC; `closed_at` is 0 while it is open."""
+
+    id: str
+    tenant: str
+    user_id: str
+    solution: str
+    metadata: dict[str, Any]
+    created_at: int
+    closed_at: int = 0
+
+    @property
+    def closed(self) -> bool:
+        """Whether it takes no more intents."""
+        return self.closed_at > 0
+
+
+class ExecutionState(Struct, frozen=True, omit_defaults=True):
+    """An execution's document: a small header, rewritten only when it is accepted, starts and ends.
+
+    Times are µs since 1970 UTC and 0 while they have not come. What steps recorded lies in the journal.
+    """
+
+    id: str
+    intent_id: str
+    tenant: str
+    session: str
+    solution: str
+    type: str
+    key: str
+    parameters: Raw
+    metadata: dict[str, Any]
+    accepted_at: int
+    status: Status = Status.ACCEPTED
+    started_at: int = 0
+    ended_at: int = 0
+    result: Raw = NOTHING
+    artifacts: dict[str, Raw] = {}
+    events: int = 0
+    error: Failure | None = None
+
+
+class Outcome(Struct, Generic[R], frozen=True):
+    """How an execution ended: everything a caller may want, whether it succeeded or not."""
+
+    tenant: str
+    session: str
+    execution_id: str
+    intent_id: str
+    type: str
+    status: Status
+    result: R | None
+    artifacts: dict[str, Any]
+    events: int
+    error: Failure | None
+    metadata: dict[str, Any]
+
+    @property
+    def success(self) -> bool:
+        """Whether it completed."""
+        return self.status is Status.COMPLETED
+
+
+class FileReference(Struct, frozen=True):
+    """Where a file lies that belongs to a session. `location` is a storage URL; `digest` names content kept by us."""
+
+    reference: str
+    tenant: str
+    session: str
+    location: str
+    filename: str
+    metadata: dict[str, Any] = {}
+    digest: str = ""
+    size: int = 0
+
+
+class Event(Struct, frozen=True):
+    """Something an execution emitted for the outside. `id` is the same at every delivery; `time` is its record's."""
+
+    id: str
+    tenant: str
+    session: str
+    execution_id: str
+    name: str
+    payload: Any
+    position: int
+    time: int
+
+
+def session_created(tenant: str, session: str, payload: SessionCreatedPayload) -> SessionState:
+    """The document that `session_created` makes."""
+    return SessionState(session, tenant, payload.user_id, payload.solution, payload.metadata, payload.at)
+
+
+def session_closed(state: SessionState, at: int) -> SessionState:
+    """The document after `session_closed`."""
+    return msgspec.structs.replace(state, closed_at=at)
+
+
+def intent_received(tenant: str, session: str, execution: str, payload: IntentReceived) -> ExecutionState:
+    """The document that `intent_received` makes."""
+    return ExecutionState(
+        id=execution,
+        intent_id=payload.intent_id,
+        tenant=tenant,
+        session=session,
+        solution=payload.solution,
+        type=payload.type,
+        key=payload.key,
+        parameters=payload.parameters,
+        metadata=payload.metadata,
+        accepted_at=payload.at,
+    )
+
+
+def execution_started(state: ExecutionState, at: int) -> ExecutionState:
+    """The document after `execution_started`."""
+    return msgspec.structs.replace(state, status=Status.RUNNING, started_at=at)
+
+
+def execution_completed(state: ExecutionState, payload: ExecutionCompleted, events: int) -> ExecutionState:
+    """The document after `execution_completed`; `events` is how many it emitted in all."""
+    return msgspec.structs.replace(
+        state,
+        status=Status.COMPLETED,
+        ended_at=payload.at,
+        result=payload.result,
+        artifacts=payload.artifacts,
+        events=events,
+    )
+
+
+def execution_failed(state: ExecutionState, payload: ExecutionFailed, events: int) -> ExecutionState:
+    """The document after `execution_failed`; `events` is how many it emitted in all."""
+    return msgspec.structs.replace(
+        state,
+        status=Status.FAILED,
+        ended_at=payload.at,
+        error=payload.error,
+        artifacts=payload.artifacts,
+        events=events,
+    )
+
+
+def outcome_of(state: ExecutionState, result_type: Any = Any) -> Outcome[Any]:
+    """The outcome that an ended execution's document tells. A result that no longer fits its type comes as plain data."""
+    return Outcome(
+        tenant=state.tenant,
+        session=state.session,
+        execution_id=state.id,
+        intent_id=state.intent_id,
+        type=state.type,
+        status=state.status,
+        result=_decode_result(state.result, result_type),
+        artifacts={name: msgspec.msgpack.decode(value) for name, value in state.artifacts.items()},
+        events=state.events,
+        error=state.error,
+        metadata=state.metadata,
+    )
+
+
+def _decode_result(result: Raw, result_type: Any) -> Any:
+    try:
+        return msgspec.msgpack.decode(result, type=result_type)
+    except msgspec.ValidationError:
+        return msgspec.msgpack.decode(result)

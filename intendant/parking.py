@@ -1,0 +1,202 @@
+"""The seam: how one task parks and another wakes it, on asyncio and on trio.
+
+This is the only file that names either. A future is the fastest thing to wait on that asyncio has, and a rescheduled
+task the fastest that trio has; anyio's primitives cost several times as much, and every message passes through here.
+Everything belongs to the thread of one event loop, except `Seam.call_soon`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar, cast
+
+if TYPE_CHECKING:
+    import trio
+
+T = TypeVar("T")
+
+
+class _Empty:
+    """Marks a reply that has not come."""
+
+
+_EMPTY: Final = _Empty()
+
+
+class Parking(Protocol):
+    """A place where one task parks until anyone wakes it. A wake before the wait is remembered, once."""
+
+    def wake(self) -> None:
+        """Wake the parked task, or the next one to park."""
+        ...
+
+    async def wait(self) -> None:
+        """Park. Returns at once after an unused wake. A cancelled wait uses up nothing."""
+        ...
+
+
+class Reply(Generic[T]):
+    """One answer that someone waits for: a value or an exception, given once; later ones are ignored.
+
+    A cancelled wait changes nothing: the answer may still come and be waited for again. One task waits at a time.
+    """
+
+    __slots__ = ("_error", "_on_settled", "_parking", "_value")
+
+    def __init__(self) -> None:
+        self._value: T | _Empty = _EMPTY
+        self._error: BaseException | None = None
+        self._parking: Parking | None = None
+        self._on_settled: Callable[[Reply[T]], None] | None = None
+
+    @property
+    def settled(self) -> bool:
+        """Whether the answer has come."""
+        return self._error is not None or self._value is not _EMPTY
+
+    def set(self, value: T) -> None:
+        """Answer with a value."""
+        if not self.settled:
+            self._value = value
+            self._settle()
+
+    def fail(self, error: BaseException) -> None:
+        """Answer with an exception, which is raised where the answer is awaited."""
+        if not self.settled:
+            self._error = error
+            self._settle()
+
+    def on_settled(self, call: Callable[[Reply[T]], None]) -> None:
+        """Call once when the answer comes. There is one such call at most, and it must not raise."""
+        self._on_settled = call
+
+    def result(self) -> T:
+        """The answer that has come, or raise it."""
+        if self._error is not None:
+            raise self._error
+        return cast(T, self._value)
+
+    async def wait(self, seam: Seam) -> T:
+        """Park until the answer comes; return it or raise it."""
+        if not self.settled:
+            parking = self._parking = seam.parking()
+            try:
+                while not self.settled:
+                    await parking.wait()
+            finally:
+                if self._parking is parking:
+                    self._parking = None
+        return self.result()
+
+    def _settle(self) -> None:
+        if self._on_settled is not None:
+            self._on_settled(self)
+        if self._parking is not None:
+            self._parking.wake()
+
+
+class Seam(Protocol):
+    """The event loop that the current task runs on."""
+
+    def parking(self) -> Parking:
+        """A new place to park."""
+        ...
+
+    def call_soon(self, call: Callable[[], object]) -> None:
+        """Run `call` on this loop soon. May be used from any thread; raises RuntimeError once the loop has ended."""
+        ...
+
+
+def current_seam() -> Seam:
+    """The seam of the running event loop. Raises RuntimeError outside of one."""
+    trio = cast("Any", sys.modules.get("trio"))
+    if trio is not None and trio.lowlevel.in_trio_task():
+        return _TrioSeam()
+    return _AsyncioSeam()
+
+
+class _AsyncioParking:
+    __slots__ = ("_future", "_loop", "_woken")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._future: asyncio.Future[None] | None = None
+        self._woken = False
+
+    def wake(self) -> None:
+        future = self._future
+        if future is None:
+            self._woken = True
+        elif not future.done():
+            future.set_result(None)
+
+    async def wait(self) -> None:
+        if self._woken:
+            self._woken = False
+            return
+        future = self._future = self._loop.create_future()
+        try:
+            await future
+        except BaseException:
+            self._woken = future.done() and not future.cancelled()
+            raise
+        finally:
+            self._future = None
+
+
+class _AsyncioSeam:
+    __slots__ = ("_loop",)
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+
+    def parking(self) -> Parking:
+        return _AsyncioParking(self._loop)
+
+    def call_soon(self, call: Callable[[], object]) -> None:
+        self._loop.call_soon_threadsafe(call)
+
+
+class _TrioParking:
+    __slots__ = ("_task", "_trio", "_woken")
+
+    def __init__(self, lowlevel: Any) -> None:  # trio.lowlevel, which is there only where trio is installed
+        self._trio = lowlevel
+        self._task: trio.lowlevel.Task | None = None
+        self._woken = False
+
+    def wake(self) -> None:
+        task, self._task = self._task, None
+        if task is None:
+            self._woken = True
+        else:
+            self._trio.reschedule(task)
+
+    async def wait(self) -> None:
+        if self._woken:
+            self._woken = False
+            return
+        self._task = self._trio.current_task()
+        await self._trio.wait_task_rescheduled(self._abort)
+
+    def _abort(self, _raise_cancel: object) -> Any:
+        self._task = None
+        return self._trio.Abort.SUCCEEDED
+
+
+class _TrioSeam:
+    __slots__ = ("_token", "_trio")
+
+    def __init__(self) -> None:
+        import trio
+
+        self._trio = trio.lowlevel
+        self._token = trio.lowlevel.current_trio_token()
+
+    def parking(self) -> Parking:
+        return _TrioParking(self._trio)
+
+    def call_soon(self, call: Callable[[], object]) -> None:
+        self._token.run_sync_soon(call)
