@@ -1,0 +1,200 @@
+"""A child and its lives: the entry a supervisor keeps, and one run of it from start to exit."""
+
+import enum
+import math
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+
+from .errors import StartTimedOut
+from .events import Ending
+from .intensity import Window
+from .spec import ChildSpec
+
+__all__ = ["Child", "ChildInfo", "ChildState", "Life", "Watch"]
+
+
+class ChildState(enum.Enum):
+    """Where a child is in its life."""
+
+    STARTING = "starting"
+    """Its start has been or is about to be called; it is not ready."""
+    RUNNING = "running"
+    RESTARTING = "restarting"
+    """It is down and will be started again."""
+    STOPPING = "stopping"
+    """It was asked to stop or cancelled and has not ended."""
+    STOPPED = "stopped"
+    """It is down and stays so."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChildInfo:
+    """A child as it was when one asked."""
+
+    id: str
+    path: str
+    state: ChildState
+    restarts: int
+    """How often it was started again since its supervisor started."""
+    last_crash: BaseException | None
+
+
+class Child:
+    """A supervisor's entry for one child; only its supervisor writes it."""
+
+    __slots__ = (
+        "doomed",
+        "due",
+        "failed_at",
+        "failures",
+        "fresh",
+        "index",
+        "last_crash",
+        "life",
+        "not_before",
+        "path",
+        "restarts",
+        "spec",
+        "window",
+    )
+
+    def __init__(self, spec: ChildSpec, path: str, index: int = 0) -> None:
+        self.spec = spec
+        self.path = path
+        self.index = index
+        self.life: Life | None = None
+        self.due = True  # to be started
+        self.doomed = False  # to be stopped, with or without a start afterwards
+        self.fresh = True  # has never been ready
+        self.not_before = -math.inf  # earliest time of the start that is due
+        self.restarts = 0
+        self.last_crash: BaseException | None = None
+        self.failures = 0  # in a row, none more than a period after the one before
+        self.failed_at = -math.inf
+        self.window: Window | None = None  # a budget of its own, made when first needed
+
+    def failed(self, now: float, period: float) -> int:
+        """Count a failure; how many there were before it in a row, which is the number of the next attempt."""
+        self.failures = self.failures + 1 if now - self.failed_at <= period else 1
+        self.failed_at = now
+        return self.failures - 1
+
+    @property
+    def state(self) -> ChildState:
+        """Where it is now."""
+        if self.life is not None:
+            return self.life.state
+        if not self.due:
+            return ChildState.STOPPED
+        return ChildState.STARTING if self.fresh else ChildState.RESTARTING
+
+    def info(self) -> ChildInfo:
+        """A picture of it for others."""
+        return ChildInfo(self.spec.id, self.path, self.state, self.restarts, self.last_crash)
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Whom a life tells what happens to it. Called in the child's task or in that of whoever stops it."""
+
+    starting: "Callable[[Life], None]"
+    ready: "Callable[[Life], None]"
+    ended: "Callable[[Life], None]"
+    ask_failed: "Callable[[Life, BaseException], None]"
+
+
+class Life:
+    """One run of a child in a task of its own: wait `delay` seconds, start, be ready, end.
+
+    It is also what the child's start gets to say that it is ready. The scope is shielded: when the host is
+    cancelled it is the supervisor that ends its children, in order; nothing else may.
+    Deadlines of start and stop are the scope's own, so they cost no task.
+    """
+
+    __slots__ = ("_begun", "_delay", "_scope", "_sleep", "_watch", "cause", "child", "ready", "stopping")
+
+    def __init__(self, child: Child, watch: Watch, delay: float, sleep: Callable[[float], Awaitable[Any]]) -> None:
+        self.child = child
+        self.cause: BaseException | None = None
+        self.ready = False
+        self.stopping = False
+        self._begun = False
+        self._watch = watch
+        self._delay = delay
+        self._sleep = sleep
+        self._scope = anyio.CancelScope(shield=True)
+
+    async def live(self) -> None:
+        """Be the child's task. Never raises: how it ended is in `cause`, and `Watch.ended` is called last."""
+        try:
+            with self._scope:
+                if self._delay > 0:
+                    await self._sleep(self._delay)
+                if not self.stopping:
+                    self._begin()
+                    await self.child.spec.start(self)
+        except BaseException as exc:  # noqa: BLE001 - the scope has caught a cancellation of ours: this is a crash
+            self.cause = exc
+        if self._scope.cancel_called and not self.stopping:
+            late = StartTimedOut(self.child.path, self.child.spec.start_timeout)
+            late.__cause__ = self.cause
+            self.cause = late
+        self._watch.ended(self)
+
+    def started(self, value: Any = None) -> None:  # noqa: ARG002 - the signature of `Started`
+        """The child's way to say that it is ready. Too late after a time-out or a stop, and then without effect."""
+        if self.ready:
+            raise RuntimeError(f"{self.child.path} said twice that it is ready")
+        self.ready = True
+        if self.stopping or self._scope.cancel_called:
+            return
+        if self.child.spec.start_timeout < math.inf:
+            self._scope.deadline = math.inf
+        self._watch.ready(self)
+
+    def stop(self) -> None:
+        """Ask, and let the scope cancel when the time is up; cancel at once what can't be asked. Once is enough."""
+        if self.stopping:
+            return
+        self.stopping = True
+        spec = self.child.spec
+        if spec.stop is None or not spec.asks or not self._begun:
+            self._scope.cancel()
+            return
+        self._scope.deadline = anyio.current_time() + spec.shutdown
+        try:
+            spec.stop()
+        except Exception as exc:  # noqa: BLE001 - told, and answered with a cancellation
+            self._scope.cancel()
+            self._watch.ask_failed(self, exc)
+
+    def cancel(self) -> None:
+        """Cancel now."""
+        self.stopping = True
+        self._scope.cancel()
+
+    @property
+    def state(self) -> ChildState:
+        """Where it is now."""
+        if self.stopping:
+            return ChildState.STOPPING
+        if self.ready:
+            return ChildState.RUNNING
+        return ChildState.STARTING if self._begun or self.child.fresh else ChildState.RESTARTING
+
+    @property
+    def ending(self) -> Ending:
+        """How the stop went; only once it has ended."""
+        if self.cause is not None:
+            return Ending.CRASHED
+        return Ending.CANCELLED if self._scope.cancel_called else Ending.ASKED
+
+    def _begin(self) -> None:
+        self._begun = True
+        timeout = self.child.spec.start_timeout
+        if timeout < math.inf:
+            self._scope.deadline = anyio.current_time() + timeout
+        self._watch.starting(self)

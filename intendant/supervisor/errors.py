@@ -1,0 +1,104 @@
+"""What supervisors raise.
+
+SupervisorError
+├─ StartFailed      a child was not ready when its supervisor started
+├─ StartTimedOut    ... because it took too long
+├─ UnexpectedExit   a child that must not end returned
+├─ Escalated        a supervisor gave up
+├─ DuplicateChild   the id is in use
+├─ Stopping         too late for new work
+└─ NotRunning       nobody is there to do it
+"""
+
+from typing import cast
+
+__all__ = [
+    "DuplicateChild",
+    "Escalated",
+    "NotRunning",
+    "StartFailed",
+    "StartTimedOut",
+    "Stopping",
+    "SupervisorError",
+    "UnexpectedExit",
+]
+
+
+class SupervisorError(Exception):
+    """Base of everything a supervisor raises itself."""
+
+
+class StartFailed(SupervisorError):
+    """A child's first start failed; its supervisor has undone the earlier ones. The reason is the `__cause__`.
+
+    What other children raised while they were stopped for it is in `others`, with their paths.
+    """
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"{path} did not start")
+        self.path = path
+        self.others: list[tuple[str, BaseException]] = []
+
+
+class StartTimedOut(SupervisorError):
+    """A child was not ready in time and has been cancelled."""
+
+    def __init__(self, path: str, seconds: float) -> None:
+        super().__init__(f"{path} was not ready after {seconds:g} s")
+        self.path = path
+        self.seconds = seconds
+
+
+class UnexpectedExit(SupervisorError):
+    """A permanent child returned."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"{path} is permanent but returned")
+        self.path = path
+
+
+class Escalated(SupervisorError):
+    """A supervisor gave up because of one child and has stopped all others. The reason is the `__cause__`.
+
+    What other children raised while they were stopped for it is in `others`, with their paths.
+    """
+
+    def __init__(self, path: str, child: str) -> None:
+        super().__init__(f"{path} gave up because of {child}")
+        self.path = path
+        self.child = child
+        self.others: list[tuple[str, BaseException]] = []
+
+
+class DuplicateChild(SupervisorError):
+    """A child with this id is there already."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"{path} is there already")
+        self.path = path
+
+
+class Stopping(SupervisorError):
+    """The supervisor, or the child of this id, is on its way down."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"{path} is stopping")
+        self.path = path
+
+
+class NotRunning(SupervisorError):
+    """The supervisor has not been started or has ended."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"{path} is not running")
+        self.path = path
+
+
+def holds(exc: BaseException, types: tuple[type[BaseException], ...]) -> bool:
+    """Whether `exc` is one of `types`, has one inside a group, or escalates one."""
+    if isinstance(exc, types):
+        return True
+    if isinstance(exc, BaseExceptionGroup):
+        group = cast("BaseExceptionGroup[BaseException]", exc)  # pyright does not know of what
+        return any(holds(each, types) for each in group.exceptions)
+    return isinstance(exc, SupervisorError) and exc.__cause__ is not None and holds(exc.__cause__, types)

@@ -1,0 +1,67 @@
+"""What a child is: how it starts, when it is restarted, how it is asked to stop."""
+
+import enum
+import math
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+__all__ = ["ChildSpec", "Restart", "Start", "Started"]
+
+
+class Restart(enum.Enum):
+    """When a child that ended by itself is started again."""
+
+    PERMANENT = "permanent"
+    """Always: a normal return counts as a failure too."""
+    TRANSIENT = "transient"
+    """Only after a crash."""
+    TEMPORARY = "temporary"
+    """Never, not even when its whole group is restarted."""
+
+
+class Started(Protocol):
+    """Handed to a child's start, which calls it once when it is ready; anyio's `TaskStatus` fits."""
+
+    def started(self, value: Any = None) -> None:  # Any: the value is of no use to a supervisor
+        """Say, once, that the child is ready for others to rely on."""
+        ...
+
+
+Start = Callable[[Started], Awaitable[None]]
+"""Runs a child for its whole life: calls `started()` when ready, returns for a normal exit, raises for a crash."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChildSpec:
+    """A child, as data. All times are seconds.
+
+    `stop` is the polite request: synchronous, quick, allowed at any time after `start` was called and
+    also more than once. The child then has `shutdown` seconds before it is cancelled. Without `stop`
+    it is cancelled at once.
+    """
+
+    id: str
+    start: Start
+    restart: Restart = Restart.PERMANENT
+    stop: Callable[[], None] | None = None
+    shutdown: float = 5.0
+    """Seconds between asking and cancelling; `math.inf`: as long as it takes; 0: cancel without asking."""
+    start_timeout: float = 30.0
+    """Seconds a start may take until it is ready; one that takes longer is cancelled and counts as crashed."""
+    fatal: tuple[type[BaseException], ...] = ()
+    """An exit by one of these, alone, inside a group or as the cause of an escalation, is never followed by
+    a restart: it stops the supervisor, which escalates at once."""
+
+    def __post_init__(self) -> None:
+        if not self.id:
+            raise ValueError("a child needs an id")
+        if math.isnan(self.shutdown) or self.shutdown < 0:
+            raise ValueError(f"{self.id}: shutdown must be 0 or more seconds, not {self.shutdown}")
+        if math.isnan(self.start_timeout) or self.start_timeout <= 0:
+            raise ValueError(f"{self.id}: start_timeout must be more than 0 seconds, not {self.start_timeout}")
+
+    @property
+    def asks(self) -> bool:
+        """Whether stopping begins with a polite request."""
+        return self.stop is not None and self.shutdown > 0

@@ -1,0 +1,137 @@
+"""Pooled tasks for short pieces of work: spawning a task costs some 15 to 40 µs, waking a parked one 3.
+
+Workers are added while work waits and fewer than `limit` exist; beyond that work queues, first in first out.
+At most `keep` park when idle, the others end. A worker also ends after a crash and after work that left context
+variables changed, so that nothing of one piece of work is visible to the next.
+"""
+
+import contextvars
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import anyio
+
+from .parking import Parking
+
+__all__ = ["Work", "Worker", "Workers"]
+
+
+@dataclass(slots=True)
+class Work:
+    """A piece of work for a resident child, and whom to tell that it may be rebuilt after a crash."""
+
+    child_id: str
+    body: Callable[[], Awaitable[None]]
+    on_crash: Callable[[BaseException], None]
+
+
+class Worker:
+    """A pooled task: where it parks, what it is to do."""
+
+    __slots__ = ("parking", "scope", "work")
+
+    def __init__(self, parking: Parking, work: Work) -> None:
+        self.parking = parking
+        self.scope = anyio.CancelScope(shield=True)  # as with children: nobody but the supervisor ends it
+        self.work = work
+
+
+class Workers:
+    """The pool. `crashed` is told what a piece of work raised, `ended` that a worker is gone."""
+
+    def __init__(
+        self,
+        *,
+        spawn: Callable[[Callable[[], Coroutine[Any, Any, None]], str], None],
+        parking: Callable[[], Parking],
+        crashed: Callable[[Work, BaseException], None],
+        ended: Callable[[], None],
+        name: str,
+        limit: int,
+        keep: int,
+    ) -> None:
+        self._spawn = spawn
+        self._new_parking = parking
+        self._crashed = crashed
+        self._ended = ended
+        self._name = name
+        self._limit = limit
+        self._keep = keep
+        self._idle: list[Worker] = []
+        self._all: set[Worker] = set()
+        self._backlog: deque[Work] = deque()
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    @property
+    def backlog(self) -> int:
+        """Pieces of work that wait for a worker."""
+        return len(self._backlog)
+
+    def do(self, work: Work) -> None:
+        """Have `work` done by the worker that parked last, by a new one, or by the next that is free."""
+        if self._idle:
+            worker = self._idle.pop()
+            worker.work = work
+            worker.parking.wake()
+        elif len(self._all) < self._limit:
+            self._grow(work)
+        else:
+            self._backlog.append(work)
+
+    def close(self, seconds: float) -> None:
+        """Keep nobody idle, and cancel after so many seconds what is not done by then."""
+        self._keep = 0
+        deadline = anyio.current_time() + seconds
+        for worker in self._all:
+            worker.scope.deadline = deadline
+        for worker in self._idle:
+            worker.scope.cancel()
+        self._idle.clear()
+
+    def abandon(self) -> None:
+        """Cancel all at once and forget the backlog."""
+        self._keep = 0
+        self._backlog.clear()
+        for worker in self._all:
+            worker.scope.cancel()
+
+    def _grow(self, work: Work) -> None:
+        worker = Worker(self._new_parking(), work)
+        self._spawn(partial(self._run, worker), self._name)
+        self._all.add(worker)
+
+    async def _run(self, worker: Worker) -> None:
+        try:
+            with worker.scope:
+                await self._serve(worker)
+        except BaseException as exc:  # noqa: BLE001 - data; the scope has caught a cancellation of ours
+            self._crashed(worker.work, exc)
+        self._all.discard(worker)
+        if self._backlog:
+            self._hand_over(worker)
+        self._ended()
+
+    async def _serve(self, worker: Worker) -> None:
+        clean = contextvars.copy_context()
+        while True:
+            await worker.work.body()
+            if self._backlog:
+                if contextvars.copy_context() != clean:
+                    return
+                worker.work = self._backlog.popleft()
+                continue
+            if len(self._idle) >= self._keep or contextvars.copy_context() != clean:
+                return
+            self._idle.append(worker)
+            await worker.parking.wait()
+
+    def _hand_over(self, worker: Worker) -> None:
+        if worker.scope.cancel_called:
+            self._backlog.clear()
+        else:
+            self._grow(self._backlog.popleft())
