@@ -1,0 +1,46 @@
+"""One file at a time: what it is made of and what it speaks of."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from .markdown import outline_markdown
+from .model import Document, Outline, Vocabulary
+from .python import outline_python
+from .reading import Text, read
+from .tables import outline_table
+from .words import vocabulary_of
+
+
+def outline(document: Document) -> Outline:
+    """What `document` is made of, by its kind. Never fails for what is in the file."""
+    text = read(document)
+    found = outline_text(document.name, text)
+    if not text.problems:
+        return found
+    return replace(found, problems=[*text.problems, *found.problems])
+
+
+def outline_text(name: str, text: Text) -> Outline:
+    """The outline of a text that was read."""
+    match text.kind:
+        case "markdown":
+            return outline_markdown(text.text)
+        case "python":
+            return outline_python(text.text)
+        case "table":
+            return outline_table(name, text.text)
+        case "text":
+            return Outline("text", lines=text.text.count("\n") + 1, title=_first_line(text.text))
+        case _:
+            return Outline(text.kind)
+
+
+def vocabulary(document: Document) -> Vocabulary:
+    """The words of `document`; none when it is not text."""
+    text = read(document).text
+    return vocabulary_of(text) if text else Vocabulary()
+
+
+def _first_line(text: str) -> str:
+    return next((line.strip()[:120] for line in text.splitlines() if line.strip()), "")
