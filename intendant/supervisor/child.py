@@ -114,7 +114,7 @@ class Life:
     Deadlines of start and stop are the scope's own, so they cost no task.
     """
 
-    __slots__ = ("_begun", "_delay", "_scope", "_sleep", "_watch", "cause", "child", "ready", "stopping")
+    __slots__ = ("_begun", "_delay", "_over", "_scope", "_sleep", "_watch", "cause", "child", "ready", "stopping")
 
     def __init__(self, child: Child, watch: Watch, delay: float, sleep: Callable[[float], Awaitable[Any]]) -> None:
         self.child = child
@@ -122,6 +122,7 @@ class Life:
         self.ready = False
         self.stopping = False
         self._begun = False
+        self._over = False
         self._watch = watch
         self._delay = delay
         self._sleep = sleep
@@ -138,6 +139,7 @@ class Life:
                     await self.child.spec.start(self)
         except BaseException as exc:  # noqa: BLE001 - the scope has caught a cancellation of ours: this is a crash
             self.cause = exc
+        self._over = True
         if self._scope.cancel_called and not self.stopping:
             late = StartTimedOut(self.child.path, self.child.spec.start_timeout)
             late.__cause__ = self.cause
@@ -157,7 +159,7 @@ class Life:
 
     def stop(self) -> None:
         """Ask, and let the scope cancel when the time is up; cancel at once what can't be asked. Once is enough."""
-        if self.stopping:
+        if self.stopping or self._over:
             return
         self.stopping = True
         spec = self.child.spec
@@ -172,9 +174,10 @@ class Life:
             self._watch.ask_failed(self, exc)
 
     def cancel(self) -> None:
-        """Cancel now."""
-        self.stopping = True
-        self._scope.cancel()
+        """Cancel now, also one that was asked before."""
+        if not self._over:
+            self.stopping = True
+            self._scope.cancel()
 
     @property
     def state(self) -> ChildState:

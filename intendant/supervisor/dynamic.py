@@ -148,6 +148,7 @@ class DynamicSupervisor(Node):
         self._budgets: dict[str, Window] = {}  # of residents that crashed lately, the latest last
         self._crashes: deque[tuple[Work, BaseException]] = deque()
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []  # a heap
+        self._leaving: deque[Child] = deque()  # to be asked to end, with everything else
         self._order = itertools.count()
         self._pace = Pace(self._per_second, burst=SLICE)
         self._workers: Workers | None = None
@@ -161,6 +162,8 @@ class DynamicSupervisor(Node):
                 self._exited(self._ended.popleft())
             elif self._crashes:
                 self._work_crashed(*self._crashes.popleft())
+            elif self._leaving:
+                self._send_off(self._leaving.popleft())
             else:
                 break
         self._do_due()
@@ -185,7 +188,7 @@ class DynamicSupervisor(Node):
             heapq.heappop(self._agenda)[2]()
 
     def _next_turn(self) -> float | None:
-        if self._ended or self._crashes:
+        if self._ended or self._crashes or self._leaving:
             return 0.0
         now = self._clock() if self._agenda or self._budgets else 0.0
         self._forget_budgets(now)
@@ -199,8 +202,9 @@ class DynamicSupervisor(Node):
 
     def _doom_all(self) -> None:
         self._agenda.clear()
-        for child in list(self._entries.values()):
-            self._end(child, Life.stop)
+        for child in self._entries.values():
+            child.doomed = True
+        self._leaving.extend(self._entries.values())
         if self._workers is not None:
             self._workers.close(self._work_shutdown)
 
@@ -225,13 +229,17 @@ class DynamicSupervisor(Node):
         self._spawn(child.life.live, child.path)
 
     def _end(self, child: Child, how: Callable[[Life], None]) -> None:
+        child.doomed = True
         if child.life is None:
             self._forget_due(child)
             return
-        if not child.doomed:
-            child.doomed = True
+        if not child.life.stopping:
             self._emit(ChildStopping(child.path))
         how(child.life)
+
+    def _send_off(self, child: Child) -> None:
+        if self._entries.get(child.spec.id) is child:
+            self._end(child, Life.stop)
 
     def _forget_due(self, child: Child) -> None:
         """End a child that is waiting for its restart: what is on the agenda for it finds it gone."""
@@ -265,15 +273,17 @@ class DynamicSupervisor(Node):
         child.fresh = False
         child.due = True
         self._tell_exit(child, cause, child.window.count(now))
+        if not child.due:
+            return  # a listener has stopped it
         if not within:
-            self._entries.pop(child.spec.id, None)
+            del self._entries[child.spec.id]
             self._spent(child.spec.id, child.path, reason(child, cause))
-        elif child.due:
+        else:
             child.restarts += 1
             self._schedule(child.path, child.failed(now, self._intensity.period), now, partial(self._restart, child))
 
     def _restart(self, child: Child) -> None:
-        if child.due and self._entries.get(child.spec.id) is child:
+        if child.due:
             self._begin_life(child)
 
     def _recent(self, child: Child) -> int:

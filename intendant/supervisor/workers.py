@@ -6,6 +6,7 @@ variables changed, so that nothing of one piece of work is visible to the next.
 """
 
 import contextvars
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
@@ -33,10 +34,10 @@ class Worker:
 
     __slots__ = ("parking", "scope", "work")
 
-    def __init__(self, parking: Parking, work: Work) -> None:
+    def __init__(self, parking: Parking, work: Work, deadline: float) -> None:
         self.parking = parking
-        self.scope = anyio.CancelScope(shield=True)  # as with children: nobody but the supervisor ends it
-        self.work = work
+        self.scope = anyio.CancelScope(shield=True, deadline=deadline)  # as with children: only the supervisor ends it
+        self.work: Work | None = work
 
 
 class Workers:
@@ -60,6 +61,7 @@ class Workers:
         self._name = name
         self._limit = limit
         self._keep = keep
+        self._deadline = math.inf
         self._idle: list[Worker] = []
         self._all: set[Worker] = set()
         self._backlog: deque[Work] = deque()
@@ -86,9 +88,9 @@ class Workers:
     def close(self, seconds: float) -> None:
         """Keep nobody idle, and cancel after so many seconds what is not done by then."""
         self._keep = 0
-        deadline = anyio.current_time() + seconds
+        self._deadline = anyio.current_time() + seconds
         for worker in self._all:
-            worker.scope.deadline = deadline
+            worker.scope.deadline = self._deadline
         for worker in self._idle:
             worker.scope.cancel()
         self._idle.clear()
@@ -101,7 +103,7 @@ class Workers:
             worker.scope.cancel()
 
     def _grow(self, work: Work) -> None:
-        worker = Worker(self._new_parking(), work)
+        worker = Worker(self._new_parking(), work, self._deadline)
         self._spawn(partial(self._run, worker), self._name)
         self._all.add(worker)
 
@@ -110,25 +112,27 @@ class Workers:
             with worker.scope:
                 await self._serve(worker)
         except BaseException as exc:  # noqa: BLE001 - data; the scope has caught a cancellation of ours
-            self._crashed(worker.work, exc)
+            if worker.work is not None:
+                self._crashed(worker.work, exc)
         self._all.discard(worker)
+        if worker in self._idle:  # somebody else cancelled its task while it was parked
+            self._idle.remove(worker)
         if self._backlog:
             self._hand_over(worker)
         self._ended()
 
     async def _serve(self, worker: Worker) -> None:
         clean = contextvars.copy_context()
-        while True:
+        while worker.work is not None:
             await worker.work.body()
-            if self._backlog:
-                if contextvars.copy_context() != clean:
-                    return
-                worker.work = self._backlog.popleft()
-                continue
-            if len(self._idle) >= self._keep or contextvars.copy_context() != clean:
+            worker.work = None
+            if contextvars.copy_context() != clean:
                 return
-            self._idle.append(worker)
-            await worker.parking.wait()
+            if self._backlog:
+                worker.work = self._backlog.popleft()
+            elif len(self._idle) < self._keep:
+                self._idle.append(worker)
+                await worker.parking.wait()
 
     def _hand_over(self, worker: Worker) -> None:
         if worker.scope.cancel_called:

@@ -2,7 +2,7 @@
 
 import asyncio
 import selectors
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Protocol
 
@@ -136,6 +136,16 @@ def spec() -> MakeSpec:
     return make
 
 
+class Flag:
+    """A status that sets an event."""
+
+    def __init__(self, event: anyio.Event) -> None:
+        self._event = event
+
+    def started(self, value: Any = None) -> None:
+        self._event.set()
+
+
 class Runnable(Protocol):
     async def run(self, task_status: Started) -> None: ...
 
@@ -150,20 +160,21 @@ def running() -> Running:
     """Run a supervisor around a block, in a task of its own; what it raises comes out bare."""
 
     @asynccontextmanager
-    async def run(supervisor: Runnable) -> AsyncIterator[None]:
+    async def run(supervisor: Runnable) -> AsyncGenerator[None]:
         raised: list[BaseException] = []
+        ready = anyio.Event()
 
-        async def guard(*, task_status: Started) -> None:
+        async def guard() -> None:
             try:
-                await supervisor.run(task_status)
+                await supervisor.run(Flag(ready))
             except (Exception, KeyboardInterrupt, SystemExit) as exc:
                 raised.append(exc)
-                task_status.started()
+                group.cancel_scope.cancel()
 
         async with anyio.create_task_group() as group:
-            await group.start(guard)
-            if not raised:
-                yield
+            group.start_soon(guard)
+            await ready.wait()
+            yield
             supervisor.stop()
         if raised:
             raise raised[0]
