@@ -21,30 +21,27 @@ IGNORED = frozenset(
 IGNORED_PATTERNS = ("*.pyc", "*.pyo", "*.egg-info", "*_cache", ".hypothesis")
 
 
-def list_folder(root: str, folder: str, leave_out: tuple[str, ...] = ()) -> Listing:
+def list_folder(root: str, folder: str, leave_out: tuple[str, ...] = (), files_max: int = 0) -> Listing:
     """All files below `folder`, named below `root`. Paths in `leave_out` (absolute) are skipped.
 
-    Links to folders are not followed and nothing but regular files is opened: a pipe would never answer.
+    With `files_max`, the first so many by name. Links to folders are not followed and nothing but regular files is
+    opened: a pipe would never answer.
     """
     base = Path(folder)
     patterns = (*IGNORED_PATTERNS, *_gitignore(base))
-    documents: list[Document] = []
+    paths: list[Path] = []
     skipped: list[str] = []
-    unreadable: list[str] = []
-    for directory, folders, files in os.walk(
-        base, onerror=lambda error: unreadable.append(_shown(error.filename, base))
-    ):
+    closed: list[str] = []
+    for directory, folders, files in os.walk(base, onerror=lambda error: closed.append(_shown(error.filename, base))):
         within = Path(directory)
-        kept = [name for name in sorted(folders) if not _left_out(within / name, base, patterns, leave_out)]
-        skipped += [_shown(within / name, base) for name in sorted(set(folders) - set(kept))]
-        folders[:] = kept
-        for name in sorted(files):
-            if _left_out(within / name, base, patterns, leave_out):
-                skipped.append(_shown(within / name, base))
-            else:
-                documents.append(_document(root, base, within / name))
-    documents.sort(key=lambda document: document.name)
-    return Listing(root, documents, sorted(skipped), sorted(unreadable))
+        left = {name for name in [*folders, *files] if _left_out(within / name, base, patterns, leave_out)}
+        skipped += [_shown(within / name, base) for name in left]
+        folders[:] = sorted(set(folders) - left)
+        paths += [within / name for name in files if name not in left]
+    paths.sort(key=lambda path: _shown(path, base))
+    documents = [_document(root, base, path) for path in paths[: files_max or None]]
+    skipped += [_shown(path, base) for path in paths[len(documents) :]]
+    return Listing(root, documents, sorted(skipped), sorted(closed))
 
 
 def _left_out(path: Path, base: Path, patterns: tuple[str, ...], leave_out: tuple[str, ...]) -> bool:
