@@ -197,11 +197,9 @@ class Partition:
         return KeysTaken(taken) if taken else None
 
     def check(self, batch: Batch) -> None:
-        """Raise InternalError for a batch that no correct writer sends. Everything after this must not fail."""
+        """Raise InternalError for a batch that would overwrite. Nothing that follows this can fail."""
         if len({claim[:2] for claim in batch.claims}) < len(batch.claims):
             raise InternalError(f"the batch at {batch.first} claims a key twice")
-        if not batch.count and _has_more_than_checkpoints(batch):
-            raise InternalError(f"the batch at {batch.first} has no records and changes more than checkpoints")
         newest: dict[tuple[str, str], int] = {}
         for tenant, execution, position, _ in batch.journal:
             rows = self.journals.get((tenant, execution))
@@ -270,18 +268,3 @@ class Partition:
             ownership.last_time = batch.time
             ownership.last_first = batch.first
             ownership.last_digest = batch.digest
-
-
-def _has_more_than_checkpoints(batch: Batch) -> bool:
-    return bool(
-        batch.entries
-        or batch.claims
-        or batch.releases
-        or batch.documents
-        or batch.journal
-        or batch.drops
-        or batch.index_adds
-        or batch.index_removes
-        or batch.outbox_adds
-        or batch.outbox_settles
-    )

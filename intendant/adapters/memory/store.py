@@ -12,6 +12,7 @@ from typing import Final
 
 import anyio
 
+from intendant.adapters.checks import check_batch
 from intendant.adapters.memory.partition import Life, Partition
 from intendant.domain.commit import Batch, KeysTaken, Verdict
 from intendant.domain.errors import InternalError, PartitionOwned, StoreUnavailable
@@ -138,6 +139,7 @@ class MemoryLog:
     async def commit(self, batch: Batch) -> Verdict | KeysTaken:
         """See `Log.commit`. Never waits."""
         now, partition = self._now(), self.shared.partition
+        check_batch(batch, 0)
         verdict = partition.judge(batch)
         if verdict is Verdict.OK:
             partition.check(batch)

@@ -1,0 +1,208 @@
+"""What is read: one short query each, so that no reader keeps SQLite's own log from being folded back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
+
+from intendant.adapters.sqlite.database import Database
+from intendant.adapters.sqlite.driver import Connection, Value
+from intendant.adapters.sqlite.thread import StoreThread
+from intendant.domain.errors import StoreUnavailable
+from intendant.domain.ports import Document, IndexMember, OutboxItem
+from intendant.parking import current_seam
+
+T = TypeVar("T")
+
+_SEQUENCE_MAX = 2**63 - 1
+_ENTRIES = (
+    "SELECT body FROM entries WHERE sequence <= :last AND sequence + count > :first "
+    "AND sequence >= ifnull((SELECT max(sequence) FROM entries WHERE sequence <= :first), :first)"
+)
+_ENTRIES_OF_TENANT = (
+    "SELECT body FROM entries WHERE tenant = :tenant AND sequence <= :last AND sequence + count > :first "
+    "AND sequence >= ifnull((SELECT max(sequence) FROM entries WHERE tenant = :tenant AND sequence <= :first), :first)"
+)
+
+
+class SqliteReads:
+    """The reading half of a log, over a connection that lives in its own thread."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._thread: StoreThread | None = None
+        self._database: Database | None = None
+
+    async def document(self, tenant: str, collection: str, key: str) -> Document | None:
+        """See `LogReader.document`."""
+        return await self._read(partial(_document, tenant, collection, key))
+
+    async def documents(
+        self, tenant: str, collection: str, *, after: str = "", limit: int = 100, newest_first: bool = False
+    ) -> list[Document]:
+        """See `LogReader.documents`."""
+        return await self._read(partial(_documents, tenant, collection, after, limit, newest_first))
+
+    async def journal(self, tenant: str, execution: str) -> list[bytes]:
+        """See `LogReader.journal`."""
+        return await self._read(partial(_journal, tenant, execution))
+
+    async def index(self, name: str, *, after: IndexMember | None = None, limit: int = 1000) -> list[IndexMember]:
+        """See `LogReader.index`."""
+        return await self._read(partial(_index, name, after, limit))
+
+    async def key(self, tenant: str, key: str) -> bytes | None:
+        """See `LogReader.key`."""
+        return await self._read(partial(_key, tenant, key))
+
+    async def outbox(self, *, after: int = 0, limit: int = 256, tenant: str | None = None) -> list[OutboxItem]:
+        """See `LogReader.outbox`."""
+        return await self._read(partial(_outbox, after, limit, tenant))
+
+    async def checkpoint(self, name: str) -> int:
+        """See `LogReader.checkpoint`."""
+        return await self._read(partial(_checkpoint, name))
+
+    async def entries(
+        self,
+        tenant: str | None,
+        *,
+        first: int = 0,
+        last: int | None = None,
+        limit: int = 100,
+        newest_first: bool = False,
+    ) -> list[bytes]:
+        """See `LogReader.entries`."""
+        return await self._read(partial(_entries, tenant, first, last, limit, newest_first))
+
+    async def position_at(self, time: int) -> int:
+        """See `LogReader.position_at`."""
+        return await self._read(partial(_position_at, time))
+
+    async def _open(self, opening: Callable[[], Database]) -> Database:
+        """Start the thread and open the file in it; if that fails or is cancelled, nothing of it is left."""
+        thread = StoreThread(self._name, current_seam())
+        opened: list[Database] = []
+        try:
+            await thread.run(lambda: opened.append(opening()))
+        except BaseException:
+            await thread.stop(lambda: _close_all(opened))
+            raise
+        self._thread, self._database = thread, opened[0]
+        return opened[0]
+
+    async def _close(self, first: Callable[[Connection], None]) -> None:
+        """Let what was submitted end, do `first`, close the file, end the thread. May be called twice."""
+        thread, database = self._thread, self._database
+        self._thread = self._database = None
+        if thread is None or database is None:
+            return
+
+        def last() -> None:
+            try:
+                database.run(first)
+            except StoreUnavailable:
+                pass  # the file is to be closed all the same
+            finally:
+                database.close()
+
+        await thread.stop(last)
+
+    async def _read(self, query: Callable[[Connection], T]) -> T:
+        thread, database = self._opened()
+        return await thread.run(partial(database.run, query))
+
+    def _opened(self) -> tuple[StoreThread, Database]:
+        if self._thread is None or self._database is None:
+            raise StoreUnavailable(f"{self._name} is not open; nothing was read or written")
+        return self._thread, self._database
+
+
+def _close_all(databases: list[Database]) -> None:
+    for database in databases:
+        database.close()
+
+
+def _document(tenant: str, collection: str, key: str, connection: Connection) -> Document | None:
+    query = "SELECT key, body, since, version FROM documents WHERE tenant = ? AND collection = ? AND key = ?"
+    for row in connection.execute(query, (tenant, collection, key)):
+        return Document(*row)
+    return None
+
+
+def _documents(
+    tenant: str, collection: str, after: str, limit: int, newest_first: bool, connection: Connection
+) -> list[Document]:
+    select = "SELECT key, body, since, version FROM documents WHERE tenant = ? AND collection = ?"
+    bounds = "" if newest_first and not after else " AND key < ?" if newest_first else " AND key > ?"
+    order = " ORDER BY key DESC LIMIT ?" if newest_first else " ORDER BY key LIMIT ?"
+    values = (tenant, collection, after, limit) if bounds else (tenant, collection, limit)
+    return [Document(*row) for row in connection.execute(select + bounds + order, values)]
+
+
+def _journal(tenant: str, execution: str, connection: Connection) -> list[bytes]:
+    query = "SELECT body FROM journal WHERE tenant = ? AND execution = ? ORDER BY position"
+    return [body for (body,) in connection.execute(query, (tenant, execution))]
+
+
+def _index(name: str, after: IndexMember | None, limit: int, connection: Connection) -> list[IndexMember]:
+    select = "SELECT score, tenant, member FROM indexes WHERE name = ?"
+    order = " ORDER BY score, tenant, member LIMIT ?"
+    if after is None:
+        rows = connection.execute(select + order, (name, limit))
+    else:
+        behind = " AND (score, tenant, member) > (?, ?, ?)"
+        rows = connection.execute(select + behind + order, (name, after.score, after.tenant, after.member, limit))
+    return [IndexMember(*row) for row in rows]
+
+
+def _key(tenant: str, key: str, connection: Connection) -> bytes | None:
+    for (value,) in connection.execute("SELECT value FROM keys WHERE tenant = ? AND key = ?", (tenant, key)):
+        return bytes(value)
+    return None
+
+
+def _outbox(after: int, limit: int, tenant: str | None, connection: Connection) -> list[OutboxItem]:
+    select = "SELECT position, tenant, session, time, body FROM outbox WHERE position > ?"
+    order = " ORDER BY position LIMIT ?"
+    if tenant is None:
+        rows = connection.execute(select + order, (after, limit))
+    else:
+        rows = connection.execute(select + " AND tenant = ?" + order, (after, tenant, limit))
+    return [OutboxItem(*row) for row in rows]
+
+
+def _checkpoint(name: str, connection: Connection) -> int:
+    for (position,) in connection.execute("SELECT position FROM checkpoints WHERE name = ?", (name,)):
+        return int(position)
+    return 0
+
+
+def _entries(
+    tenant: str | None, first: int, last: int | None, limit: int, newest_first: bool, connection: Connection
+) -> list[bytes]:
+    # An entry that begins before `first` may reach into the range: the search begins at the newest one that could.
+    select = _ENTRIES if tenant is None else _ENTRIES_OF_TENANT
+    order = "DESC" if newest_first else "ASC"
+    values: dict[str, Value] = {
+        "tenant": tenant,
+        "first": first,
+        "last": _SEQUENCE_MAX if last is None else last,
+        "limit": limit,
+    }
+    return [body for (body,) in connection.execute(f"{select} ORDER BY sequence {order} LIMIT :limit", values)]
+
+
+def _position_at(time: int, connection: Connection) -> int:
+    """Search by halving the range of sequences: times never decrease along them, so that they need no index."""
+    [(first, end)] = connection.execute("SELECT (SELECT min(sequence) FROM entries), next_sequence FROM ownership")
+    low, high = (end if first is None else first), end
+    probe = "SELECT sequence, count, time FROM entries WHERE sequence <= ? ORDER BY sequence DESC LIMIT 1"
+    while low < high:
+        [(sequence, count, entry_time)] = connection.execute(probe, ((low + high) // 2,))
+        if entry_time >= time:
+            high = sequence
+        else:
+            low = sequence + count
+    return int(low)
