@@ -8,7 +8,7 @@ from itertools import combinations
 
 from .model import Finding, Profile, Severity
 from .quality import is_test
-from .words import EMPTY, likeness
+from .words import likeness
 
 SMALLEST = 200
 """Below so many bytes, files are equal by chance or by habit."""
@@ -72,9 +72,7 @@ def _candidates(sketches: dict[str, list[int]]) -> set[tuple[str, str]]:
     for path in sorted(sketches):
         sketch = sketches[path]
         for start in range(0, len(sketch), BAND):
-            band = sketch[start : start + BAND]
-            if EMPTY not in band:
-                buckets[(start, *band)].append(path)
+            buckets[(start, *sketch[start : start + BAND])].append(path)
     pairs: set[tuple[str, str]] = set()
     for paths in buckets.values():
         if len(paths) <= CROWD:

@@ -59,12 +59,21 @@ def sketch_of(text: str) -> list[int]:
         place, value = mixed & 127, mixed >> 7
         if value < bins[place]:
             bins[place] = value
-    return bins
+    return _filled(bins)
+
+
+def _filled(bins: list[int]) -> list[int]:
+    """Give each empty bin the value of the next full one, marked by the distance, so that short texts compare too."""
+    filled = list(bins)
+    for place, value in enumerate(bins):
+        distance = 0
+        while value == EMPTY:
+            distance += 1
+            value = bins[(place + distance) % BINS]
+        filled[place] = value + (distance << 32)
+    return filled
 
 
 def likeness(one: list[int], other: list[int]) -> float:
     """The estimated share of shingles that two sketched texts have in common, from 0 to 1."""
-    if not one or not other:
-        return 0.0
-    pairs = [(a, b) for a, b in zip(one, other, strict=True) if a != EMPTY or b != EMPTY]
-    return sum(a == b for a, b in pairs) / len(pairs)
+    return sum(a == b for a, b in zip(one, other, strict=True)) / BINS if one and other else 0.0
