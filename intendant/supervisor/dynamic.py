@@ -29,6 +29,7 @@ from .workers import Work, Workers
 
 __all__ = ["DynamicSupervisor"]
 
+EARLY = 1e-6  # seconds: what is due so soon is due, lest rounding make the loop wait for nothing
 SLICE = 100  # endings and restarts handled before others get a turn: some 2 ms
 
 
@@ -181,7 +182,7 @@ class DynamicSupervisor(Node):
         )
 
     def _do_due(self) -> None:
-        now = self._clock() if self._agenda else 0.0
+        now = self._clock() + EARLY if self._agenda else 0.0
         for _ in range(SLICE):
             if not self._agenda or self._agenda[0][0] > now:
                 return
@@ -323,7 +324,7 @@ class DynamicSupervisor(Node):
     def _forget_budgets(self, now: float) -> None:
         while self._budgets:
             child_id, budget = next(iter(self._budgets.items()))
-            if budget.empty_at() > now:
+            if budget.empty_at() > now + EARLY:
                 return
             del self._budgets[child_id]
 

@@ -4,7 +4,7 @@ import enum
 import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, overload
 
 __all__ = ["ChildSpec", "Restart", "Start", "Started"]
 
@@ -21,11 +21,16 @@ class Restart(enum.Enum):
 
 
 class Started(Protocol):
-    """Handed to a child's start, which calls it once when it is ready; anyio's `TaskStatus` fits."""
+    """Handed to a child's start, which says once, by `started()`, that others can rely on it.
 
-    def started(self, value: Any = None) -> None:  # Any: the value is of no use to a supervisor
-        """Say, once, that the child is ready for others to rely on."""
-        ...
+    anyio's `TaskStatus` fits, and so does any `def started(self, value: Any = None) -> None`.
+    """
+
+    @overload
+    def started(self) -> None: ...
+
+    @overload
+    def started(self, value: Any) -> None: ...  # Any: the value is of no use to a supervisor, so all will do
 
 
 Start = Callable[[Started], Awaitable[None]]

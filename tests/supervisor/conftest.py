@@ -62,6 +62,8 @@ class Puppet:
         self.stop_seconds = 0.0
         self.stop_error: BaseException | None = None
         self.deaf = False
+        self.refusals = 0
+        self.raised: list[BaseException] = []
         self._orders: list[BaseException | None] = []
         self._moved = anyio.Event()
 
@@ -73,6 +75,9 @@ class Puppet:
         try:
             if self.start_seconds:
                 await anyio.sleep(self.start_seconds)
+            if self.refusals:
+                self.refusals -= 1
+                raise Boom(f"{self.name} refuses")
             if self.start_error is not None:
                 raise self.start_error
             status.started()
@@ -82,6 +87,9 @@ class Puppet:
                 raise self._orders[0]
         except anyio.get_cancelled_exc_class():
             self.log.append(f"cancelled {self.name}")
+            raise
+        except Exception as exc:
+            self.raised.append(exc)
             raise
 
     def crash(self, cause: BaseException | None = None) -> None:

@@ -133,6 +133,77 @@ async def test_a_child_that_cancels_only_itself_has_crashed_or_returned(settle: 
         supervisor.stop()
 
 
+async def test_a_cancellation_that_is_not_ours_is_a_crash(anyio_backend_name: str, settle: Settle) -> None:
+    if anyio_backend_name == "trio":
+        pytest.skip("trio knows no cancellation but that of scopes")
+    import asyncio
+
+    tasks: list[asyncio.Task[Any] | None] = []
+    crashes: list[BaseException] = []
+
+    async def start(status: Started) -> None:
+        tasks.append(asyncio.current_task())
+        status.started()
+        await anyio.sleep_forever()
+
+    async def work() -> None:
+        tasks.append(asyncio.current_task())
+        if len(tasks) == 1:
+            await anyio.sleep_forever()
+
+    def cancel_last() -> None:
+        task = tasks[-1]
+        assert task is not None
+        task.cancel()
+
+    supervisor = Supervisor("s", [ChildSpec("a", start)], backoff=Backoff.none())
+    dynamic = DynamicSupervisor("d", backoff=Backoff.none())
+    async with anyio.create_task_group() as group:
+        await group.start(supervisor.run)
+        cancel_last()
+        await settle()
+        assert len(tasks) == 2
+        assert isinstance(supervisor.children()[0].last_crash, asyncio.CancelledError)
+        supervisor.stop()
+
+        await group.start(dynamic.run)
+        tasks.clear()
+        dynamic.perform("x", work, crashes.append)
+        await settle()
+        cancel_last()  # at work: a crash
+        await settle()
+        assert [type(cause) for cause in crashes] == [asyncio.CancelledError]
+        dynamic.perform("x", work, crashes.append)
+        await settle()
+        cancel_last()  # parked: nobody's crash, and the worker gets no more work
+        await settle()
+        dynamic.perform("x", work, crashes.append)
+        await settle()
+        assert (len(tasks), len(crashes)) == (3, 1)
+        dynamic.stop()
+
+
+async def test_the_hosts_task_cancelled_the_native_way(
+    anyio_backend_name: str, puppet: MakePuppet, spec: MakeSpec, settle: Settle, log: list[str]
+) -> None:
+    if anyio_backend_name == "trio":
+        pytest.skip("trio knows no cancellation but that of scopes")
+    import asyncio
+
+    a, b = puppet("a"), puppet("b")
+    b.deaf = True
+    for times in (1, 2):  # the second time in the middle of stopping: then nothing waits any longer
+        task = asyncio.create_task(Supervisor("s", [spec(a), spec(b)]).run(anyio.TASK_STATUS_IGNORED))
+        await settle()
+        log.clear()
+        for _ in range(times):
+            task.cancel()
+            await anyio.sleep(1.0)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert sorted(log) == [["ask a", "ask b", "cancelled b"], ["ask b", "cancelled a", "cancelled b"]][times - 1]
+
+
 async def test_context_variables_of_a_child_do_not_reach_its_next_life(settle: Settle) -> None:
     import contextvars
 

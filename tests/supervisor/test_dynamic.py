@@ -347,3 +347,29 @@ async def test_a_listener_may_act_on_what_it_hears(
         await settle()
         assert (a.lives, b.lives) == (1, 1)
         assert [info.id for info in dynamic.children()] == ["b"]
+
+
+async def test_windows_and_back_off_run_on_the_clock_that_was_given(
+    puppet: MakePuppet, spec: MakeSpec, running: Running, settle: Settle
+) -> None:
+    def minutes() -> float:
+        return anyio.current_time() / 60
+
+    async def sleep(duration: float) -> None:
+        await anyio.sleep(duration * 60)
+
+    a, b = puppet("a"), puppet("b")
+    slow = Backoff(initial=1.0, jitter=0)
+    dynamic = DynamicSupervisor("d", backoff=slow, intensity=Intensity(1, 10.0), clock=minutes, sleep=sleep)
+    static = Supervisor("s", [spec(b)], backoff=slow, intensity=Intensity(1, 10.0), clock=minutes, sleep=sleep)
+    async with running(dynamic), running(static):
+        dynamic.start_child(spec(a))
+        await settle()
+        for lives in (1, 2, 3):
+            a.crash()
+            b.crash()
+            await anyio.sleep(59.0)
+            assert (a.lives, b.lives) == (lives, lives)
+            await anyio.sleep(2.0)
+            assert (a.lives, b.lives) == (lives + 1, lives + 1)
+            await anyio.sleep(600.0)

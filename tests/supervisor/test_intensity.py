@@ -12,7 +12,7 @@ STEPS = st.lists(st.floats(0, 20, allow_nan=False), max_size=40)
 
 
 def times(steps: list[float]) -> list[float]:
-    now, result = 0.0, []
+    now, result = 0.0, list[float]()
     for step in steps:
         now += step
         result.append(now)

@@ -72,7 +72,7 @@ async def test_workers_are_limited_and_the_rest_waits_in_order(running: Running,
 async def test_a_crash_is_answered_after_the_back_off(
     running: Running, events: list[Event], boom: type[Exception]
 ) -> None:
-    rebuilt: list[tuple[float, BaseException]] = []
+    rebuilt: list[tuple[object, BaseException]] = []
     cause = boom("work")
 
     async def work() -> None:

@@ -374,6 +374,7 @@ async def test_a_fatal_exit_is_never_restarted(
     puppet: MakePuppet, spec: MakeSpec, running: Running, wrap: str, boom: type[Exception]
 ) -> None:
     a, cause = puppet("a"), boom("fenced")
+    expected: type[BaseException]
     if wrap == "nested":
         inner = Supervisor("inner", [spec(a, fatal=(boom,))], path="s")
         child, expected = inner.as_child(fatal=(boom,)), Escalated
@@ -455,8 +456,9 @@ def test_wrong_specs_are_refused_before_anything_starts(spec: MakeSpec) -> None:
         Supervisor("s", [ChildSpec("a", start), ChildSpec("a", start)])
     with pytest.raises(ValueError, match="name"):
         Supervisor("", [])
-    for options in ({"shutdown": -1.0}, {"start_timeout": 0.0}):
-        with pytest.raises(ValueError, match="seconds"):
-            ChildSpec("a", start, **options)
+    with pytest.raises(ValueError, match=r"shutdown must be .* seconds"):
+        ChildSpec("a", start, shutdown=-1.0)
+    with pytest.raises(ValueError, match=r"start_timeout must be .* seconds"):
+        ChildSpec("a", start, start_timeout=0.0)
     with pytest.raises(ValueError, match="id"):
         ChildSpec("", start)
