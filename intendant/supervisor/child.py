@@ -137,7 +137,7 @@ class Life:
                 if not self.stopping:
                     self._begin()
                     await self.child.spec.start(self)
-        except BaseException as exc:  # noqa: BLE001 - the scope has caught a cancellation of ours: this is a crash
+        except BaseException as exc:
             self.cause = exc
         self._over = True
         if self._scope.cancel_called and not self.stopping:
@@ -169,7 +169,7 @@ class Life:
         self._scope.deadline = anyio.current_time() + spec.shutdown
         try:
             spec.stop()
-        except Exception as exc:  # noqa: BLE001 - told, and answered with a cancellation
+        except Exception as exc:
             self._scope.cancel()
             self._watch.ask_failed(self, exc)
 

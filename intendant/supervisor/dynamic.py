@@ -318,7 +318,7 @@ class DynamicSupervisor(Node):
     def _rebuild(self, work: Work, cause: BaseException) -> None:
         try:
             work.on_crash(cause)
-        except Exception as exc:  # noqa: BLE001 - counts as a crash
+        except Exception as exc:
             self._work_raised(work, exc)
 
     def _forget_budgets(self, now: float) -> None:
@@ -345,5 +345,5 @@ class DynamicSupervisor(Node):
             return
         try:
             self._on_give_up(child_id, cause)
-        except Exception as exc:  # noqa: BLE001 - escalates
+        except Exception as exc:
             self._escalate(child_id, exc)

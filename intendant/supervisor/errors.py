@@ -27,6 +27,19 @@ __all__ = [
 class SupervisorError(Exception):
     """Base of everything a supervisor raises itself."""
 
+    @property
+    def cause(self) -> BaseException | None:
+        """What it was raised from: the same as `__cause__`."""
+        return self.__cause__
+
+    @property
+    def origin(self) -> BaseException:
+        """What started it all: the innermost cause, past every supervisor that passed it on."""
+        error: BaseException = self
+        while isinstance(error, SupervisorError) and error.__cause__ is not None:
+            error = error.__cause__
+        return error
+
 
 class StartFailed(SupervisorError):
     """A child's first start failed; its supervisor has undone the earlier ones. The reason is the `__cause__`.

@@ -281,7 +281,7 @@ class Node(abc.ABC):
     def _emit(self, event: Event) -> None:
         try:
             self._on_event(event)
-        except Exception as exc:  # noqa: BLE001 - kept, and raised in the end
+        except Exception as exc:
             self._listener_failed(exc)
 
     def _listener_failed(self, cause: Exception) -> None:

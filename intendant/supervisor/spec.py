@@ -43,7 +43,7 @@ class ChildSpec:
 
     `stop` is the polite request: synchronous, quick, allowed at any time after `start` was called and
     also more than once. The child then has `shutdown` seconds before it is cancelled. Without `stop`
-    it is cancelled at once.
+    it is cancelled at once. A child that ignores its cancellation is waited for: no task can be killed.
     """
 
     id: str

@@ -111,7 +111,7 @@ class Workers:
         try:
             with worker.scope:
                 await self._serve(worker)
-        except BaseException as exc:  # noqa: BLE001 - data; the scope has caught a cancellation of ours
+        except BaseException as exc:
             if worker.work is not None:
                 self._crashed(worker.work, exc)
         self._all.discard(worker)

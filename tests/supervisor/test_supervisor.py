@@ -384,7 +384,8 @@ async def test_a_fatal_exit_is_never_restarted(
         async with running(Supervisor("s", [child])):
             a.crash(ExceptionGroup("several", [cause, ValueError()]) if wrap == "group" else cause)
             await anyio.sleep_forever()
-    assert isinstance(caught.value.__cause__, expected)
+    assert isinstance(caught.value.cause, expected)
+    assert isinstance(caught.value.origin, ExceptionGroup if wrap == "group" else boom)
     assert a.lives == 1
 
 
@@ -445,6 +446,22 @@ async def test_a_listener_that_raises_ends_the_supervisor_in_order(
             a.crash()
             await anyio.sleep_forever()
     assert str(caught.value.__cause__) == "listener"
+    assert log == ["ask b"]
+
+
+async def test_a_listener_may_ask_for_the_stop(
+    puppet: MakePuppet, spec: MakeSpec, running: Running, log: list[str]
+) -> None:
+    def listen(event: Event) -> None:
+        if isinstance(event, ChildCrashed):
+            supervisor.stop()
+
+    a, b = puppet("a"), puppet("b")
+    supervisor = Supervisor("s", [spec(a), spec(b)], strategy=Strategy.ONE_FOR_ALL, on_event=listen)
+    async with anyio.create_task_group() as group:
+        await group.start(supervisor.run)
+        log.clear()
+        a.crash()
     assert log == ["ask b"]
 
 
