@@ -38,11 +38,10 @@ class MemorySnapshot:
 class MemoryStore:
     """A store of one partition in memory."""
 
-    name: Final = "memory:"
-    partitions: Final = 1
-    durability: Final = Durability.MEMORY
-
     def __init__(self) -> None:
+        self.name = "memory:"
+        self.partitions = 1
+        self.durability = Durability.MEMORY
         self._log = MemoryLog(_Shared())
 
     async def open(self) -> None:
@@ -86,9 +85,8 @@ class _Shared:
 class MemoryLog:
     """The log of a MemoryStore."""
 
-    durability: Final = Durability.MEMORY
-
     def __init__(self, shared: _Shared) -> None:
+        self.durability = Durability.MEMORY
         self.shared = shared
         self._life: Life | None = None
         self._seam: Seam | None = None

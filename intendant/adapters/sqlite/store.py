@@ -29,10 +29,9 @@ POLL_S: Final = 0.05  # how often a waiting process looks whether the file is fr
 class SqliteStore:
     """A store of one partition in one SQLite file. Constructing it touches nothing."""
 
-    partitions: Final = 1
-
     def __init__(self, path: str | Path, *, synchronous: Synchronous = "full") -> None:
         self.path = Path(path)
+        self.partitions = 1
         self.name = f"sqlite:{path}" + ("" if synchronous == "full" else f"?synchronous={synchronous}")
         self._log = SqliteLog(self.name, self.path, synchronous)
 

@@ -94,7 +94,7 @@ class StoreThread:
             reply, work = job
             try:
                 self._results.append((reply, work(), None))
-            except BaseException as error:  # noqa: BLE001  it is raised where the reply is awaited
+            except BaseException as error:
                 self._results.append((reply, None, error))
             del job, reply, work  # nothing of it is to live while the thread waits
             self._wake()
