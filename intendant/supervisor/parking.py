@@ -22,10 +22,11 @@ class Parking(Protocol):
 class EventParking:
     """`Parking` on an anyio event, a new one for every wait."""
 
-    __slots__ = ("_event",)
+    __slots__ = ("_event", "_renew")
 
     def __init__(self) -> None:
         self._event = anyio.Event()
+        self._renew = type(self._event)  # the backend's own type: saves looking up the backend at every wait
 
     def wake(self) -> None:
         """See `Parking`."""
@@ -34,4 +35,4 @@ class EventParking:
     async def wait(self) -> None:
         """See `Parking`."""
         await self._event.wait()
-        self._event = anyio.Event()
+        self._event = self._renew()
