@@ -56,6 +56,11 @@ class Reply(Generic[T]):
         """Whether the answer has come."""
         return self._error is not None or self._value is not _EMPTY
 
+    @property
+    def error(self) -> BaseException | None:
+        """The exception that was answered, if any."""
+        return self._error
+
     def set(self, value: T) -> None:
         """Answer with a value."""
         if not self.settled:
@@ -76,7 +81,7 @@ class Reply(Generic[T]):
         """The answer that has come, or raise it."""
         if self._error is not None:
             raise self._error
-        return cast(T, self._value)
+        return cast("T", self._value)
 
     async def wait(self, seam: Seam) -> T:
         """Park until the answer comes; return it or raise it."""
@@ -102,6 +107,10 @@ class Seam(Protocol):
 
     def parking(self) -> Parking:
         """A new place to park."""
+        ...
+
+    def time(self) -> float:
+        """The loop's clock, in seconds from an arbitrary start."""
         ...
 
     def call_soon(self, call: Callable[[], object]) -> None:
@@ -155,6 +164,9 @@ class _AsyncioSeam:
     def parking(self) -> Parking:
         return _AsyncioParking(self._loop)
 
+    def time(self) -> float:
+        return self._loop.time()
+
     def call_soon(self, call: Callable[[], object]) -> None:
         self._loop.call_soon_threadsafe(call)
 
@@ -190,13 +202,17 @@ class _TrioSeam:
     __slots__ = ("_token", "_trio")
 
     def __init__(self) -> None:
-        import trio
+        import trio  # noqa: PLC0415  an optional dependency, needed only on its own loop
 
         self._trio = trio.lowlevel
         self._token = trio.lowlevel.current_trio_token()
 
     def parking(self) -> Parking:
         return _TrioParking(self._trio)
+
+    def time(self) -> float:
+        now: float = self._trio.current_clock().current_time()
+        return now
 
     def call_soon(self, call: Callable[[], object]) -> None:
         self._token.run_sync_soon(call)

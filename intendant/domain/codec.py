@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from hashlib import blake2b
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import msgspec
 
@@ -19,8 +19,6 @@ from intendant.domain.errors import InvalidValue
 VALUE_BYTES_MAX: Final = 64 * 1024
 COMMIT_BYTES_MAX: Final = 1024 * 1024
 NESTING_MAX: Final = 64
-
-T = TypeVar("T")
 
 _encoder = msgspec.msgpack.Encoder(order="sorted")
 _decode_any = msgspec.msgpack.Decoder().decode
@@ -49,9 +47,9 @@ def encode_value(value: object, what: str, limit: int = VALUE_BYTES_MAX) -> byte
     return data
 
 
-def decode_value(data: bytes | msgspec.Raw, type: type[T] | Any = Any) -> T | Any:
-    """Decode bytes written by `encode_value`. Raises msgspec.ValidationError if they don't fit `type`."""
-    return _decode_any(data) if type is Any else msgspec.msgpack.decode(data, type=type)
+def decode_plain(data: bytes | msgspec.Raw) -> Any:
+    """Decode bytes written by `encode_value` to plain values: None, booleans, numbers, text, bytes, lists, maps."""
+    return _decode_any(data)
 
 
 def digest(*parts: bytes) -> bytes:

@@ -2,7 +2,8 @@
 
 Whoever decides something builds a `Commit` out of a closed set of operations; the writer gathers the commits of one
 moment, numbers them and makes a `Batch`; an adapter applies the batch whole or not at all, and never looks at what a
-record says. Timers, the open set, signals, limits are uses of these operations: a new feature needs no new adapter code.
+record says. Timers, the open set, signals and limits are uses of these operations: a new feature needs no new adapter
+code.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from intendant.domain.errors import InvalidValue
 from intendant.domain.records import Record, encode_entry
 
 RECORDS_MAX: Final = 512  # of a batch; also the most that one commit may hold
-OUTBOX_PLACES: Final = 1024  # outbox positions per sequence number
+PLACES: Final = 1024  # positions of journal rows and of events for each sequence number
 
 
 class PutDocument(Struct, frozen=True, gc=False):
@@ -262,9 +263,9 @@ class _Sealing:
         self.outbox_settles: list[int] = []
         self.checkpoints: dict[str, int] = {}
 
-    def add(self, commit: Commit, first: int) -> None:
+    def add(self, commit: Commit, first: int) -> None:  # noqa: C901  one branch per operation: the closed set itself
         version = first + max(len(commit.records) - 1, 0)
-        place = 0
+        rows = events = 0
         tenant = commit.tenant
         for operation in commit.operations:
             match operation:
@@ -278,13 +279,13 @@ class _Sealing:
                 case ClaimKey(key, value):
                     self.claims.append((tenant, key, value))
                 case AppendJournal(execution, body):
-                    self.journal.append((tenant, execution, first * OUTBOX_PLACES + place, body))
-                    place += 1
+                    self.journal.append((tenant, execution, first * PLACES + rows, body))
+                    rows += 1
                 case DropJournal(execution):
                     self.drops.append((tenant, execution))
                 case AddToOutbox(session, body):
-                    self.outbox_adds.append((first * OUTBOX_PLACES + place, tenant, session, self.time, body))
-                    place += 1
+                    self.outbox_adds.append((first * PLACES + events, tenant, session, self.time, body))
+                    events += 1
                 case SettleOutbox(positions):
                     self.outbox_settles.extend(positions)
                 case DeleteDocument(collection, key):

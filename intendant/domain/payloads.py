@@ -113,11 +113,11 @@ class StateSet(Struct, frozen=True):
 
 
 class EventPublished(Struct, frozen=True, omit_defaults=True):
-    """`event_published`: one relay round settled these outbox positions, as inclusive ranges."""
+    """`event_published`: a relay round settled these outbox positions (inclusive ranges), or gave these events up."""
 
     published: list[tuple[int, int]]
     at: int
-    dead: list[tuple[int, int]] = []
+    dead: list[str] = []
 
 
 class WriterOpened(Struct, frozen=True):

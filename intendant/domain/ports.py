@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from msgspec import Struct
 
@@ -122,7 +122,7 @@ class LogReader(Protocol):
         ...
 
     async def position_at(self, time: int) -> int:
-        """The sequence of the first record whose time (µs since 1970 UTC) is not before `time`; one past the end if none.
+        """The sequence of the first record not before `time` (µs since 1970 UTC); one past the end if there is none.
 
         Costs a number of look-ups that grows with the logarithm of the log's length, at most.
         """
@@ -258,6 +258,7 @@ class FileStore(Protocol):
         ...
 
 
+@runtime_checkable
 class Publisher(Protocol):
     """Takes events out of the outbox to the outside."""
 

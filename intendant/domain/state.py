@@ -187,7 +187,7 @@ def execution_failed(state: ExecutionState, payload: ExecutionFailed, events: in
 
 
 def outcome_of(state: ExecutionState, result_type: Any = Any) -> Outcome[Any]:
-    """The outcome that an ended execution's document tells. A result that no longer fits its type comes as plain data."""
+    """The outcome that an ended execution's document tells. A result that does not fit its type comes as plain data."""
     return Outcome(
         tenant=state.tenant,
         session=state.session,

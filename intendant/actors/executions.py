@@ -1,0 +1,240 @@
+"""The executions of a partition: a dynamic supervisor of their actors, and who waits for a turn."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from intendant.actors.execution import Accepted, ExecutionActor
+from intendant.actors.services import Services
+from intendant.domain import state as states
+from intendant.domain.errors import Overloaded
+from intendant.domain.ports import IndexMember
+from intendant.supervisor import (
+    Backoff,
+    ChildInfo,
+    ChildSpec,
+    DynamicSupervisor,
+    Event,
+    Intensity,
+    Restart,
+    Started,
+)
+
+logger = logging.getLogger("intendant.executions")
+
+_PAGE = 1_000  # members of the open set that are read at a time
+
+
+class _Open:
+    """An execution that has not ended: waiting for its turn, or running."""
+
+    __slots__ = ("accepted", "actor", "id", "tenant")
+
+    def __init__(self, tenant: str, id: str, accepted: Accepted | None) -> None:
+        self.tenant = tenant
+        self.id = id
+        self.accepted = accepted
+        self.actor: ExecutionActor | None = None
+
+    @property
+    def child_id(self) -> str:
+        return f"{self.tenant}/{self.id}"
+
+
+class Executions:
+    """Starts executions within their limits, resumes those found open, and knows which are.
+
+    `run` is its life; at every restart all is forgotten, and read again from the open set.
+    """
+
+    def __init__(
+        self,
+        services: Services,
+        *,
+        path: str,
+        on_event: Callable[[Event], None],
+        intensity: Intensity,
+        backoff: Backoff,
+        shutdown: float,
+    ) -> None:
+        self.restarts = 0
+        self._services = services
+        self._path = path
+        self._on_event = on_event
+        self._intensity = intensity
+        self._backoff = backoff
+        self._shutdown = shutdown
+        self._open: dict[tuple[str, str], _Open] = {}
+        self._waiting: deque[_Open] = deque()
+        self._running = 0
+        self._serving = False
+        self._idle_calls: list[Callable[[], None]] = []
+        self._supervisor: DynamicSupervisor
+
+    # --- what sessions ask
+
+    def check_room(self, count: int) -> None:
+        """Raise Overloaded when `count` more executions would be too many open at a time."""
+        if len(self._open) + count > self._services.limits.open:
+            raise Overloaded("the set of open executions", self._services.limits.open)
+
+    def reserve(self) -> bool:
+        """Take a place to run at once, if there is one and nobody waits for it."""
+        if self._running >= self._services.limits.running or self._waiting or not self._serving:
+            return False
+        self._running += 1
+        return True
+
+    def unreserve(self) -> None:
+        """Give a reserved place back."""
+        self._running -= 1
+        self._fill()
+
+    def start(self, accepted: Accepted, *, reserved: bool) -> None:
+        """Run an execution that was just accepted: in its reserved place, or when its turn comes."""
+        state = accepted.state
+        entry = self._open[state.tenant, state.id] = _Open(state.tenant, state.id, accepted)
+        if reserved:
+            self._launch(entry)
+        else:
+            self._waiting.append(entry)
+            self._fill()
+
+    # --- what others ask
+
+    def is_open(self, tenant: str, execution: str) -> bool:
+        """Whether this execution is known here as not ended."""
+        return (tenant, execution) in self._open
+
+    @property
+    def open(self) -> int:
+        """How many have not ended."""
+        return len(self._open)
+
+    @property
+    def running(self) -> int:
+        """How many handlers run."""
+        return self._running
+
+    def children(self) -> list[ChildInfo]:
+        """What the supervisor knows of those that run."""
+        return self._supervisor.children()
+
+    def when_idle(self, call: Callable[[], None]) -> None:
+        """Call once no handler runs and none waits: at once, or when the last one has left."""
+        if self._running or self._waiting:
+            self._idle_calls.append(call)
+        else:
+            call()
+
+    # --- life
+
+    async def run(self, task_status: Started) -> None:
+        """Read the open set, then run what is in it and what is added, until stopped."""
+        self._supervisor = DynamicSupervisor(
+            "executions",
+            path=self._path,
+            intensity=self._intensity,
+            backoff=self._backoff,
+            on_event=self._on_event,
+            on_give_up=self._give_up,
+            parking=self._services.seam.parking,
+        )
+        self._open.clear()
+        self._waiting.clear()
+        self._running = 0
+        try:
+            await self._read_open_set()
+            await self._supervisor.run(_Ready(task_status, self._begin))
+        finally:
+            self._serving = False
+
+    def stop(self) -> None:
+        """Suspend every handler and end; nothing is recorded by that."""
+        self._serving = False
+        self._supervisor.stop()
+
+    async def _read_open_set(self) -> None:
+        after: IndexMember | None = None
+        while True:
+            page = await self._services.log.index(states.OPEN, after=after, limit=_PAGE)
+            for member in page:
+                entry = self._open[member.tenant, member.member] = _Open(member.tenant, member.member, None)
+                self._waiting.append(entry)
+            if len(page) < _PAGE:
+                return
+            after = page[-1]
+
+    def _begin(self) -> None:
+        self._serving = True
+        self._fill()
+
+    def _fill(self) -> None:
+        """Give free places to those who wait, in order."""
+        while self._serving and self._waiting and self._running < self._services.limits.running:
+            self._running += 1
+            self._launch(self._waiting.popleft())
+
+    def _launch(self, entry: _Open) -> None:
+        async def live(status: Started) -> None:
+            actor = entry.actor = ExecutionActor(
+                self._services, entry.tenant, entry.id, accepted=entry.accepted, on_end=lambda: self._ended(entry)
+            )
+            if entry.accepted is None:
+                self.restarts += 1
+            entry.accepted = None
+            await actor.run(status)
+            self._left(entry)
+
+        def suspend() -> None:
+            if entry.actor is not None:
+                entry.actor.suspend()
+
+        self._supervisor.start_child(
+            ChildSpec(entry.child_id, live, restart=Restart.TRANSIENT, stop=suspend, shutdown=self._shutdown)
+        )
+
+    def _left(self, entry: _Open) -> None:
+        """The handler does not run any more: ended, suspended, or without a handler."""
+        entry.actor = None
+        self._running -= 1
+        self._fill()
+        if not self._running and not self._waiting:
+            calls, self._idle_calls = self._idle_calls, []
+            for call in calls:
+                call()
+
+    def _ended(self, entry: _Open) -> None:
+        self._open.pop((entry.tenant, entry.id), None)
+
+    def _give_up(self, child_id: str, cause: BaseException) -> None:
+        tenant, _, id = child_id.partition("/")
+        entry = self._open.get((tenant, id))
+        if entry is None or not self._serving:
+            return
+        logger.error("execution %s crashed too often and is ended", child_id, exc_info=cause)
+
+        async def condemn(status: Started) -> None:
+            status.started()
+            actor = ExecutionActor(self._services, tenant, id, accepted=None, on_end=lambda: self._ended(entry))
+            await actor.condemn(cause)
+            self._left(entry)
+
+        self._supervisor.start_child(ChildSpec(f"{child_id}/end", condemn, restart=Restart.TRANSIENT))
+
+
+class _Ready(msgspec.Struct):
+    """Passes `started` on, and says so here as well."""
+
+    status: Started
+    ready: Callable[[], None]
+
+    def started(self, value: Any = None) -> None:
+        """The supervisor takes children from now on."""
+        self.ready()
+        self.status.started(value)

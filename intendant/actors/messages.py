@@ -1,0 +1,78 @@
+"""Messages, one group per receiver. A question carries the one reply that answers it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from msgspec import Struct
+
+from intendant.domain.commit import Receipt
+from intendant.domain.state import SessionState
+from intendant.parking import Reply
+
+# --- to a SessionActor
+
+
+class Open(Struct, frozen=True, gc=False):
+    """Create the session; if it exists, return it, or with `must_be_new` answer SessionExists."""
+
+    user_id: str
+    solution: str
+    metadata: dict[str, Any]
+    must_be_new: bool
+    reply: Reply[SessionState]
+
+
+class Close(Struct, frozen=True, gc=False):
+    """Take no more intents. What was accepted goes on."""
+
+    reply: Reply[SessionState]
+
+
+class PreparedIntent(Struct, frozen=True, gc=False):
+    """An intent that was checked and encoded at the edge."""
+
+    id: str
+    type: str
+    key: str
+    parameters: bytes
+    metadata: dict[str, Any]
+    solution: str | None
+    digest: bytes
+
+
+class Submit(Struct, frozen=True, gc=False):
+    """Accept these intents, all or none; answer with the ids of their executions, in order."""
+
+    intents: tuple[PreparedIntent, ...]
+    reply: Reply[list[str]]
+
+
+class Settled(Struct, frozen=True, gc=False):
+    """The writer has told what became of a commit: `proceed` goes on with it."""
+
+    proceed: Callable[[Reply[Receipt]], None]
+    outcome: Reply[Receipt]
+
+
+SessionMessage = Open | Close | Submit | Settled
+
+
+# --- to an ExecutionActor
+
+
+class Progress(Struct, frozen=True):
+    """Where a running execution is: the steps that run now, and how many are recorded."""
+
+    running: list[str]
+    recorded: int
+
+
+class Describe(Struct, frozen=True, gc=False):
+    """Tell where the execution is."""
+
+    reply: Reply[Progress]
+
+
+ExecutionMessage = Describe

@@ -1,0 +1,266 @@
+"""The session's actor: decides everything about one session, and never waits for the log while others ask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+from msgspec import Raw, Struct
+
+from intendant.actors.actor import Actor
+from intendant.actors.execution import Accepted
+from intendant.actors.executions import Executions
+from intendant.actors.messages import Close, Open, PreparedIntent, SessionMessage, Settled, Submit
+from intendant.actors.services import Services
+from intendant.actors.wal_writer import KeyClaimed
+from intendant.domain import payloads
+from intendant.domain import state as states
+from intendant.domain.codec import encode
+from intendant.domain.commit import AddToIndex, ClaimKey, Commit, Operation, PutDocument, Receipt
+from intendant.domain.errors import IdempotencyConflict, SessionClosed, SessionExists, UnknownSession
+from intendant.domain.ids import make_id
+from intendant.domain.records import Record
+from intendant.domain.state import ExecutionState, SessionState
+from intendant.parking import Reply
+
+_session = msgspec.msgpack.Decoder(SessionState)
+
+
+class Claim(Struct, array_like=True, frozen=True):
+    """What an idempotency key is claimed with: the execution, and what it was claimed for."""
+
+    execution: str
+    type: str
+    digest: bytes
+
+
+_claim = msgspec.msgpack.Decoder(Claim)
+
+
+class _Submission:
+    """A submit on its way: what is still to be accepted, and the executions that are known, by key."""
+
+    def __init__(self, message: Submit, fresh: list[PreparedIntent]) -> None:
+        self.message = message
+        self.fresh = fresh
+        self.known: dict[str, str] = {}
+
+    def answer(self) -> None:
+        """Answer with the executions in the order of the intents."""
+        self.message.reply.set([self.known[intent.key] for intent in self.message.intents])
+
+
+class SessionActor(Actor[SessionMessage]):
+    """One session. Its state is its document; what it decides is committed, then answered."""
+
+    def __init__(
+        self,
+        services: Services,
+        executions: Executions,
+        tenant: str,
+        id: str,
+        on_unknown: Callable[[], None],
+    ) -> None:
+        self._services = services
+        self._executions = executions
+        self._tenant = tenant
+        self._id = id
+        self._on_unknown = on_unknown
+        self._state: SessionState | None = None
+        self._since = 0
+        self._opening: list[Open] = []
+
+    async def started(self) -> None:
+        """Load the session's document, if there is one."""
+        document = await self._services.log.document(self._tenant, states.SESSIONS, self._id)
+        if document is not None:
+            self._state = _session.decode(document.body)
+            self._since = document.since
+
+    async def receive(self, message: SessionMessage) -> None:
+        """Handle one message; errors of the caller are answers, not crashes."""
+        match message:
+            case Submit():
+                self._submit(message)
+            case Settled(proceed, outcome):
+                proceed(outcome)
+            case Open():
+                self._open(message)
+            case Close():
+                self._close(message)
+        if self._state is None and not self._opening:
+            self._on_unknown()
+
+    # --- opening and closing
+
+    def _open(self, message: Open) -> None:
+        if self._state is not None or self._opening:
+            self._answer_open(message)
+            return
+        payload = payloads.SessionCreated(
+            message.user_id, message.solution, message.metadata, self._services.clock.now()
+        )
+        state = states.session_created(self._tenant, self._id, payload)
+        record = Record("session_created", self._id, "", payload)
+        commit = Commit(self._tenant, [record], [PutDocument(states.SESSIONS, self._id, encode(state))])
+
+        def proceed(outcome: Reply[Receipt]) -> None:
+            opening, self._opening = self._opening, []
+            if outcome.error is not None:
+                for each in opening:
+                    each.reply.fail(outcome.error)
+                return
+            self._state, self._since = state, outcome.result().first
+            message.reply.set(state)
+            for each in opening[1:]:
+                self._answer_open(each)
+
+        self._opening.append(message)
+        self._commit(commit, proceed, new=True)
+
+    def _answer_open(self, message: Open) -> None:
+        if self._state is None:
+            self._opening.append(message)
+        elif message.must_be_new:
+            message.reply.fail(SessionExists(self._id))
+        else:
+            message.reply.set(self._state)
+
+    def _close(self, message: Close) -> None:
+        if self._state is None:
+            message.reply.fail(UnknownSession(self._id))
+            return
+        if self._state.closed:
+            message.reply.set(self._state)
+            return
+        payload = payloads.SessionClosed(self._services.clock.now())
+        state = self._state = states.session_closed(self._state, payload.at)
+        record = Record("session_closed", self._id, "", payload)
+        commit = Commit(self._tenant, [record], [PutDocument(states.SESSIONS, self._id, encode(state), self._since)])
+
+        def proceed(outcome: Reply[Receipt]) -> None:
+            if outcome.error is not None:
+                message.reply.fail(outcome.error)
+            else:
+                message.reply.set(state)
+
+        self._commit(commit, proceed, new=False)
+
+    # --- accepting intents
+
+    def _submit(self, message: Submit) -> None:
+        if self._state is None:
+            message.reply.fail(UnknownSession(self._id))
+        elif self._state.closed:
+            message.reply.fail(SessionClosed(self._id))
+        else:
+            try:
+                self._executions.check_room(len(message.intents))
+                submission = _Submission(message, self._accept(message.intents))
+            except Exception as error:
+                message.reply.fail(error)
+            else:
+                self._commit_submission(submission)
+
+    def _commit_submission(self, submission: _Submission) -> None:
+        if not submission.fresh:
+            submission.answer()
+            return
+        at_once = len(submission.fresh) == 1 and self._executions.reserve()
+        commit, accepted = self._acceptance(submission.fresh, at_once=at_once)
+
+        def proceed(outcome: Reply[Receipt]) -> None:
+            if outcome.error is not None and at_once:
+                self._executions.unreserve()
+            if isinstance(outcome.error, KeyClaimed):
+                self._settle_claims(submission, outcome.error)
+            elif outcome.error is not None:
+                submission.message.reply.fail(outcome.error)
+            else:
+                self._accepted(submission, accepted, outcome.result().first, at_once=at_once)
+
+        self._commit(commit, proceed, new=True)
+
+    def _accepted(self, submission: _Submission, accepted: list[ExecutionState], first: int, *, at_once: bool) -> None:
+        for place, state in enumerate(accepted):
+            self._executions.start(Accepted(state, first), reserved=at_once and place == 0)
+            submission.known[state.key] = state.id
+        submission.answer()
+
+    def _settle_claims(self, submission: _Submission, claimed: KeyClaimed) -> None:
+        """Some keys are taken: the same intent gets the execution it has, another one is an error; the rest goes on."""
+        taken = {key: _claim.decode(value) for key, value in claimed.taken.items()}
+        for intent in submission.fresh:
+            claim = taken.get(intent.key)
+            if claim is not None and claim.digest != intent.digest:
+                submission.message.reply.fail(_conflict(intent, claim))
+                return
+        for intent in submission.fresh:
+            if claim := taken.get(intent.key):
+                submission.known[intent.key] = claim.execution
+        submission.fresh = [intent for intent in submission.fresh if intent.key not in taken]
+        self._commit_submission(submission)
+
+    def _accept(self, intents: Sequence[PreparedIntent]) -> list[PreparedIntent]:
+        """The intents without repetitions; the same key for another intent is an error."""
+        by_key: dict[str, PreparedIntent] = {}
+        for intent in intents:
+            first = by_key.setdefault(intent.key, intent)
+            if first.digest != intent.digest:
+                raise _conflict(intent, Claim("(in this same call)", first.type, first.digest))
+        return list(by_key.values())
+
+    def _acceptance(self, intents: Sequence[PreparedIntent], *, at_once: bool) -> tuple[Commit, list[ExecutionState]]:
+        records: list[Record] = []
+        operations: list[Operation] = []
+        accepted: list[ExecutionState] = []
+        now = self._services.clock.now()
+        for intent in intents:
+            state = self._accept_one(intent, now, records, at_once=at_once)
+            accepted.append(state)
+            operations += (
+                ClaimKey(intent.key, encode(Claim(state.id, intent.type, intent.digest))),
+                PutDocument(states.EXECUTIONS, state.id, encode(state)),
+                AddToIndex(states.OPEN, state.id),
+            )
+        return Commit(self._tenant, records, operations), accepted
+
+    def _accept_one(self, intent: PreparedIntent, now: int, records: list[Record], *, at_once: bool) -> ExecutionState:
+        execution = make_id(now)
+        solution = intent.solution or (self._state.solution if self._state else "default")
+        payload = payloads.IntentReceived(
+            intent.id, intent.type, solution, intent.key, Raw(intent.parameters), intent.metadata, now
+        )
+        state = states.intent_received(self._tenant, self._id, execution, payload)
+        records.append(Record("intent_received", self._id, execution, payload))
+        if at_once and self._services.repertoire.find(intent.type) is not None:
+            records.append(Record("execution_started", self._id, execution, payloads.ExecutionStarted(now)))
+            state = states.execution_started(state, now)
+        return state
+
+    def _commit(self, commit: Commit, proceed: Callable[[Reply[Receipt]], None], *, new: bool) -> None:
+        """Hand a commit to the writer; its outcome comes back as a message, and `proceed` goes on in this actor."""
+        reply: Reply[Receipt] = Reply()
+        ref = self.ref
+
+        def settled(outcome: Reply[Receipt]) -> None:
+            if ref.alive:
+                ref.tell_control(Settled(proceed, outcome))
+
+        reply.on_settled(settled)
+        try:
+            if new:
+                self._services.writer.accept(commit, reply)
+            else:
+                self._services.writer.append(commit, reply)
+        except Exception as error:
+            reply.fail(error)
+
+
+def _conflict(intent: PreparedIntent, claim: Claim) -> IdempotencyConflict:
+    return IdempotencyConflict(
+        intent.key,
+        f"{claim.type} with parameters of digest {claim.digest.hex()[:12]}",
+        f"{intent.type} with parameters of digest {intent.digest.hex()[:12]}",
+        claim.execution,
+    )

@@ -1,0 +1,159 @@
+"""Realms: named groups of handlers. A handler says by its types what it takes and gives."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import Any, TypeVar, overload
+
+import msgspec
+from msgspec import Struct
+
+from intendant.context import Context
+from intendant.domain.codec import encode_value
+from intendant.domain.errors import InvalidIntent, InvalidValue
+from intendant.domain.ids import check_type
+
+P = TypeVar("P")
+R = TypeVar("R")
+HandlerFunction = Callable[[Context, P], Awaitable[R]]
+F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
+
+PARAMETERS_BYTES_MAX = 64 * 1024
+
+
+class Handler(Struct, frozen=True):
+    """A registered handler: its intent type, its function, and the types of its parameters and its result."""
+
+    type: str
+    function: Callable[[Context, Any], Awaitable[Any]]
+    parameters: Any
+    result: Any
+
+    def encode(self, parameters: object) -> bytes:
+        """Encode parameters; raises InvalidIntent when they do not fit the handler's type, or are too large."""
+        try:
+            data = encode_value(parameters, "parameters", PARAMETERS_BYTES_MAX)
+            decoded = msgspec.msgpack.decode(data, type=self.parameters)
+        except msgspec.ValidationError as error:
+            raise InvalidIntent("parameters", f"do not fit {_name(self.parameters)} of {self.type}: {error}") from error
+        except InvalidValue as error:
+            raise InvalidIntent("parameters", str(error).removeprefix("parameters: ")) from error
+        if isinstance(parameters, Mapping):
+            data = encode_value(decoded, "parameters", PARAMETERS_BYTES_MAX)  # one form, whichever door it came by
+        return data
+
+    def decode(self, parameters: bytes | msgspec.Raw) -> Any:
+        """Decode recorded parameters to the handler's type; raises msgspec.ValidationError when they no longer fit."""
+        return msgspec.msgpack.decode(parameters, type=self.parameters)
+
+
+class Realm:
+    """A named group of handlers.
+
+    content = Realm("content")
+
+    @content.handler
+    async def count_words(ctx: Context, document: Document) -> int: ...
+    """
+
+    def __init__(self, name: str) -> None:
+        check_type(f"{name}.handler")
+        self.name = name
+        self._handlers: dict[str, Handler] = {}
+
+    @property
+    def handlers(self) -> Mapping[str, Handler]:
+        """The handlers by intent type, `realm.name`."""
+        return MappingProxyType(self._handlers)
+
+    @overload
+    def handler(self, function: F) -> F: ...
+    @overload
+    def handler(self, *, name: str | None = None) -> Callable[[F], F]: ...
+    def handler(self, function: F | None = None, *, name: str | None = None) -> F | Callable[[F], F]:
+        """Register `async def function(ctx, parameters) -> result`; the function itself is returned unchanged.
+
+        The intent type is `realm.name`, by default with the function's name. Parameters are a msgspec Struct, a
+        dataclass, a TypedDict or a mapping; the result anything that msgspec can encode. Raises TypeError for a
+        function that can't be a handler, ValueError for a name that is taken.
+        """
+
+        def register(function: F) -> F:
+            handler = _inspect(f"{self.name}.{name or function.__name__}", function)
+            if handler.type in self._handlers:
+                raise ValueError(f"{handler.type} has a handler already; say @{self.name}.handler(name=...)")
+            self._handlers[handler.type] = handler
+            return function
+
+        return register if function is None else register(function)
+
+    def __repr__(self) -> str:
+        return f"Realm({self.name!r}, {len(self._handlers)} handlers)"
+
+
+class Repertoire:
+    """All handlers of a runtime, found by intent type or by function."""
+
+    def __init__(self, realms: Iterable[Realm]) -> None:
+        self._by_type: dict[str, Handler] = {}
+        self._by_function: dict[Callable[..., Any], Handler] = {}
+        for realm in realms:
+            for handler in realm.handlers.values():
+                if handler.type in self._by_type:
+                    raise ValueError(f"{handler.type} is in two realms named {realm.name!r}; rename one of them")
+                self._by_type[handler.type] = handler
+                self._by_function[handler.function] = handler
+
+    def find(self, type: str) -> Handler | None:
+        """The handler of an intent type, or None."""
+        return self._by_type.get(type)
+
+    def of(self, function: Callable[..., Any]) -> Handler:
+        """The handler registered with this function; raises InvalidIntent when there is none."""
+        handler = self._by_function.get(function)
+        if handler is None:
+            name = getattr(function, "__qualname__", repr(function))
+            raise InvalidIntent(
+                "type", f"{name} is no handler of this runtime's realms; decorate it, and pass its realm"
+            )
+        return handler
+
+
+def _inspect(type: str, function: Callable[..., Any]) -> Handler:
+    check_type(type)
+    if not inspect.iscoroutinefunction(function):
+        raise TypeError(f"{type}: a handler is an `async def`; {function!r} is not (blocking code belongs into steps)")
+    parameters = list(inspect.signature(function).parameters.values())
+    if len(parameters) != 2 or any(each.kind not in _POSITIONAL for each in parameters):
+        raise TypeError(f"{type}: a handler takes (ctx, parameters), this one takes {inspect.signature(function)}")
+    try:
+        hints = typing.get_type_hints(function, localns={"Context": Context})
+    except NameError as error:
+        raise TypeError(
+            f"{type}: {error}; types of handlers must be importable at run time, at module level"
+        ) from error
+    name = parameters[1].name
+    if name not in hints:
+        raise TypeError(f"{type}: say the type of {name!r}: a Struct, a dataclass, a TypedDict or dict[str, ...]")
+    _check_mapping(type, name, hints[name])
+    return Handler(type, function, hints[name], hints.get("return", Any))
+
+
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+def _check_mapping(type: str, name: str, annotation: Any) -> None:
+    try:
+        msgspec.msgpack.decode(b"\x00", type=annotation)
+    except msgspec.ValidationError:
+        return  # a number is no mapping: as it should be
+    except TypeError as error:
+        raise TypeError(f"{type}: {name!r} has a type that can't be decoded: {error}") from error
+    raise TypeError(f"{type}: {name!r} must be a Struct, a dataclass, a TypedDict or a mapping, not {annotation}")
+
+
+def _name(annotation: Any) -> str:
+    return getattr(annotation, "__name__", str(annotation))

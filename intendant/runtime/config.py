@@ -1,0 +1,64 @@
+"""Settings: the constructor beats the environment, the environment beats the defaults. Nothing is global."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from intendant.domain.ports import Durability
+
+DEFAULT_HOT: Final = "sqlite:intendant.db"
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,30}\Z")
+
+DurabilityName = Literal["memory", "written", "fsync", "replicated"]
+
+
+@dataclass(frozen=True, slots=True)
+class Shutdown:
+    """Seconds that each stage of leaving may take."""
+
+    drain: float = 2.0  # running handlers may still finish; what has not by then is suspended
+    suspend: float = 5.0  # suspended handlers unwind
+    flush: float = 10.0  # what was acknowledged to them is committed, the partition is given back
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """Which stores, and what they must give."""
+
+    hot: str
+    cold: str | None
+    durability: Durability
+
+
+def resolve(
+    name: str,
+    hot: str | None,
+    cold: str | None,
+    durability: str | None,
+    environment: Mapping[str, str] = os.environ,
+) -> Stores:
+    """Settle the stores of the runtime called `name`.
+
+    A runtime called "default" reads `INTENDANT_HOT`, `INTENDANT_COLD`, `INTENDANT_DURABILITY`; another one only
+    `INTENDANT_<NAME>_...`. Raises ValueError naming what is wrong.
+    """
+    prefix = variable_prefix(name)
+    url = hot or environment.get(f"{prefix}HOT") or DEFAULT_HOT
+    level = (
+        durability or environment.get(f"{prefix}DURABILITY") or ("memory" if url.startswith("memory:") else "written")
+    )
+    if level.upper() not in Durability.__members__:
+        known = ", ".join(each.name.lower() for each in Durability)
+        raise ValueError(f"durability {level!r} is not known; choose one of {known}")
+    return Stores(url, cold or environment.get(f"{prefix}COLD") or None, Durability[level.upper()])
+
+
+def variable_prefix(name: str) -> str:
+    """What the environment variables of the runtime called `name` begin with."""
+    if not _NAME.match(name):
+        raise ValueError(f"a runtime's name is 1 to 31 of a-z, 0-9 and _, beginning with a letter, not {name!r}")
+    return "INTENDANT_" if name == "default" else f"INTENDANT_{name.upper()}_"

@@ -1,0 +1,104 @@
+"""Intents at the edge: what a caller gives, checked and encoded before anything is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, Generic, TypeVar, overload
+
+from intendant.actors.messages import PreparedIntent
+from intendant.context import Context
+from intendant.domain.codec import digest, encode_value
+from intendant.domain.errors import InvalidIntent, InvalidValue
+from intendant.domain.ids import check_id, check_type, make_id
+from intendant.realm import PARAMETERS_BYTES_MAX, Repertoire
+
+P = TypeVar("P")
+R_co = TypeVar("R_co", covariant=True)
+
+INTENTS_MAX: Final = 512  # of one `submit_many`
+METADATA_BYTES_MAX: Final = 16 * 1024
+
+
+class Intent(Generic[R_co]):
+    """A formal request, to be given to `submit_many`. `handler` is a registered function, or its type as text."""
+
+    __slots__ = ("handler", "idempotency_key", "metadata", "parameters", "solution")
+
+    @overload
+    def __init__(
+        self,
+        handler: Callable[[Context, P], Awaitable[R_co]],
+        parameters: P,
+        *,
+        idempotency_key: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        solution: str | None = None,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self,
+        handler: str,
+        parameters: Mapping[str, Any],
+        *,
+        idempotency_key: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        solution: str | None = None,
+    ) -> None: ...
+    def __init__(
+        self,
+        handler: Callable[[Context, Any], Awaitable[R_co]] | str,
+        parameters: Any,
+        *,
+        idempotency_key: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        solution: str | None = None,
+    ) -> None:
+        self.handler = handler
+        self.parameters = parameters
+        self.idempotency_key = idempotency_key
+        self.metadata = metadata
+        self.solution = solution
+
+
+def prepare(intent: Intent[Any], repertoire: Repertoire, now: int) -> PreparedIntent:
+    """Check an intent and encode it. Raises InvalidIntent naming the field; touches nothing."""
+    handler = repertoire.of(intent.handler) if callable(intent.handler) else repertoire.find(check_type(intent.handler))
+    intent_type = handler.type if handler is not None else check_type(intent.handler)
+    if handler is not None:
+        parameters = handler.encode(intent.parameters)
+    else:
+        parameters = _encode_mapping(intent.parameters, "parameters", PARAMETERS_BYTES_MAX)
+    if intent.metadata is not None:
+        _encode_mapping(intent.metadata, "metadata", METADATA_BYTES_MAX)
+    intent_id = make_id(now)
+    key = intent_id if intent.idempotency_key is None else check_id(intent.idempotency_key, "idempotency_key")
+    return PreparedIntent(
+        id=intent_id,
+        type=intent_type,
+        key=key,
+        parameters=parameters,
+        metadata=dict(intent.metadata or {}),
+        solution=None if intent.solution is None else check_id(intent.solution, "solution"),
+        digest=digest(intent_type.encode(), parameters),
+    )
+
+
+def check_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The metadata of a session, checked."""
+    if metadata is None:
+        return {}
+    _encode_mapping(metadata, "metadata", METADATA_BYTES_MAX)
+    return dict(metadata)
+
+
+def _encode_mapping(value: object, field: str, limit: int) -> bytes:
+    if not isinstance(value, Mapping):
+        raise InvalidIntent(field, f"must be a mapping, not {type(value).__name__}")
+    keys: list[object] = list(value)  # pyright: ignore[reportUnknownArgumentType]  # anything may be in it: that is the check
+    for key in keys:
+        if not isinstance(key, str):
+            raise InvalidIntent(field, f"must have text keys; {key!r} is {type(key).__name__}")
+    try:
+        return encode_value(value, field, limit)  # pyright: ignore[reportUnknownArgumentType]
+    except InvalidValue as error:
+        raise InvalidIntent(field, str(error).removeprefix(f"{field}: ")) from error

@@ -1,0 +1,91 @@
+"""The outbox as callers read it: what waits, what went out, what was given up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+from msgspec import Struct
+
+from intendant.actors.outbox_relay import DeadLetter, event_of
+from intendant.domain import state as states
+from intendant.domain.commit import PLACES
+from intendant.domain.ids import check_id
+from intendant.domain.payloads import Emitted, EventPublished
+from intendant.domain.ports import LogReader
+from intendant.domain.records import SYSTEM_TENANT, LogRecord, decode_entry
+from intendant.domain.state import Event
+
+_dead_letter = msgspec.msgpack.Decoder(DeadLetter)
+
+
+class _WithEvents(Struct, frozen=True):
+    """Any payload that events ride with; only those are read."""
+
+    events: list[Emitted] = []
+
+
+class Outbox:
+    """Reads a tenant's events; it changes nothing."""
+
+    def __init__(self, log_of: Callable[[str], LogReader]) -> None:
+        self._log_of = log_of
+
+    async def pending(self, tenant: str, *, limit: int = 100) -> list[Event]:
+        """Events that have not been published yet, the oldest first."""
+        items = await self._log_of(check_id(tenant, "tenant")).outbox(limit=limit, tenant=tenant)
+        return [event_of(item) for item in items]
+
+    async def published(self, tenant: str, *, limit: int = 100) -> list[Event]:
+        """The events of the newest rounds, the newest first. Read from the log: cost grows with how many are wanted."""
+        check_id(tenant, "tenant")
+        log = self._log_of(tenant)
+        found: list[Event] = []
+        last: int | None = None
+        while len(found) < limit:
+            entries = await log.entries(SYSTEM_TENANT, last=last, limit=32, newest_first=True)
+            for entry in entries:
+                records = decode_entry(entry)
+                last = records[0].sequence - 1
+                for record in reversed(records):
+                    if record.type == "event_published":
+                        found += await self._events(log, tenant, record)
+            if len(entries) < 32:
+                break
+        return found[:limit]
+
+    async def dead_letters(self, tenant: str, *, limit: int = 100) -> list[DeadLetter]:
+        """Events that were given up after their last attempt, by event id."""
+        documents = await self._log_of(check_id(tenant, "tenant")).documents(tenant, states.DEAD_LETTERS, limit=limit)
+        return [_dead_letter.decode(document.body) for document in documents]
+
+    async def _events(self, log: LogReader, tenant: str, record: LogRecord) -> list[Event]:
+        """The tenant's events that a relay round settled, the newest first."""
+        events: list[Event] = []
+        for first, last in msgspec.msgpack.decode(record.raw, type=EventPublished).published:
+            for entry in await log.entries(tenant, first=first // PLACES, last=last // PLACES, limit=1024):
+                for source in decode_entry(entry):
+                    events += [event for event in _events_in(source) if first <= event.position <= last]
+        return sorted(events, key=lambda event: -event.position)
+
+
+def _events_in(record: LogRecord) -> list[Event]:
+    if record.type not in _CARRIERS:
+        return []
+    emitted = msgspec.msgpack.decode(record.raw, type=_WithEvents).events
+    return [
+        Event(
+            f"{record.execution}-{event.number}",
+            record.tenant,
+            record.session,
+            record.execution,
+            event.name,
+            msgspec.msgpack.decode(event.payload),
+            record.sequence * PLACES + place,
+            record.time,
+        )
+        for place, event in enumerate(emitted)
+    ]
+
+
+_CARRIERS = frozenset({"step_completed", "step_failed", "execution_completed", "execution_failed"})

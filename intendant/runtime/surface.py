@@ -1,0 +1,208 @@
+"""The state surface: the one door to session and execution state and to file references, hot first, then cold."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import Raw
+
+from intendant.domain import state as states
+from intendant.domain.codec import encode_value
+from intendant.domain.commit import Commit, PutDocument
+from intendant.domain.errors import InvalidIntent
+from intendant.domain.ids import check_id
+from intendant.domain.payloads import StateSet
+from intendant.domain.ports import ColdStore, Document
+from intendant.domain.records import Record
+from intendant.domain.state import ExecutionState, FileReference, SessionState, Status
+from intendant.runtime.partition import Partition
+from intendant.runtime.views import (
+    ExecutionView,
+    Page,
+    SessionView,
+    microseconds,
+    untracked_execution,
+    untracked_session,
+    view_execution,
+    view_session,
+)
+
+S = TypeVar("S")
+_READ = 256  # documents that are read at a time while a list is filtered
+
+_session = msgspec.msgpack.Decoder(SessionState)
+_execution = msgspec.msgpack.Decoder(ExecutionState)
+_file = msgspec.msgpack.Decoder(FileReference)
+
+
+class StateSurface:
+    """Reads what the runtime tracks, which no caller writes, and holds the user's own document beside it."""
+
+    def __init__(self, partition_of: Callable[[str], Partition], cold: ColdStore | None) -> None:
+        self._partition_of = partition_of
+        self._cold = cold
+
+    # --- one
+
+    async def session(self, tenant: str, id: str) -> SessionView | None:
+        """A session with the user's document, or None if this tenant has neither."""
+        check_id(tenant, "tenant"), check_id(id, "session")
+        body = await self._read(tenant, states.SESSIONS, id)
+        data = await self._data(tenant, states.SESSION_DATA, id)
+        if body is not None:
+            return view_session(_session.decode(body), data)
+        return None if data is None else untracked_session(tenant, id, data)
+
+    async def execution(self, tenant: str, id: str) -> ExecutionView | None:
+        """An execution with the user's document, or None if this tenant has neither."""
+        check_id(tenant, "tenant"), check_id(id, "execution")
+        body = await self._read(tenant, states.EXECUTIONS, id)
+        data = await self._data(tenant, states.EXECUTION_DATA, id)
+        if body is not None:
+            return view_execution(_execution.decode(body), data)
+        return None if data is None else untracked_execution(tenant, id, data)
+
+    async def tracked_execution(self, tenant: str, id: str) -> ExecutionState | None:
+        """An execution's document as it is stored, or None."""
+        body = await self._read(tenant, states.EXECUTIONS, id)
+        return None if body is None else _execution.decode(body)
+
+    async def file(self, tenant: str, reference: str) -> FileReference | None:
+        """A file reference, or None if this tenant has none of that name."""
+        body = await self._read(check_id(tenant, "tenant"), states.FILES, check_id(reference, "reference"))
+        return None if body is None else _file.decode(body)
+
+    # --- the user's own documents
+
+    async def set_session(self, tenant: str, id: str, data: Mapping[str, Any]) -> None:
+        """Set the user's document of a session, whole; durable when this returns. At most 64 KiB."""
+        await self._set(tenant, states.SESSION_DATA, check_id(id, "session"), _mapping(data), session=id)
+
+    async def set_execution(self, tenant: str, id: str, data: Mapping[str, Any]) -> None:
+        """Set the user's document of an execution, whole; durable when this returns. At most 64 KiB."""
+        await self._set(tenant, states.EXECUTION_DATA, check_id(id, "execution"), _mapping(data), execution=id)
+
+    async def set_file(self, file: FileReference) -> None:
+        """Keep a file reference; one of the same tenant and name is replaced."""
+        check_id(file.session, "session")
+        reference = check_id(file.reference, "reference")
+        await self._set(file.tenant, states.FILES, reference, file, session=file.session)
+
+    # --- many
+
+    async def sessions(
+        self, tenant: str, *, solution: str | None = None, limit: int = 100, cursor: str | None = None
+    ) -> Page[SessionView]:
+        """A tenant's sessions by id."""
+
+        def wanted(state: SessionState) -> bool:
+            return solution is None or state.solution == solution
+
+        return await self._list(tenant, states.SESSIONS, _session.decode, wanted, view_session, limit, cursor)
+
+    async def executions(
+        self,
+        tenant: str,
+        *,
+        status: Status | str | None = None,
+        type: str | None = None,
+        session: str | None = None,
+        solution: str | None = None,
+        since: datetime | None = None,
+        limit: int = 100,
+        cursor: str | None = None,
+    ) -> Page[ExecutionView]:
+        """A tenant's executions, the newest first, filtered. `since` is when they were accepted, at the earliest."""
+        wanted_status = None if status is None else Status(status)
+        earliest = 0 if since is None else microseconds(since, "since")
+
+        def wanted(state: ExecutionState) -> bool:
+            return (
+                (wanted_status is None or state.status is wanted_status)
+                and (type is None or state.type == type)
+                and (session is None or state.session == session)
+                and (solution is None or state.solution == solution)
+            )
+
+        def over(state: ExecutionState) -> bool:
+            return state.accepted_at < earliest
+
+        return await self._list(
+            tenant, states.EXECUTIONS, _execution.decode, wanted, view_execution, limit, cursor, over, newest_first=True
+        )
+
+    async def execution_data(
+        self, tenant: str, *, limit: int = 100, cursor: str | None = None
+    ) -> Page[tuple[str, dict[str, Any]]]:
+        """The user's documents of a tenant's executions, as (execution id, document), by id."""
+        check_id(tenant, "tenant")
+        found = await self._partition_of(tenant).log.documents(
+            tenant, states.EXECUTION_DATA, after=cursor or "", limit=limit
+        )
+        items = [(each.key, msgspec.msgpack.decode(each.body)) for each in found]
+        return Page(items, items[-1][0] if len(items) == limit else None)
+
+    # --- how
+
+    async def _read(self, tenant: str, collection: str, key: str) -> bytes | None:
+        """Hot first: it is never behind. What hot does not have may have been trimmed to cold."""
+        document = await self._partition_of(tenant).log.document(tenant, collection, key)
+        if document is not None:
+            return document.body
+        if self._cold is None:
+            return None
+        archived = await self._cold.document(tenant, collection, key)
+        return None if archived is None else archived.body
+
+    async def _data(self, tenant: str, collection: str, key: str) -> dict[str, Any] | None:
+        body = await self._read(tenant, collection, key)
+        return None if body is None else msgspec.msgpack.decode(body)
+
+    async def _set(
+        self, tenant: str, collection: str, key: str, value: object, *, session: str = "", execution: str = ""
+    ) -> None:
+        check_id(tenant, "tenant")
+        body = encode_value(value, "data")
+        record = Record("state_set", session, execution, StateSet(collection, key, Raw(body)))
+        partition = self._partition_of(tenant)
+        commit = Commit(tenant, [record], [PutDocument(collection, key, body)])
+        await partition.commit(commit)
+
+    async def _list(
+        self,
+        tenant: str,
+        collection: str,
+        decode: Callable[[bytes], S],
+        wanted: Callable[[S], bool],
+        view: Callable[[S], Any],
+        limit: int,
+        cursor: str | None,
+        over: Callable[[S], bool] = lambda _state: False,
+        *,
+        newest_first: bool = False,
+    ) -> Page[Any]:
+        read: Callable[..., Awaitable[list[Document]]] = self._partition_of(check_id(tenant, "tenant")).log.documents
+        found: list[Any] = []
+        after = cursor or ""
+        while True:
+            documents = await read(tenant, collection, after=after, limit=_READ, newest_first=newest_first)
+            for document in documents:
+                state = decode(document.body)
+                if over(state):
+                    return Page(found, None)
+                if wanted(state):
+                    found.append(view(state))
+                if len(found) == limit:
+                    return Page(found, document.key)
+            if len(documents) < _READ:
+                return Page(found, None)
+            after = documents[-1].key
+
+
+def _mapping(data: object) -> Mapping[str, Any]:
+    if not isinstance(data, Mapping) or not all(isinstance(key, str) for key in data):  # pyright: ignore[reportUnknownVariableType]
+        raise InvalidIntent("data", f"must be a mapping with text keys, not {type(data).__name__}")
+    return data  # pyright: ignore[reportUnknownVariableType]  # checked above

@@ -1,0 +1,139 @@
+"""What lists and look-ups return: stored documents as people and programs want to see them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any, Generic, TypeVar
+
+import msgspec
+from msgspec import Raw, Struct
+
+from intendant.domain.payloads import Failure
+from intendant.domain.state import ExecutionState, SessionState, Status
+
+T = TypeVar("T")
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Page(Struct, Generic[T], frozen=True):
+    """Part of a list. `cursor` continues it, and is None at the end."""
+
+    items: list[T]
+    cursor: str | None
+
+    def __iter__(self) -> Any:
+        return iter(self.items)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+
+class SessionView(Struct, frozen=True):
+    """A session: what the runtime tracks, and in `data` the user's own document, None if it was never set.
+
+    `tracked` is False for a document that was set under an id no session has.
+    """
+
+    id: str
+    tenant: str
+    user_id: str
+    solution: str
+    metadata: dict[str, Any]
+    created_at: datetime | None
+    closed_at: datetime | None
+    data: dict[str, Any] | None = None
+    tracked: bool = True
+
+
+class ExecutionView(Struct, frozen=True):
+    """An execution: what the runtime tracks, and in `data` the user's own document, None if it was never set.
+
+    `tracked` is False for a document that was set under an id no execution has; `status` is None then.
+    """
+
+    id: str
+    tenant: str
+    session: str
+    intent_id: str
+    solution: str
+    type: str
+    key: str
+    status: Status | None
+    parameters: Any
+    metadata: dict[str, Any]
+    accepted_at: datetime | None
+    started_at: datetime | None
+    ended_at: datetime | None
+    result: Any
+    artifacts: dict[str, Any]
+    events: int
+    error: Failure | None
+    data: dict[str, Any] | None = None
+    tracked: bool = True
+
+
+def moment(time: int) -> datetime | None:
+    """µs since 1970 as a UTC time; 0 is None."""
+    return _EPOCH + timedelta(microseconds=time) if time else None
+
+
+def microseconds(time: datetime, what: str) -> int:
+    """A time as µs since 1970. Raises ValueError for one without a time zone."""
+    if time.tzinfo is None:
+        raise ValueError(f"{what}: {time.isoformat()} has no time zone; say which, for example datetime.now(UTC)")
+    return (time - _EPOCH) // timedelta(microseconds=1)
+
+
+def view_session(state: SessionState, data: dict[str, Any] | None = None) -> SessionView:
+    """A session's document as a view."""
+    return SessionView(
+        id=state.id,
+        tenant=state.tenant,
+        user_id=state.user_id,
+        solution=state.solution,
+        metadata=state.metadata,
+        created_at=moment(state.created_at),
+        closed_at=moment(state.closed_at),
+        data=data,
+    )
+
+
+def view_execution(state: ExecutionState, data: dict[str, Any] | None = None) -> ExecutionView:
+    """An execution's document as a view."""
+    return ExecutionView(
+        id=state.id,
+        tenant=state.tenant,
+        session=state.session,
+        intent_id=state.intent_id,
+        solution=state.solution,
+        type=state.type,
+        key=state.key,
+        status=state.status,
+        parameters=_plain(state.parameters),
+        metadata=state.metadata,
+        accepted_at=moment(state.accepted_at),
+        started_at=moment(state.started_at),
+        ended_at=moment(state.ended_at),
+        result=_plain(state.result),
+        artifacts={name: _plain(value) for name, value in state.artifacts.items()},
+        events=state.events,
+        error=state.error,
+        data=data,
+    )
+
+
+def untracked_session(tenant: str, id: str, data: dict[str, Any]) -> SessionView:
+    """A user's document under an id that no session has."""
+    return SessionView(id, tenant, "", "", {}, None, None, data, tracked=False)
+
+
+def untracked_execution(tenant: str, id: str, data: dict[str, Any]) -> ExecutionView:
+    """A user's document under an id that no execution has."""
+    return ExecutionView(
+        id, tenant, "", "", "", "", "", None, None, {}, None, None, None, None, {}, 0, None, data, tracked=False
+    )
+
+
+def _plain(value: Raw) -> Any:
+    return msgspec.msgpack.decode(value)
