@@ -11,7 +11,6 @@ started again for ever, with back-off: an outage outside makes a lag, not an esc
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 
 from intendant.actors.deadlines import Deadlines
@@ -22,7 +21,6 @@ from intendant.supervisor import (
     ChildSpec,
     Event,
     Intensity,
-    Restart,
     Started,
     Strategy,
     Supervisor,
@@ -30,7 +28,6 @@ from intendant.supervisor import (
 
 ROOT = "intendant"
 _PATIENT = Backoff(initial=0.05, maximum=10.0)
-_FOREVER = Intensity(restarts=1_000_000_000, period=1.0)
 
 
 def partition_path(number: int) -> str:
@@ -93,14 +90,7 @@ def _partition(
         on_event=on_event,
         path=ROOT,
     )
-    return ChildSpec(
-        supervisor.name,
-        supervisor.run,
-        stop=supervisor.stop,
-        shutdown=math.inf,
-        start_timeout=start + 300.0,
-        fatal=LOST,
-    )
+    return supervisor.as_child(fatal=LOST)
 
 
 def _projections(partitions: Sequence[Partition], on_event: Callable[[Event], None], shutdown: Shutdown) -> ChildSpec:
@@ -116,12 +106,12 @@ def _projections(partitions: Sequence[Partition], on_event: Callable[[Event], No
         "projections",
         children,
         strategy=Strategy.ONE_FOR_ONE,
-        intensity=_FOREVER,
+        intensity=Intensity.unlimited(),
         backoff=_PATIENT,
         on_event=on_event,
         path=ROOT,
     )
-    return ChildSpec("projections", supervisor.run, restart=Restart.PERMANENT, stop=supervisor.stop, shutdown=math.inf)
+    return supervisor.as_child()
 
 
 class _Then:
