@@ -83,13 +83,9 @@ class Context:
         self.session = session
         self.solution = solution
         self.execution_id = execution_id
-        self.random = random.Random(execution_id)
-        """Random numbers that are the same at every resume."""
-        self.logger: logging.LoggerAdapter[logging.Logger] = _Logger(self)
-        """Silent for what ran before a resume."""
-        self.files = Files(self, files)
         self.artifacts: dict[str, Raw] = {}
         self._recording = recording
+        self._files = files
         self._limiter = limiter
         self._now = started_at
         self._used: set[str] = set()
@@ -102,6 +98,21 @@ class Context:
     def replaying(self) -> bool:
         """Whether what runs now ran before: some recorded step has not been reached yet."""
         return self._unreached > 0
+
+    @functools.cached_property
+    def random(self) -> random.Random:
+        """Random numbers that are the same at every resume."""
+        return random.Random(self.execution_id)
+
+    @functools.cached_property
+    def logger(self) -> logging.LoggerAdapter[logging.Logger]:
+        """Silent for what ran before a resume."""
+        return _Logger(self)
+
+    @functools.cached_property
+    def files(self) -> Files:
+        """Content too large for a value, kept by tenant and digest."""
+        return Files(self, self._files)
 
     def now(self) -> datetime:
         """The time of the last thing recorded, in UTC: the same at every resume."""

@@ -40,7 +40,6 @@ from intendant.domain.records import Record
 from intendant.domain.state import ExecutionState, Status
 from intendant.parking import Reply
 from intendant.realm import Handler
-from intendant.supervisor import Started
 
 logger = logging.getLogger("intendant.execution")
 
@@ -72,9 +71,9 @@ class ExecutionActor(Actor[ExecutionMessage]):
         id: str,
         *,
         accepted: Accepted | None,
+        suspended: Callable[[], bool],
         on_end: Callable[[], None],
     ) -> None:
-        self.suspended = False
         self.journal: Journal = {}
         self._services = services
         self._tenant = tenant
@@ -85,39 +84,34 @@ class ExecutionActor(Actor[ExecutionMessage]):
         self._recorded = 0
         self._has_journal = False
         self._on_end = on_end
-        self._scope: anyio.CancelScope | None = None
+        self._suspended = suspended
 
     # --- the life of an execution
 
-    async def run(self, task_status: Started) -> None:
+    async def run(self) -> None:
         """Load, run the handler, write the end. Returns early when suspended; raises when this process is at fault."""
-        with anyio.CancelScope() as self._scope:
-            if self.suspended:
-                self._scope.cancel()
-            task_status.started()
-            state = await self._load()
-            if state is None or state.status.ended:
-                self._on_end()
-                return
-            self._state = state
-            handler = self._services.repertoire.find(state.type)
-            if handler is None:
-                await self._without_handler()
-                return
-            try:
-                if state.status is Status.ACCEPTED:
-                    await self._start()
-                await self._play(handler)
-            except Stopped:
-                if self._services.writer.serving:
-                    raise
-                # the writer stopped under it: this is a suspension, whoever restarts the writer resumes it
+        state = await self._load()
+        if state.status.ended:
+            self._on_end()
+            return
+        self._state = state
+        handler = self._services.repertoire.find(state.type)
+        if handler is None:
+            await self._without_handler()
+            return
+        try:
+            if state.status is Status.ACCEPTED:
+                await self._start()
+            await self._play(handler)
+        except Stopped:
+            if self._services.writer.serving:
+                raise
+            # the writer stopped under it: this is a suspension, whoever restarts the writer resumes it
 
-    def suspend(self) -> None:
-        """Unwind the handler; it resumes later, in this process or another. Records nothing."""
-        self.suspended = True
-        if self._scope is not None:
-            self._scope.cancel()
+    @property
+    def suspended(self) -> bool:
+        """Whether the handler is being unwound, to resume later in this process or another. Records nothing."""
+        return self._suspended()
 
     async def receive(self, message: ExecutionMessage) -> None:
         """Answer what others ask about this execution."""
@@ -128,11 +122,12 @@ class ExecutionActor(Actor[ExecutionMessage]):
     async def condemn(self, cause: BaseException) -> None:
         """The restart budget is spent: end it, failed, with what crashed it."""
         state = await self._load()
-        if state is not None and not state.status.ended:
+        if not state.status.ended:
             self._state = state
-            self._end_failed(Failure("crashed", f"crashed again and again, last with {cause!r}"), None)
+            failure = Failure("crashed", f"crashed again and again, last with {cause!r}")
+            await self._end_failed(failure, None).wait(self._services.seam)
 
-    async def _load(self) -> ExecutionState | None:
+    async def _load(self) -> ExecutionState:
         """The state to go on from: what the acceptance handed over, once, and after that what hot state holds."""
         if self._accepted is not None:
             accepted, self._accepted = self._accepted, None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -16,12 +17,9 @@ from intendant.domain.errors import Overloaded
 from intendant.domain.ports import IndexMember
 from intendant.supervisor import (
     Backoff,
-    ChildInfo,
-    ChildSpec,
     DynamicSupervisor,
     Event,
     Intensity,
-    Restart,
     Started,
 )
 
@@ -43,6 +41,7 @@ class _Open:
 
     @property
     def child_id(self) -> str:
+        """Its name under the supervisor, and its key here."""
         return f"{self.tenant}/{self.id}"
 
 
@@ -60,7 +59,6 @@ class Executions:
         on_event: Callable[[Event], None],
         intensity: Intensity,
         backoff: Backoff,
-        shutdown: float,
     ) -> None:
         self.restarts = 0
         self._services = services
@@ -68,8 +66,7 @@ class Executions:
         self._on_event = on_event
         self._intensity = intensity
         self._backoff = backoff
-        self._shutdown = shutdown
-        self._open: dict[tuple[str, str], _Open] = {}
+        self._open: dict[str, _Open] = {}
         self._waiting: deque[_Open] = deque()
         self._running = 0
         self._serving = False
@@ -98,7 +95,7 @@ class Executions:
     def start(self, accepted: Accepted, *, reserved: bool) -> None:
         """Run an execution that was just accepted: in its reserved place, or when its turn comes."""
         state = accepted.state
-        entry = self._open[state.tenant, state.id] = _Open(state.tenant, state.id, accepted)
+        entry = self._add(_Open(state.tenant, state.id, accepted))
         if reserved:
             self._launch(entry)
         else:
@@ -109,7 +106,7 @@ class Executions:
 
     def is_open(self, tenant: str, execution: str) -> bool:
         """Whether this execution is known here as not ended."""
-        return (tenant, execution) in self._open
+        return f"{tenant}/{execution}" in self._open
 
     @property
     def open(self) -> int:
@@ -120,10 +117,6 @@ class Executions:
     def running(self) -> int:
         """How many handlers run."""
         return self._running
-
-    def children(self) -> list[ChildInfo]:
-        """What the supervisor knows of those that run."""
-        return self._supervisor.children()
 
     def when_idle(self, call: Callable[[], None]) -> None:
         """Call once no handler runs and none waits: at once, or when the last one has left."""
@@ -144,6 +137,9 @@ class Executions:
             on_event=self._on_event,
             on_give_up=self._give_up,
             parking=self._services.seam.parking,
+            workers=self._services.limits.running + 64,  # those that are condemned must not wait for those that run
+            idle_workers=256,
+            work_shutdown=0.0,  # suspending is cancelling at once: nothing is recorded by it
         )
         self._open.clear()
         self._waiting.clear()
@@ -164,11 +160,14 @@ class Executions:
         while True:
             page = await self._services.log.index(states.OPEN, after=after, limit=_PAGE)
             for member in page:
-                entry = self._open[member.tenant, member.member] = _Open(member.tenant, member.member, None)
-                self._waiting.append(entry)
+                self._waiting.append(self._add(_Open(member.tenant, member.member, None)))
             if len(page) < _PAGE:
                 return
             after = page[-1]
+
+    def _add(self, entry: _Open) -> _Open:
+        self._open[entry.child_id] = entry
+        return entry
 
     def _begin(self) -> None:
         self._serving = True
@@ -181,23 +180,31 @@ class Executions:
             self._launch(self._waiting.popleft())
 
     def _launch(self, entry: _Open) -> None:
-        async def live(status: Started) -> None:
-            actor = entry.actor = ExecutionActor(
-                self._services, entry.tenant, entry.id, accepted=entry.accepted, on_end=lambda: self._ended(entry)
-            )
-            if entry.accepted is None:
-                self.restarts += 1
-            entry.accepted = None
-            await actor.run(status)
-            self._left(entry)
+        self._supervisor.perform(entry.child_id, partial(self._live, entry), partial(self._crashed, entry))
 
-        def suspend() -> None:
-            if entry.actor is not None:
-                entry.actor.suspend()
+    async def _live(self, entry: _Open) -> None:
+        actor = entry.actor = self._actor(entry)
+        await actor.run()
+        self._left(entry)
 
-        self._supervisor.start_child(
-            ChildSpec(entry.child_id, live, restart=Restart.TRANSIENT, stop=suspend, shutdown=self._shutdown)
+    def _actor(self, entry: _Open) -> ExecutionActor:
+        accepted, entry.accepted = entry.accepted, None
+        return ExecutionActor(
+            self._services,
+            entry.tenant,
+            entry.id,
+            accepted=accepted,
+            suspended=lambda: not self._serving,
+            on_end=lambda: self._ended(entry),
         )
+
+    def _ended(self, entry: _Open) -> None:
+        self._open.pop(entry.child_id, None)
+
+    def _crashed(self, entry: _Open, _cause: BaseException) -> None:
+        """Resume it, after the back-off that the supervisor decided: all is read from hot state again."""
+        self.restarts += 1
+        self._launch(entry)
 
     def _left(self, entry: _Open) -> None:
         """The handler does not run any more: ended, suspended, or without a handler."""
@@ -209,23 +216,17 @@ class Executions:
             for call in calls:
                 call()
 
-    def _ended(self, entry: _Open) -> None:
-        self._open.pop((entry.tenant, entry.id), None)
-
     def _give_up(self, child_id: str, cause: BaseException) -> None:
-        tenant, _, id = child_id.partition("/")
-        entry = self._open.get((tenant, id))
+        entry = self._open.get(child_id)
         if entry is None or not self._serving:
             return
         logger.error("execution %s crashed too often and is ended", child_id, exc_info=cause)
 
-        async def condemn(status: Started) -> None:
-            status.started()
-            actor = ExecutionActor(self._services, tenant, id, accepted=None, on_end=lambda: self._ended(entry))
-            await actor.condemn(cause)
+        async def condemn() -> None:
+            await self._actor(entry).condemn(cause)
             self._left(entry)
 
-        self._supervisor.start_child(ChildSpec(f"{child_id}/end", condemn, restart=Restart.TRANSIENT))
+        self._supervisor.perform(f"{child_id}/end", condemn, lambda _cause: self._give_up(child_id, cause))
 
 
 class _Ready(msgspec.Struct):

@@ -46,7 +46,6 @@ class Partition:
         publisher: Publisher | None,
         on_event: Callable[[Event], None],
         path: str,
-        suspend_seconds: float,
     ) -> None:
         self.number = number
         self.log = log
@@ -75,9 +74,7 @@ class Partition:
             limits=limits,
         )
         budget = Intensity(restarts=5, period=30.0)
-        self.executions = Executions(
-            services, path=path, on_event=on_event, intensity=budget, backoff=Backoff(), shutdown=suspend_seconds
-        )
+        self.executions = Executions(services, path=path, on_event=on_event, intensity=budget, backoff=Backoff())
         self.sessions = Sessions(
             services, self.executions, path=path, on_event=on_event, intensity=budget, backoff=Backoff()
         )

@@ -233,7 +233,6 @@ class Runtime:
                 publisher=self._publisher,
                 on_event=self._supervised,
                 path=tree.partition_path(number),
-                suspend_seconds=self._shutdown.suspend,
             )
             for number in range(self._store.partitions)
         ]
@@ -480,13 +479,15 @@ class Runtime:
         if ending.state is not None:
             return ending.state
         self._check()
-        with anyio.fail_after(timeout):
-            await self._look_up_end(execution)
-            reply = ending.wait()
-            try:
-                return await reply.wait(self._seam)
-            finally:
-                ending.forget(reply)
+        if timeout is not None:
+            with anyio.fail_after(timeout):
+                return await self.wait_ended(execution, None)
+        await self._look_up_end(execution)
+        reply = ending.wait()
+        try:
+            return await reply.wait(self._seam)
+        finally:
+            ending.forget(reply)
 
     async def view_execution(self, tenant: str, id: str) -> ExecutionView:
         """What is known of an execution. Raises UnknownExecution."""
