@@ -80,16 +80,16 @@ class Executions:
         if len(self._open) + count > self._services.limits.open:
             raise Overloaded("the set of open executions", self._services.limits.open)
 
-    def reserve(self) -> bool:
-        """Take a place to run at once, if there is one and nobody waits for it."""
-        if self._running >= self._services.limits.running or self._waiting or not self._serving:
+    def reserve(self, count: int) -> bool:
+        """Take places to run at once, if there are as many and nobody waits for them."""
+        if self._running + count > self._services.limits.running or self._waiting or not self._serving:
             return False
-        self._running += 1
+        self._running += count
         return True
 
-    def unreserve(self) -> None:
-        """Give a reserved place back."""
-        self._running -= 1
+    def unreserve(self, count: int) -> None:
+        """Give reserved places back."""
+        self._running -= count
         self._fill()
 
     def start(self, accepted: Accepted, *, reserved: bool) -> None:

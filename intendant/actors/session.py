@@ -16,7 +16,7 @@ from intendant.actors.wal_writer import KeyClaimed
 from intendant.domain import payloads
 from intendant.domain import state as states
 from intendant.domain.codec import encode
-from intendant.domain.commit import AddToIndex, ClaimKey, Commit, Operation, PutDocument, Receipt
+from intendant.domain.commit import RECORDS_MAX, AddToIndex, ClaimKey, Commit, Operation, PutDocument, Receipt
 from intendant.domain.errors import IdempotencyConflict, SessionClosed, SessionExists, UnknownSession
 from intendant.domain.ids import make_id
 from intendant.domain.records import Record
@@ -166,12 +166,13 @@ class SessionActor(Actor[SessionMessage]):
         if not submission.fresh:
             submission.answer()
             return
-        at_once = len(submission.fresh) == 1 and self._executions.reserve()
+        count = len(submission.fresh)
+        at_once = 2 * count <= RECORDS_MAX and self._executions.reserve(count)
         commit, accepted = self._acceptance(submission.fresh, at_once=at_once)
 
         def proceed(outcome: Reply[Receipt]) -> None:
             if outcome.error is not None and at_once:
-                self._executions.unreserve()
+                self._executions.unreserve(count)
             if isinstance(outcome.error, KeyClaimed):
                 self._settle_claims(submission, outcome.error)
             elif outcome.error is not None:
@@ -182,8 +183,8 @@ class SessionActor(Actor[SessionMessage]):
         self._commit(commit, proceed, new=True)
 
     def _accepted(self, submission: _Submission, accepted: list[ExecutionState], first: int, *, at_once: bool) -> None:
-        for place, state in enumerate(accepted):
-            self._executions.start(Accepted(state, first), reserved=at_once and place == 0)
+        for state in accepted:
+            self._executions.start(Accepted(state, first), reserved=at_once)
             submission.known[state.key] = state.id
         submission.answer()
 

@@ -15,6 +15,9 @@ from intendant.domain.payloads import Emitted, EventPublished
 from intendant.domain.ports import LogReader
 from intendant.domain.records import SYSTEM_TENANT, LogRecord, decode_entry
 from intendant.domain.state import Event
+from intendant.runtime.views import Page, check_cursor
+
+_READ_ENTRIES = 32
 
 _dead_letter = msgspec.msgpack.Decoder(DeadLetter)
 
@@ -31,33 +34,41 @@ class Outbox:
     def __init__(self, log_of: Callable[[str], LogReader]) -> None:
         self._log_of = log_of
 
-    async def pending(self, tenant: str, *, limit: int = 100) -> list[Event]:
+    async def pending(self, tenant: str, *, limit: int = 100, cursor: str | None = None) -> Page[Event]:
         """Events that have not been published yet, the oldest first."""
-        items = await self._log_of(check_id(tenant, "tenant")).outbox(limit=limit, tenant=tenant)
-        return [event_of(item) for item in items]
+        log = self._log_of(check_id(tenant, "tenant"))
+        items = await log.outbox(limit=limit, after=int(check_cursor(cursor) or 0), tenant=tenant)
+        return Page([event_of(item) for item in items], str(items[-1].position) if len(items) == limit else None)
 
-    async def published(self, tenant: str, *, limit: int = 100) -> list[Event]:
-        """The events of the newest rounds, the newest first. Read from the log: cost grows with how many are wanted."""
+    async def published(self, tenant: str, *, limit: int = 100, cursor: str | None = None) -> Page[Event]:
+        """Events that went out, the newest relay rounds first.
+
+        A page holds whole rounds, and may so hold up to 255 events more than `limit`. Read from the log: its cost
+        grows with the rounds that are looked through, of whatever tenant.
+        """
         check_id(tenant, "tenant")
         log = self._log_of(tenant)
         found: list[Event] = []
-        last: int | None = None
-        while len(found) < limit:
-            entries = await log.entries(SYSTEM_TENANT, last=last, limit=32, newest_first=True)
+        last = int(cursor) - 1 if check_cursor(cursor) else None
+        while True:
+            entries = await log.entries(SYSTEM_TENANT, last=last, limit=_READ_ENTRIES, newest_first=True)
             for entry in entries:
                 records = decode_entry(entry)
                 last = records[0].sequence - 1
                 for record in reversed(records):
                     if record.type == "event_published":
                         found += await self._events(log, tenant, record)
-            if len(entries) < 32:
-                break
-        return found[:limit]
+                if len(found) >= limit:
+                    return Page(found, str(last + 1))
+            if len(entries) < _READ_ENTRIES:
+                return Page(found, None)
 
-    async def dead_letters(self, tenant: str, *, limit: int = 100) -> list[DeadLetter]:
+    async def dead_letters(self, tenant: str, *, limit: int = 100, cursor: str | None = None) -> Page[DeadLetter]:
         """Events that were given up after their last attempt, by event id."""
-        documents = await self._log_of(check_id(tenant, "tenant")).documents(tenant, states.DEAD_LETTERS, limit=limit)
-        return [_dead_letter.decode(document.body) for document in documents]
+        log = self._log_of(check_id(tenant, "tenant"))
+        documents = await log.documents(tenant, states.DEAD_LETTERS, after=cursor or "", limit=limit)
+        letters = [_dead_letter.decode(document.body) for document in documents]
+        return Page(letters, documents[-1].key if len(documents) == limit else None)
 
     async def _events(self, log: LogReader, tenant: str, record: LogRecord) -> list[Event]:
         """The tenant's events that a relay round settled, the newest first."""

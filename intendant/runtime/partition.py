@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import anyio
 
@@ -81,6 +82,8 @@ class Partition:
         self.state_writer = StateWriter(log, cold, self.writer, seam, Backoff()) if cold else None
         self.relay = OutboxRelay(log, publisher, self.writer, clock, seam, relay_settings) if publisher else None
         self._serving: list[Reply[None]] = []
+        self._watchers: set[Callable[[], None]] = set()
+        self._error: BaseException | None = None
 
     async def commit(self, commit: Commit) -> Receipt:
         """Commit new work that needs no session's decision. Raises Overloaded, ActorStopped."""
@@ -101,15 +104,35 @@ class Partition:
         for reply in waiting:
             reply.set(None)
 
+    @contextmanager
+    def watching_commits(self, call: Callable[[], None]) -> Iterator[None]:
+        """Call after every batch that added records, and when the partition has failed."""
+        self._watchers.add(call)
+        try:
+            yield
+        finally:
+            self._watchers.discard(call)
+
+    def check(self) -> None:
+        """Raise what the partition failed with, if it has."""
+        if self._error is not None:
+            raise self._error
+
     def fail(self, error: BaseException) -> None:
         """The partition does not serve any more: whoever waits is told."""
+        self._error = error
         self.endings.fail(error)
         waiting, self._serving = self._serving, []
         for reply in waiting:
             reply.fail(error)
+        for call in list(self._watchers):
+            call()
 
     def _committed(self, batch: Batch) -> None:
         if self.relay is not None and batch.outbox_adds:
             self.relay.wake()
         if self.state_writer is not None and batch.count:
             self.state_writer.wake()
+        if batch.count:
+            for call in self._watchers:
+                call()

@@ -114,6 +114,7 @@ class Runtime:
         self.state: StateSurface
         self.wal: WalReader
         self.outbox: Outbox
+        self.files: FileStore
         self._repertoire = Repertoire(realms)
         self._hot = hot
         self._cold = cold
@@ -133,6 +134,7 @@ class Runtime:
         self._serving = False
         self._asking = 0
         self._restarts = 0
+        self._calls_ended: Callable[[], None] = _nothing
         self._partitions: list[Partition] = []
         self._seam: Seam
         self._store: Store
@@ -213,7 +215,7 @@ class Runtime:
     def _build(self, cold: ColdStore | None) -> None:
         deadlines = Deadlines(self._seam)
         owner = current_owner()
-        files = self._files or open_files(self._store.name)
+        self.files = self._files or open_files(self._store.name)
         threads = anyio.CapacityLimiter(40)
         self._partitions = [
             Partition(
@@ -224,7 +226,7 @@ class Runtime:
                 clock=self._clock,
                 seam=self._seam,
                 deadlines=deadlines,
-                files=files,
+                files=self.files,
                 threads=threads,
                 limits=self._limits,
                 writer_settings=WriterSettings(takeover_timeout=self._takeover_timeout, lease=self._lease),
@@ -244,7 +246,7 @@ class Runtime:
             takeover_timeout=self._takeover_timeout,
         )
         self.state = StateSurface(self._partition, cold)
-        self.wal = WalReader(lambda tenant: self._partition(tenant).log)
+        self.wal = WalReader(self._partition, self._seam)
         self.outbox = Outbox(lambda tenant: self._partition(tenant).log)
 
     async def _run_root(self, *, task_status: anyio.abc.TaskStatus[Any]) -> None:
@@ -278,12 +280,13 @@ class Runtime:
     async def _drain(self) -> None:
         """Let calls that are under way, and handlers that run, come to their end."""
         idle = self._seam.parking()
-        for partition in self._partitions:
-            partition.executions.when_idle(idle.wake)
+        self._calls_ended = idle.wake
         with anyio.move_on_after(self._shutdown.drain):
-            while self._asking or any(each.executions.running for each in self._partitions):
-                with anyio.move_on_after(0.05):  # calls under way do not tell when they are over
-                    await idle.wait()
+            while self._asking:
+                await idle.wait()
+            for partition in self._partitions:
+                partition.executions.when_idle(idle.wake)
+                await idle.wait()
 
     async def _leave_group(self) -> None:
         self._group.cancel_scope.cancel()
@@ -338,10 +341,12 @@ class Runtime:
         """A handle of a session; whether there is one shows when it is used."""
         return Session(self, check_id(tenant, "tenant"), check_id(id, "session"))
 
-    async def sessions(self, tenant: str, **filters: Any) -> Page[SessionView]:
-        """A tenant's sessions; see `StateSurface.sessions`."""
+    async def sessions(
+        self, tenant: str, *, solution: str | None = None, limit: int = 100, cursor: str | None = None
+    ) -> Page[SessionView]:
+        """A tenant's sessions by id, filtered; `cursor` continues an earlier page."""
         self._check()
-        return await self.state.sessions(tenant, **filters)
+        return await self.state.sessions(tenant, solution=solution, limit=limit, cursor=cursor)
 
     async def close_session(self, tenant: str, id: str) -> None:
         """Let a session take no more intents. Raises UnknownSession."""
@@ -526,6 +531,8 @@ class Runtime:
                         await partition.wait_serving().wait(self._seam)
         finally:
             self._asking -= 1
+            if not self._asking:
+                self._calls_ended()
 
     # --- what else
 
@@ -542,6 +549,11 @@ class Runtime:
             published=sum(partition.relay.published for partition in each if partition.relay),
             lag=sum(partition.state_writer.lag for partition in each if partition.state_writer),
         )
+
+    @property
+    def ready(self) -> bool:
+        """Whether calls are answered: entered, not given up, and no partition in the middle of a restart."""
+        return self._serving and self.failed is None and all(each.sessions.serving for each in self._partitions)
 
     @property
     def durability(self) -> str:
@@ -582,6 +594,10 @@ class Runtime:
 
     def __repr__(self) -> str:
         return f"<Runtime {self.name!r} {'serving' if self._serving and not self.failed else 'stopped'}>"
+
+
+def _nothing() -> None:
+    """Nobody waits for calls to end."""
 
 
 class _Ready:

@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 from msgspec import Raw, Struct
 
+from intendant.domain.errors import InvalidIntent
 from intendant.domain.payloads import Failure
 from intendant.domain.state import ExecutionState, SessionState, Status
 
@@ -71,6 +72,13 @@ class ExecutionView(Struct, frozen=True):
     error: Failure | None
     data: dict[str, Any] | None = None
     tracked: bool = True
+
+
+def check_cursor(cursor: str | None) -> str | None:
+    """Return a cursor that is a position; raise InvalidIntent for one that no page has given."""
+    if cursor is not None and not cursor.isdecimal():
+        raise InvalidIntent("cursor", f"{cursor[:40]!r} did not come from an earlier page of this list")
+    return cursor
 
 
 def moment(time: int) -> datetime | None:

@@ -11,7 +11,9 @@ from intendant.domain.ids import check_id
 from intendant.domain.ports import LogReader
 from intendant.domain.records import TYPES, LogRecord, decode_entry
 from intendant.domain.replay import World, replay
-from intendant.runtime.views import Page, microseconds
+from intendant.parking import Seam
+from intendant.runtime.partition import Partition
+from intendant.runtime.views import Page, check_cursor, microseconds
 
 LIMIT_MAX = 10_000
 _READ_ENTRIES = 128
@@ -20,8 +22,12 @@ _READ_ENTRIES = 128
 class WalReader:
     """Queries over the write-ahead log of one tenant at a time."""
 
-    def __init__(self, log_of: Callable[[str], LogReader]) -> None:
-        self._log_of = log_of
+    def __init__(self, partition_of: Callable[[str], Partition], seam: Seam) -> None:
+        self._partition_of = partition_of
+        self._seam = seam
+
+    def _log_of(self, tenant: str) -> LogReader:
+        return self._partition_of(tenant).log
 
     async def query(
         self,
@@ -57,6 +63,23 @@ class WalReader:
                 if len(found) == limit:
                     return Page(found, str(record.sequence))
         return Page(found, None)
+
+    async def tail(self, tenant: str, *, after: int | None = None) -> AsyncIterator[LogRecord]:
+        """Yield a tenant's records as they are committed, for ever: those behind the sequence `after`, or new ones.
+
+        Raises RuntimeStopped (or Fenced) when the partition does not serve any more.
+        """
+        check_id(tenant, "tenant")
+        partition = self._partition_of(tenant)
+        parking = self._seam.parking()
+        with partition.watching_commits(parking.wake):
+            position = partition.writer.committed if after is None else after
+            while True:
+                async for record in _records(partition.log, tenant, position + 1, None, newest_first=False):
+                    position = record.sequence
+                    yield record
+                partition.check()
+                await parking.wait()
 
     async def replay(self, tenant: str, execution: str | None = None) -> World:
         """Fold a tenant's records, or those of one execution, into the state they lead to."""
@@ -116,5 +139,4 @@ def _check(tenant: str, type: str | None, limit: int, cursor: str | None) -> Non
         raise InvalidIntent("type", f"{type!r} is no record type; the types are {', '.join(TYPES)}")
     if not 1 <= limit <= LIMIT_MAX:
         raise InvalidIntent("limit", f"must be 1 to {LIMIT_MAX:,}, not {limit}")
-    if cursor is not None and not cursor.isdecimal():
-        raise InvalidIntent("cursor", f"{cursor[:40]!r} did not come from an earlier page")
+    check_cursor(cursor)
