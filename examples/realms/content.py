@@ -6,6 +6,8 @@ after a crash it is read back instead of computed again. What lies between steps
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from msgspec import Struct
 
 from intendant import Context, Realm
@@ -17,6 +19,9 @@ from .shelf import Shelf
 from .tally import counted
 
 content = Realm("content")
+
+BATCHES_MAX = 250
+"""Batches of a root; in a larger one, neighbouring small folders are put together."""
 
 
 class Source(Struct, frozen=True):
@@ -36,6 +41,7 @@ class Listed(Struct, frozen=True):
     listing: str
     files: int
     bytes: int
+    batches: int
 
 
 @content.handler
@@ -59,4 +65,18 @@ def list_source(source: Source) -> Listed:
     """List the folder and keep the listing on the shelf: it may be larger than a step's result."""
     listing = list_folder(source.root, source.folder, tuple(source.leave_out), source.files_max)
     size = sum(document.size for document in listing.documents)
-    return Listed(Shelf(source.shelf).put(listing), len(listing.documents), size)
+    batches = sum(1 for _ in batches_of(listing.documents))
+    return Listed(Shelf(source.shelf).put(listing), len(listing.documents), size, batches)
+
+
+def batches_of(documents: list[Document]) -> Iterator[list[Document]]:
+    """The documents of each folder together; the fewest folders that make a batch large enough for `BATCHES_MAX`."""
+    large_enough = max(1, len(documents) // BATCHES_MAX)
+    batch: list[Document] = []
+    for document in sorted(documents, key=lambda each: (each.parent, each.path)):
+        if batch and document.parent != batch[-1].parent and len(batch) >= large_enough:
+            yield batch
+            batch = []
+        batch.append(document)
+    if batch:
+        yield batch
