@@ -5,8 +5,11 @@
     X.db-shm    SQLite's index of it
     X.db.lock   held with flock by the owner; names it, for people
 
-`application_id` tells our files from others', `user_version` is the schema's version. Tables without rowids are their
-own index, so a row is written once.
+`application_id` tells our files from others', `user_version` is the schema's version.
+
+What a commit costs is the pages it changes, so rows lie in the order of time wherever they may: bodies in tables that
+only grow at their end, with slim indexes beside them (a third of the pages, measured, of tables ordered by tenant), and
+claimed keys by key before tenant, because a key that we make sorts by time.
 """
 
 from __future__ import annotations
@@ -34,22 +37,22 @@ SCHEMA_VERSION: Final = 1
 SQLITE_VERSION_MIN: Final = (3, 51, 3)  # older ones can corrupt a WAL file that two connections use
 BUSY_WAIT_MS: Final = 5000
 CACHE_KIB: Final = 65536
-CHECKPOINT_PAGES: Final = 4000
+CHECKPOINT_PAGES: Final = 1000  # more would be folded back in fewer, longer pauses
 WAL_BYTES_KEPT: Final = 64 * 1024 * 1024
 OPEN_WAIT_S: Final = 10.0
 
 SCHEMA: Final = f"""
 CREATE TABLE entries(sequence INTEGER PRIMARY KEY, tenant TEXT NOT NULL, count INTEGER NOT NULL,
     time INTEGER NOT NULL, body BLOB NOT NULL);
-CREATE INDEX entries_of_tenant ON entries(tenant, sequence);
-CREATE TABLE documents(tenant TEXT NOT NULL, collection TEXT NOT NULL, key TEXT NOT NULL, since INTEGER NOT NULL,
-    version INTEGER NOT NULL, body BLOB NOT NULL, PRIMARY KEY(tenant, collection, key)) WITHOUT ROWID;
-CREATE TABLE journal(tenant TEXT NOT NULL, execution TEXT NOT NULL, position INTEGER NOT NULL, body BLOB NOT NULL,
-    PRIMARY KEY(tenant, execution, position)) WITHOUT ROWID;
+CREATE INDEX entries_of_tenant ON entries(tenant);
+CREATE TABLE documents(id INTEGER PRIMARY KEY, tenant TEXT NOT NULL, collection TEXT NOT NULL, key TEXT NOT NULL,
+    since INTEGER NOT NULL, version INTEGER NOT NULL, body BLOB NOT NULL, UNIQUE(tenant, collection, key));
+CREATE TABLE journal(id INTEGER PRIMARY KEY, tenant TEXT NOT NULL, execution TEXT NOT NULL, position INTEGER NOT NULL,
+    body BLOB NOT NULL, UNIQUE(tenant, execution, position));
 CREATE TABLE indexes(name TEXT NOT NULL, score INTEGER NOT NULL, tenant TEXT NOT NULL, member TEXT NOT NULL,
     PRIMARY KEY(name, score, tenant, member)) WITHOUT ROWID;
 CREATE TABLE keys(tenant TEXT NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL,
-    PRIMARY KEY(tenant, key)) WITHOUT ROWID;
+    PRIMARY KEY(key, tenant)) WITHOUT ROWID;
 CREATE TABLE outbox(position INTEGER PRIMARY KEY, tenant TEXT NOT NULL, session TEXT NOT NULL, time INTEGER NOT NULL,
     body BLOB NOT NULL);
 CREATE TABLE checkpoints(name TEXT PRIMARY KEY, position INTEGER NOT NULL) WITHOUT ROWID;

@@ -20,7 +20,10 @@ _TOUCH = "UPDATE ownership SET lease_until = ? + lease WHERE epoch = ? AND token
 _ADD_ENTRY = "INSERT INTO entries(tenant, sequence, count, body, time) VALUES(?, ?, ?, ?, ?)"
 _CLAIM = "INSERT INTO keys(tenant, key, value) VALUES(?, ?, ?)"
 _RELEASE = "DELETE FROM keys WHERE tenant = ? AND key = ?"
-_PUT = "INSERT OR REPLACE INTO documents(tenant, collection, key, since, version, body) VALUES(?, ?, ?, ?, ?, ?)"
+_PUT = (
+    "INSERT INTO documents(tenant, collection, key, since, version, body) VALUES(?, ?, ?, ?, ?, ?) "
+    "ON CONFLICT DO UPDATE SET since = excluded.since, version = excluded.version, body = excluded.body"
+)
 _DELETE = "DELETE FROM documents WHERE tenant = ? AND collection = ? AND key = ?"
 _APPEND = "INSERT INTO journal(tenant, execution, position, body) VALUES(?, ?, ?, ?)"
 _DROP = "DELETE FROM journal WHERE tenant = ? AND execution = ?"
