@@ -49,7 +49,8 @@ class Outbox:
         check_id(tenant, "tenant")
         log = self._log_of(tenant)
         found: list[Event] = []
-        last = int(cursor) - 1 if check_cursor(cursor) else None
+        position = check_cursor(cursor)
+        last = None if position is None else int(position) - 1
         while True:
             entries = await log.entries(SYSTEM_TENANT, last=last, limit=_READ_ENTRIES, newest_first=True)
             for entry in entries:
