@@ -1,0 +1,96 @@
+"""Event loops, stores, runtimes and an audit, for every test that needs them."""
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import msgspec
+import pytest
+
+from intendant import Realm, Runtime
+from intendant.adapters.memory import MemoryStore
+from intendant.adapters.sqlite import SqliteStore
+from intendant.domain.ports import LogReader, Store
+from intendant.domain.records import LogRecord, decode_entry
+from intendant.domain.replay import World, replay
+from intendant.domain.state import EXECUTIONS, OPEN, SESSIONS, ExecutionState, SessionState
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
+    """asyncio and trio; where uvloop adds something, a test names all three by parametrising this fixture."""
+    if request.param == "trio":
+        return "trio", {}
+    return "asyncio", {"use_uvloop": request.param == "uvloop"}
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def hot(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    """One hot store; a runtime that is left and another that is entered over it are a restart."""
+    return MemoryStore() if request.param == "memory" else SqliteStore(tmp_path / "work.db")
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A hot store by its URL."""
+    return "memory:" if request.param == "memory" else f"sqlite:{tmp_path / 'work.db'}"
+
+
+@pytest.fixture
+def runtime(hot: Store) -> Callable[..., Runtime]:
+    """Make a runtime over the test's hot store: `runtime(realm, ..., option=...)`."""
+
+    def make(*realms: Realm, **options: Any) -> Runtime:
+        options.setdefault("hot", hot)
+        return Runtime(realms, **options)
+
+    return make
+
+
+@pytest.fixture
+def eventually() -> Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]:
+    """Wait until something is true that nobody announces; fails after ten seconds."""
+
+    async def wait(condition: Callable[[], Awaitable[bool]]) -> None:
+        with anyio.fail_after(10):
+            while not await condition():  # noqa: ASYNC110  nobody announces it
+                await anyio.sleep(0.001)
+
+    return wait
+
+
+@pytest.fixture
+def audit() -> Callable[[Store], Awaitable[World]]:
+    """Fold the whole log and hold everything derived from it against the fold."""
+
+    async def check(store: Store) -> World:
+        log = store.log(0)
+        world = replay(await read_all(log))
+        assert world.violations == []
+        for (tenant, id), state in world.executions.items():
+            assert await stored(log, tenant, EXECUTIONS, id, ExecutionState) == state
+        for (tenant, id), session in world.sessions.items():
+            assert await stored(log, tenant, SESSIONS, id, SessionState) == session
+        for tenant, key in world.keys:
+            assert await log.key(tenant, key) is not None
+        assert {(each.tenant, each.member) for each in await log.index(OPEN, limit=1_000_000)} == world.open
+        assert [each.position for each in await log.outbox(limit=1_000_000)] == sorted(world.outbox)
+        return world
+
+    return check
+
+
+async def read_all(log: LogReader) -> list[LogRecord]:
+    records: list[LogRecord] = []
+    first = 0
+    while entries := await log.entries(None, first=first, limit=256):
+        for entry in entries:
+            records += decode_entry(entry)
+        first = records[-1].sequence + 1
+    return records
+
+
+async def stored(log: LogReader, tenant: str, collection: str, key: str, type: Any) -> Any:
+    document = await log.document(tenant, collection, key)
+    return None if document is None else msgspec.msgpack.decode(document.body, type=type)
