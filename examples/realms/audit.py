@@ -12,7 +12,7 @@ from msgspec import Struct
 from intendant import LogRecord, Runtime
 
 from .analysis.model import Document
-from .pages.run import Figures
+from .pages.run import Figures, Sample
 from .tally import Body
 
 ENDS = ("execution_completed", "execution_failed", "execution_cancelled")
@@ -36,6 +36,7 @@ class Books:
         self.recorded_at: dict[tuple[str, str], int] = {}
         self.events = 0
         self.changed: list[str] = []
+        self.end_times: list[int] = []
 
     def enter(self, record: LogRecord) -> None:
         """Add one record."""
@@ -48,6 +49,8 @@ class Books:
         elif record.type in ENDS:
             self.ends[record.execution] += 1
             self.ended[record.type] += of_this_run
+            if of_this_run:
+                self.end_times.append(record.time)
             self.events += of_this_run and len(record.payload.get("events", ()))
         elif record.type in STEPS:
             step = msgspec.msgpack.decode(record.raw, type=_Step)
@@ -61,6 +64,12 @@ class Books:
         intent = msgspec.msgpack.decode(record.raw, type=_Intent)
         if intent.type == "content.parse":
             self.changed.append(msgspec.msgpack.decode(intent.parameters, type=Document).path)
+
+    def curve(self) -> list[Sample]:
+        """How many executions of this run had ended at which second, by the log's own times."""
+        times = sorted(self.end_times)
+        points = {round((time - self.since) / 1e6, 2): number for number, time in enumerate(times, 1)}
+        return [Sample(seconds, number) for seconds, number in sorted(points.items())]
 
 
 class _Step(Struct):
@@ -99,6 +108,7 @@ def audit(books: Books, bodies: Iterable[Body], delivered: set[str], submitted: 
         again=len(started) - len({(body.execution, body.step) for body in started}),
         known=max(0, submitted - len(books.new)),
         changed=sorted(books.changed),
+        curve=books.curve(),
         flaws=flaws(books, started, delivered)[:FLAWS_MAX],
     )
 

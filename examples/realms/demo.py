@@ -24,7 +24,7 @@ from .analysis.model import Study
 from .audit import now
 from .messages import Assignment, Finished, Message, Opened, Progress, Refused, listen
 from .pages.page import page
-from .pages.run import Kill, Run, Sample
+from .pages.run import Kill, Run
 from .shelf import Shelf, write_whole
 from .show import Show, summary
 from .sources import sources_of
@@ -66,7 +66,6 @@ class Drive:
     def __init__(self, assignment: Assignment, show: Show, *, crash: bool) -> None:
         self.assignment = assignment
         self.show = show
-        self.samples: list[Sample] = []
         self.kill: Kill | None = None
         self._crash = crash
         self._started = time.monotonic()
@@ -91,7 +90,7 @@ class Drive:
 
     def story(self, finished: Finished) -> Run:
         """The run as the page tells it."""
-        return Run(self.seconds, self.samples, self.kill, finished.figures)
+        return Run(self.seconds, self.kill, finished.figures)
 
     def _start(self) -> subprocess.Popen[bytes]:
         root = str(Path(__file__).resolve().parents[2])
@@ -108,6 +107,7 @@ class Drive:
         assert worker.stdin is not None
         worker.stdin.write(msgspec.json.encode(self.assignment))
         worker.stdin.close()
+        worker.stdin = None
         return worker
 
     def _follow(self, worker: subprocess.Popen[bytes]) -> Finished | Refused | None:
@@ -133,22 +133,15 @@ class Drive:
             self.show.say(f"A new worker has opened the store and goes on with {message.resumed:,} executions.")
         if not isinstance(message, Progress):
             return False
-        self.samples.append(Sample(self.seconds, message.done))
         self.show.move(message)
         # Half way, and only if there was work to do: a run that finds everything done has nothing to lose.
         half = message.expected // 2
-        if (
-            not self._crash
-            or self.kill is not None
-            or not half
-            or message.done < half
-            or message.fresh < max(1, half // 2)
-        ):
+        due = half > 0 and message.done >= half and message.written >= message.done
+        if not due or not self._crash or self.kill is not None:
             return False
-        running = message.accepted - message.done
-        self.kill = Kill(self.seconds, self.seconds, message.done, running)
+        self.kill = Kill(self.seconds, self.seconds, message.done, message.open)
         self.show.say(
-            f"[bold red]SIGKILL[/] to the worker: {message.done:,} executions have ended, {running:,} are open."
+            f"[bold red]SIGKILL[/] to the worker: {message.done:,} executions have ended, {message.open:,} are open."
         )
         return True
 
@@ -159,7 +152,7 @@ def _stop(worker: subprocess.Popen[bytes]) -> None:
         return
     worker.terminate()
     try:
-        worker.communicate(timeout=STOP_SECONDS)
+        worker.communicate(timeout=STOP_SECONDS)  # and not wait: a full pipe would hold it up
     except (subprocess.TimeoutExpired, KeyboardInterrupt):
         worker.kill()
         worker.wait()

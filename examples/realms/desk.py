@@ -17,6 +17,7 @@ R = TypeVar("R")
 Handler = Callable[[Context, P], Awaitable[R]]
 
 SESSION_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+PHASES = ("content", "insights", "journey", "outcomes")
 TOGETHER_MAX = 256
 """Intents handed in with one commit."""
 
@@ -30,17 +31,24 @@ def key_of(what: str, params: object, again: str = "") -> str:
 
 
 class Desk:
-    """Submits to a runtime, and calls `on_change` whenever something was accepted or has ended."""
+    """Submits to a runtime, and knows how much was handed in and how much of it has ended."""
 
-    def __init__(self, runtime: Runtime, run: str, on_change: Callable[[Desk], None]) -> None:
+    def __init__(self, runtime: Runtime, run: str) -> None:
         self.runtime = runtime
         self.run = run
-        self.phase = "content"
+        self.phases: dict[str, str] = {}
         self.expected = 0
         self.accepted = 0
-        self.done = 0
-        self.fresh = 0
-        self._on_change = on_change
+
+    @property
+    def done(self) -> int:
+        """How many of the accepted have ended; too few while a new worker still hands in what is already open."""
+        return max(0, self.accepted - self.runtime.stats().open)
+
+    @property
+    def phase(self) -> str:
+        """The phase of the tenant that is furthest behind."""
+        return min(self.phases.values(), key=PHASES.index, default=PHASES[0])
 
     async def session(self, tenant: str, name: str) -> Session:
         """The session called `name`; a folder's name that cannot be an id gets one derived from it."""
@@ -64,20 +72,9 @@ class Desk:
             intents = [Intent(handler, each, idempotency_key=key) for each, key in zip(together, keys, strict=True)]
             executions += await session.submit_many(intents)
             self.accepted += len(together)
-            self._on_change(self)
         return executions
 
     async def outcomes(self, executions: Sequence[Execution[R]]) -> list[Outcome[R]]:
         """Wait for all; their outcomes in the order of `executions`."""
-        ended: dict[str, Outcome[R]] = {}
-        async for execution, outcome in self.runtime.wait(executions):
-            ended[execution.id] = outcome
-            self.done += 1
-            self.fresh += outcome.intent_id == execution.intent_id
-            self._on_change(self)
+        ended = {execution.id: outcome async for execution, outcome in self.runtime.wait(executions)}
         return [ended[execution.id] for execution in executions]
-
-    async def result(self, execution: Execution[R]) -> R:
-        """Wait for one; raises ExecutionFailed when it failed."""
-        await self.outcomes([execution])
-        return await execution.result()

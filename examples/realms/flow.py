@@ -12,13 +12,13 @@ from intendant import Outcome
 
 from .analysis.model import Document, Listing, Outline, Problem, Profile, Vocabulary
 from .content import Listed, Source, batches_of, ingest, parse
-from .desk import Desk
+from .desk import TOGETHER_MAX, Desk
 from .insights import Batch, Collection, analyse, assess, compare, interpret
 from .journey import Judgement, plan
 from .outcomes import Portfolio, Studies, report, roadmap, study
 from .shelf import Shelf
 
-PHASES = 6
+OTHERS = 6
 """Executions of a root beside those for its files and batches."""
 
 REPORTS = 2
@@ -36,22 +36,22 @@ async def run_all(desk: Desk, shelf: Shelf, sources: Iterable[Source]) -> tuple[
         names[source.root] = await study_root(desk, shelf, source.root, listed)
 
     listings = [(source, await list_root(desk, source)) for source in sources]
-    desk.expected = sum(listed.files + listed.batches + PHASES for _, listed in listings) + REPORTS
+    desk.expected = sum(listed.files + listed.batches + OTHERS for _, listed in listings) + REPORTS
     async with anyio.create_task_group() as group:
         for source, listed in listings:
             group.start_soon(study_into, source, listed)
-    desk.phase = "outcomes"
+    desk.phases = {READER: "outcomes"}
     studies = Studies(str(shelf.folder), [names[root] for root in sorted(names)])
     session = await desk.session(READER, "reports")
     written = await desk.submit(session, report, studies)
     planned = await desk.submit(session, roadmap, studies)
-    return studies, await desk.result(written), await desk.result(planned)
+    return studies, await written.result(), await planned.result()
 
 
 async def list_root(desk: Desk, source: Source) -> Listed:
     """List a root. From here on the run sees it as it was now, also after a kill: the listing is recorded."""
     session = await desk.session(source.root, "root")
-    return await desk.result(await desk.submit(session, ingest, source))
+    return await (await desk.submit(session, ingest, source)).result()
 
 
 async def study_root(desk: Desk, shelf: Shelf, tenant: str, listed: Listed) -> str:
@@ -59,24 +59,25 @@ async def study_root(desk: Desk, shelf: Shelf, tenant: str, listed: Listed) -> s
     session, place = await desk.session(tenant, "root"), str(shelf.folder)
     listing = await anyio.to_thread.run_sync(shelf.get, listed.listing, Listing)
 
-    desk.phase = "content"
+    desk.phases[tenant] = "content"
     profiles = await parse_all(desk, tenant, listing.documents)
     batches = [[profiles[each.path] for each in batch] for batch in batches_of(listing.documents)]
     names = [await anyio.to_thread.run_sync(shelf.put, batch) for batch in batches]
     collection = Collection(place, listed.listing, names)
 
-    desk.phase = "insights"
+    desk.phases[tenant] = "insights"
     assessed = await desk.submit_all(session, assess, [Batch(place, name) for name in names])
     compared = await desk.submit(session, compare, collection)
     interpreted = await desk.submit(session, interpret, collection)
     analysed = await desk.submit(session, analyse, collection)
-    findings = [(await desk.result(each)).name for each in [*assessed, compared]]
-    meaning, structure = await desk.result(interpreted), await desk.result(analysed)
+    findings = [(await each.result()).name for each in [*assessed, compared]]
+    meaning, structure = await interpreted.result(), await analysed.result()
 
-    desk.phase = "journey"
-    planned = await desk.result(await desk.submit(session, plan, Judgement(place, findings, structure.name)))
-    portfolio = Portfolio(tenant, collection, findings, meaning.name, structure.name, planned.name)
-    return await desk.result(await desk.submit(session, study, portfolio))
+    desk.phases[tenant] = "journey"
+    planned = await desk.submit(session, plan, Judgement(place, findings, structure.name))
+    actions = await planned.result()
+    portfolio = Portfolio(tenant, collection, findings, meaning.name, structure.name, actions.name)
+    return await (await desk.submit(session, study, portfolio)).result()
 
 
 async def parse_all(desk: Desk, tenant: str, documents: list[Document]) -> dict[str, Profile]:
@@ -99,14 +100,16 @@ async def _parse(desk: Desk, tenant: str, documents: list[Document], again: str 
     """Hand in all documents, those of each top-level folder in a session of its own, and wait for all."""
     outcomes: dict[str, Outcome[Profile]] = {}
 
-    async def parse_folder(top: str, inside: list[Document]) -> None:
-        executions = await desk.submit_all(await desk.session(tenant, top), parse, inside, again)
-        for document, outcome in zip(inside, await desk.outcomes(executions), strict=True):
+    async def parse_some(top: str, some: list[Document]) -> None:
+        executions = await desk.submit_all(await desk.session(tenant, top), parse, some, again)
+        for document, outcome in zip(some, await desk.outcomes(executions), strict=True):
             outcomes[document.path] = outcome
 
     async with anyio.create_task_group() as group:
         for top, inside in groupby(sorted(documents, key=lambda each: each.top), key=lambda each: each.top):
-            group.start_soon(parse_folder, top, list(inside))
+            waiting = list(inside)
+            for first in range(0, len(waiting), TOGETHER_MAX):
+                group.start_soon(parse_some, top, waiting[first : first + TOGETHER_MAX])
     return outcomes
 
 

@@ -29,15 +29,15 @@ class Opened(Struct, tag="opened", frozen=True):
 
 
 class Progress(Struct, tag="progress", frozen=True):
-    """So many executions have ended of so many accepted ones, and so many are expected in all.
+    """So many executions have ended, so many are accepted and open, so many are expected in all.
 
-    `fresh` ones were accepted from this worker; the others were known by their keys.
+    `written` counts the records of this worker: few, when most of what is done was done by an earlier one.
     """
 
     done: int
-    fresh: int
-    accepted: int
+    open: int
     expected: int
+    written: int
     phase: str
 
 

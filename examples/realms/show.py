@@ -73,7 +73,7 @@ def summary(run: Run, findings: int, actions: int, page: Path) -> list[tuple[str
         ),
         ("records", f"{figures.records:,} in the log"),
         ("events", f"{figures.events:,} left through the outbox"),
-        ("steps", f"{figures.steps:,} recorded and kept, {figures.again:,} cut off and run again"),
+        ("steps", f"{figures.steps:,} recorded and kept; {figures.again:,} were cut off before that and ran again"),
         ("pace", f"{run.rate:,.0f} executions/s over {run.seconds:.1f} s{', the kill included' if run.kill else ''}"),
         ("audit", _verdict(figures.flaws)),
         ("findings", f"{findings:,}, and {actions:,} actions in the order of their worth"),

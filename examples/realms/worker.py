@@ -11,14 +11,13 @@ import logging
 import os
 import signal
 import sys
-import time
 import warnings
 from pathlib import Path
 
 import anyio
 import msgspec
 
-from intendant import PartitionOwned, Runtime
+from intendant import Limits, PartitionOwned, Runtime
 
 from .audit import audit, read_books
 from .content import content
@@ -32,9 +31,12 @@ from .outcomes import outcomes
 from .shelf import Shelf
 from .tally import count_into, read_tally
 
+RUNNING_MAX = 32
+"""Handlers at a time. The work is computing: more of them would only all end later."""
+
 TAKEOVER_SECONDS = 2.0
 DELIVERY_SECONDS = 30.0
-TELL_SECONDS = 0.04
+TELL_SECONDS = 0.05
 
 
 async def work(assignment: Assignment) -> None:
@@ -46,18 +48,22 @@ async def work(assignment: Assignment) -> None:
         hot=f"sqlite:{folder / 'demo.db'}",
         publisher=EventFile(events),
         takeover_timeout=TAKEOVER_SECONDS,
+        limits=Limits(running=RUNNING_MAX),
     )
     async with runtime:
         tell(Opened(resumed=runtime.stats().open))
         count_into(bodies)
         shelf = Shelf(folder / "shelf")
-        desk = Desk(runtime, assignment.run, Teller())
-        studies, report, roadmap = await run_all(desk, shelf, assignment.sources)
-        tenants = [*(source.root for source in assignment.sources), READER]
-        await everything_ended(runtime, tenants)
-        books = await read_books(runtime, tenants, assignment.started)
-        figures = audit(books, read_tally(bodies), delivered(events), desk.accepted)
-        tell(Finished(figures, studies.studies, report, roadmap))
+        desk = Desk(runtime, assignment.run)
+        async with anyio.create_task_group() as group:
+            group.start_soon(tell_how_it_goes, desk)
+            studies, report, roadmap = await run_all(desk, shelf, assignment.sources)
+            tenants = [*(source.root for source in assignment.sources), READER]
+            await everything_ended(runtime, tenants)
+            books = await read_books(runtime, tenants, assignment.started)
+            figures = audit(books, read_tally(bodies), delivered(events), desk.accepted)
+            tell(Finished(figures, studies.studies, report, roadmap))
+            group.cancel_scope.cancel()
 
 
 async def everything_ended(runtime: Runtime, tenants: list[str]) -> None:
@@ -72,17 +78,12 @@ async def everything_ended(runtime: Runtime, tenants: list[str]) -> None:
                 await anyio.sleep(0.01)
 
 
-class Teller:
-    """Tells the driver of changes, but not of each of them."""
-
-    def __init__(self) -> None:
-        self._next = 0.0
-
-    def __call__(self, desk: Desk) -> None:
-        """Tell where the desk stands, if the last time is a moment ago."""
-        if time.monotonic() >= self._next or desk.done == desk.expected:
-            tell(Progress(desk.done, desk.fresh, desk.accepted, desk.expected, desk.phase))
-            self._next = time.monotonic() + TELL_SECONDS
+async def tell_how_it_goes(desk: Desk) -> None:
+    """Tell the driver, some twenty times a second, until cancelled."""
+    while True:
+        stats = desk.runtime.stats()
+        tell(Progress(desk.done, stats.open, desk.expected, stats.records, desk.phase))
+        await anyio.sleep(TELL_SECONDS)
 
 
 async def work_until_told_to_stop(assignment: Assignment) -> None:

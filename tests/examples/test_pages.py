@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
+
 from examples.realms.analysis.study import study_folder
 from examples.realms.pages import markdown, page
 from examples.realms.pages.run import Figures, Kill, Run, Sample
@@ -13,18 +15,19 @@ from examples.realms.pages.timeline import draw
 
 WRITE = """
 import sys
+import msgspec
 from examples.realms.analysis.study import study_folder
 from examples.realms.pages import markdown, page
 studies = [study_folder("planted", sys.argv[1])]
 sys.stdout.write(markdown.report(studies) + markdown.roadmap(studies) + page.page(studies, None))
 """
-FIGURES = Figures(2000, 1999, 1, 9000, 2100, 4000, 7, 0, [], [])
+FIRST = [Sample(number / 10, number * 10) for number in range(1, 101)]
+SECOND = [Sample(11 + number / 10, 1000 + number * 10) for number in range(1, 101)]
+FIGURES = Figures(2000, 1999, 1, 9000, 2100, 4000, 7, 0, [], [*FIRST, *SECOND], [])
 
 
 def a_run(*, killed: bool = True) -> Run:
-    first = [Sample(number / 10, number * 10) for number in range(1, 101)]
-    second = [Sample(11 + number / 10, min(1000, number * 400) + number * 10) for number in range(101)]
-    return Run(21.0, [*first, *second], Kill(10.0, 11.0, 1000, 900) if killed else None, FIGURES)
+    return Run(21.0, Kill(10.0, 11.0, 1000, 900) if killed else None, FIGURES)
 
 
 def test_reports_are_the_same_bytes_in_processes_with_other_hash_seeds(planted: Path) -> None:
@@ -62,13 +65,14 @@ def test_the_page_tells_the_kill_and_draws_it(planted: Path) -> None:
     assert "kill -9" not in page.page(studies, a_run(killed=False))
 
 
-def test_the_curve_never_falls_when_a_new_worker_counts_from_zero() -> None:
+def test_the_curve_rises_and_stands_still_between_kill_and_resumption() -> None:
     timeline = draw(a_run())
     heights = [point[1] for point in timeline.points]
     assert heights == sorted(heights, reverse=True)
     assert timeline.killed is not None
     assert timeline.resumed is not None
     assert timeline.left < timeline.killed < timeline.resumed < timeline.right
+    assert len({y for x, y, *_ in timeline.points if timeline.killed <= x <= timeline.resumed}) == 1
 
 
 def test_no_bar_stands_where_nothing_ran() -> None:
@@ -76,11 +80,11 @@ def test_no_bar_stands_where_nothing_ran() -> None:
     assert timeline.killed is not None
     assert timeline.resumed is not None
     for bar in timeline.bars:
-        assert bar.x + bar.width / 2 < timeline.killed or bar.x + bar.width > timeline.resumed
+        assert bar.x < timeline.killed + bar.width or bar.x + bar.width > timeline.resumed
 
 
 def test_a_run_that_had_nothing_to_do_can_be_drawn() -> None:
-    assert draw(Run(0.0, [], None, FIGURES)).bars == []
+    assert draw(Run(0.0, None, msgspec.structs.replace(FIGURES, curve=[]))).bars == []
 
 
 def test_paths_and_words_are_escaped_for_markdown() -> None:

@@ -56,8 +56,12 @@ def summary(study: Study) -> str:
     )
     return (
         f"{totals.files:,} files ({kinds}), {totals.lines:,} lines, {totals.words:,} words; "
-        f"{len(study.findings):,} findings, {len(study.actions):,} actions."
+        f"{_counted(len(study.findings), 'finding')}, {_counted(len(study.actions), 'action')}."
     )
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def hours(minutes: int) -> str:

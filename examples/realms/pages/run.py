@@ -33,6 +33,7 @@ class Figures(Struct, frozen=True):
     again: int
     known: int
     changed: list[str]
+    curve: list[Sample]
     flaws: list[str]
 
 
@@ -40,7 +41,6 @@ class Run(Struct, frozen=True):
     """One run of the demo, from the first worker's start to the last one's end."""
 
     seconds: float
-    samples: list[Sample]
     kill: Kill | None
     figures: Figures
 

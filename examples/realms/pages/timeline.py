@@ -59,7 +59,7 @@ class Timeline(Struct, frozen=True):
 
 def draw(run: Run) -> Timeline:
     """Lay the run out on a canvas of fixed size."""
-    samples = _monotone(run.samples, run.seconds)
+    samples = _thinned(run.figures.curve, run.seconds)
     seconds = max(run.seconds, samples[-1].seconds, 0.1)
     most = max(samples[-1].done, 1)
     floor = HEIGHT - BOTTOM - PACE_HEIGHT - PACE_GAP
@@ -99,13 +99,18 @@ def draw(run: Run) -> Timeline:
     )
 
 
-def _monotone(samples: list[Sample], seconds: float) -> list[Sample]:
-    """Thinned to what can be seen, from nothing to the end, never falling: a restarted worker counts up from zero."""
+def _thinned(samples: list[Sample], seconds: float) -> list[Sample]:
+    """From nothing to the end, thinned to what can be seen."""
     kept = [Sample(0.0, 0)]
-    for sample in sorted(samples, key=lambda each: (each.seconds, each.done)):
-        done = max(sample.done, kept[-1].done)
-        if sample.seconds - kept[-1].seconds >= seconds / 500 or done == samples[-1].done:
-            kept.append(Sample(sample.seconds, done))
+    before = kept[0]
+    for sample in samples:
+        if sample.seconds - before.seconds > seconds / 200:  # a pause: level from its beginning to its end
+            kept += [before, Sample(sample.seconds, before.done)]
+        if sample.seconds - kept[-1].seconds >= seconds / 500:
+            kept.append(sample)
+        before = sample
+    if before != kept[-1]:
+        kept.append(before)
     if seconds > kept[-1].seconds:
         kept.append(Sample(seconds, kept[-1].done))
     return kept
