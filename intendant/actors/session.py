@@ -81,7 +81,10 @@ class SessionActor(Actor[SessionMessage]):
         """Handle one message; errors of the caller are answers, not crashes."""
         match message:
             case Submit():
-                self._submit(message)
+                if self._state is not None and self._state.closed:
+                    await self._submit_closed(message)
+                else:
+                    self._submit(message)
             case Settled(proceed, outcome):
                 proceed(outcome)
             case Open():
@@ -151,8 +154,6 @@ class SessionActor(Actor[SessionMessage]):
     def _submit(self, message: Submit) -> None:
         if self._state is None:
             message.reply.fail(UnknownSession(self._id))
-        elif self._state.closed:
-            message.reply.fail(SessionClosed(self._id))
         else:
             try:
                 self._executions.check_room(len(message.intents))
@@ -161,6 +162,21 @@ class SessionActor(Actor[SessionMessage]):
                 message.reply.fail(error)
             else:
                 self._commit_submission(submission)
+
+    async def _submit_closed(self, message: Submit) -> None:
+        """Nothing new is accepted; who asks again for what was accepted before still gets it."""
+        executions: list[str] = []
+        for intent in message.intents:
+            value = await self._services.log.key(self._tenant, intent.key)
+            if value is None:
+                message.reply.fail(SessionClosed(self._id))
+                return
+            claim = _claim.decode(value)
+            if claim.digest != intent.digest:
+                message.reply.fail(_conflict(intent, claim))
+                return
+            executions.append(claim.execution)
+        message.reply.set(executions)
 
     def _commit_submission(self, submission: _Submission) -> None:
         if not submission.fresh:
