@@ -189,7 +189,7 @@ class Context:
     def _check_live(self) -> None:
         if self._recording.suspended:
             raise Suspended(
-                f"execution {self.execution_id} is suspended; it resumes later, from the start of its handler"
+                f"execution {self.execution_id} is being suspended, and resumes later, or its handler has returned"
             )
 
     def _replay(self, recorded: StepCompleted | StepFailed, arguments: bytes, function: Callable[..., Any]) -> Any:

@@ -18,6 +18,11 @@ class Ending:
         self._error: BaseException | None = None
         self._waiting: set[Reply[ExecutionState]] = set()
 
+    @property
+    def failed(self) -> bool:
+        """Whether nobody will tell any more."""
+        return self._error is not None
+
     def wait(self) -> Reply[ExecutionState]:
         """A reply that is given when the execution ends; hand it to `forget` when nobody waits any more."""
         reply: Reply[ExecutionState] = Reply()

@@ -85,6 +85,7 @@ class ExecutionActor(Actor[ExecutionMessage]):
         self._has_journal = False
         self._on_end = on_end
         self._suspended = suspended
+        self._over = False
 
     # --- the life of an execution
 
@@ -110,8 +111,8 @@ class ExecutionActor(Actor[ExecutionMessage]):
 
     @property
     def suspended(self) -> bool:
-        """Whether the handler is being unwound, to resume later in this process or another. Records nothing."""
-        return self._suspended()
+        """Whether nothing more may be recorded: the handler is being unwound to resume later, or the end is written."""
+        return self._over or self._suspended()
 
     async def receive(self, message: ExecutionMessage) -> None:
         """Answer what others ask about this execution."""
@@ -227,7 +228,9 @@ class ExecutionActor(Actor[ExecutionMessage]):
         reply: Reply[Receipt] = Reply()
         reply.on_settled(lambda outcome: self._ended(state, outcome))
         record = Record(type, state.session, self._id, payload)
-        return self._services.writer.append(Commit(self._tenant, [record], operations), reply)
+        self._services.writer.append(Commit(self._tenant, [record], operations), reply)
+        self._over = True
+        return reply
 
     def _ended(self, state: ExecutionState, outcome: Reply[Receipt]) -> None:
         """Tell those who wait; from the writer's answer, because whoever ran the handler may be gone by then."""

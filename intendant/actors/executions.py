@@ -21,6 +21,7 @@ from intendant.supervisor import (
     Event,
     Intensity,
     Started,
+    SupervisorError,
 )
 
 logger = logging.getLogger("intendant.executions")
@@ -43,6 +44,13 @@ class _Open:
     def child_id(self) -> str:
         """Its name under the supervisor, and its key here."""
         return f"{self.tenant}/{self.id}"
+
+
+class Places(msgspec.Struct, frozen=True, gc=False):
+    """Places to run that were reserved. Void when the executions were restarted since."""
+
+    life: int
+    count: int
 
 
 class Executions:
@@ -69,6 +77,7 @@ class Executions:
         self._open: dict[str, _Open] = {}
         self._waiting: deque[_Open] = deque()
         self._running = 0
+        self._life = 0
         self._serving = False
         self._idle_calls: list[Callable[[], None]] = []
         self._supervisor: DynamicSupervisor
@@ -80,23 +89,26 @@ class Executions:
         if len(self._open) + count > self._services.limits.open:
             raise Overloaded("the set of open executions", self._services.limits.open)
 
-    def reserve(self, count: int) -> bool:
+    def reserve(self, count: int) -> Places | None:
         """Take places to run at once, if there are as many and nobody waits for them."""
         if self._running + count > self._services.limits.running or self._waiting or not self._serving:
-            return False
+            return None
         self._running += count
-        return True
+        return Places(self._life, count)
 
-    def unreserve(self, count: int) -> None:
+    def give_back(self, places: Places) -> None:
         """Give reserved places back."""
-        self._running -= count
-        self._fill()
+        if places.life == self._life:
+            self._running -= places.count
+            self._fill()
 
-    def start(self, accepted: Accepted, *, reserved: bool) -> None:
+    def start(self, accepted: Accepted, places: Places | None) -> None:
         """Run an execution that was just accepted: in its reserved place, or when its turn comes."""
         state = accepted.state
+        if self.is_open(state.tenant, state.id):
+            return  # found in the open set by a restart that came in between
         entry = self._add(_Open(state.tenant, state.id, accepted))
-        if reserved:
+        if places is not None and places.life == self._life:
             self._launch(entry)
         else:
             self._waiting.append(entry)
@@ -141,6 +153,7 @@ class Executions:
             idle_workers=256,
             work_shutdown=0.0,  # suspending is cancelling at once: nothing is recorded by it
         )
+        self._life += 1
         self._open.clear()
         self._waiting.clear()
         self._running = 0
@@ -180,7 +193,10 @@ class Executions:
             self._launch(self._waiting.popleft())
 
     def _launch(self, entry: _Open) -> None:
-        self._supervisor.perform(entry.child_id, partial(self._live, entry), partial(self._crashed, entry))
+        try:
+            self._supervisor.perform(entry.child_id, partial(self._live, entry), partial(self._crashed, entry))
+        except SupervisorError:
+            self._serving = False  # on its way down: what is open will be found in the open set
 
     async def _live(self, entry: _Open) -> None:
         actor = entry.actor = self._actor(entry)

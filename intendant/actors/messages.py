@@ -50,8 +50,9 @@ class Submit(Struct, frozen=True, gc=False):
 
 
 class Settled(Struct, frozen=True, gc=False):
-    """The writer has told what became of a commit: `proceed` goes on with it."""
+    """The writer has told what became of a commit: `proceed` goes on with it, for the actor that sent it."""
 
+    by: object
     proceed: Callable[[Reply[Receipt]], None]
     outcome: Reply[Receipt]
 

@@ -9,7 +9,7 @@ from msgspec import Raw, Struct
 
 from intendant.actors.actor import Actor
 from intendant.actors.execution import Accepted
-from intendant.actors.executions import Executions
+from intendant.actors.executions import Executions, Places
 from intendant.actors.messages import Close, Open, PreparedIntent, SessionMessage, Settled, Submit
 from intendant.actors.services import Services
 from intendant.actors.wal_writer import KeyClaimed
@@ -85,8 +85,10 @@ class SessionActor(Actor[SessionMessage]):
                     await self._submit_closed(message)
                 else:
                     self._submit(message)
-            case Settled(proceed, outcome):
+            case Settled(by, proceed, outcome):
                 proceed(outcome)
+                if by is not self:  # its predecessor's, which crashed meanwhile: what it wrote must be seen here
+                    await self.started()
             case Open():
                 self._open(message)
             case Close():
@@ -183,24 +185,26 @@ class SessionActor(Actor[SessionMessage]):
             submission.answer()
             return
         count = len(submission.fresh)
-        at_once = 2 * count <= RECORDS_MAX and self._executions.reserve(count)
-        commit, accepted = self._acceptance(submission.fresh, at_once=at_once)
+        places = self._executions.reserve(count) if 2 * count <= RECORDS_MAX else None
+        commit, accepted = self._acceptance(submission.fresh, at_once=places is not None)
 
         def proceed(outcome: Reply[Receipt]) -> None:
-            if outcome.error is not None and at_once:
-                self._executions.unreserve(count)
+            if outcome.error is not None and places is not None:
+                self._executions.give_back(places)
             if isinstance(outcome.error, KeyClaimed):
                 self._settle_claims(submission, outcome.error)
             elif outcome.error is not None:
                 submission.message.reply.fail(outcome.error)
             else:
-                self._accepted(submission, accepted, outcome.result().first, at_once=at_once)
+                self._accepted(submission, accepted, outcome.result().first, places)
 
         self._commit(commit, proceed, new=True)
 
-    def _accepted(self, submission: _Submission, accepted: list[ExecutionState], first: int, *, at_once: bool) -> None:
+    def _accepted(
+        self, submission: _Submission, accepted: list[ExecutionState], first: int, places: Places | None
+    ) -> None:
         for state in accepted:
-            self._executions.start(Accepted(state, first), reserved=at_once)
+            self._executions.start(Accepted(state, first), places)
             submission.known[state.key] = state.id
         submission.answer()
 
@@ -262,7 +266,9 @@ class SessionActor(Actor[SessionMessage]):
 
         def settled(outcome: Reply[Receipt]) -> None:
             if ref.alive:
-                ref.tell_control(Settled(proceed, outcome))
+                ref.tell_control(Settled(self, proceed, outcome))
+            else:  # what was accepted must run, whether or not its session is still in memory
+                proceed(outcome)
 
         reply.on_settled(settled)
         try:

@@ -484,6 +484,8 @@ class Runtime:
         if ending.state is not None:
             return ending.state
         self._check()
+        if ending.failed:  # of an earlier time that this runtime was entered
+            ending = execution.ending = self.ending(execution.tenant, execution.id)
         if timeout is not None:
             with anyio.fail_after(timeout):
                 return await self.wait_ended(execution, None)
