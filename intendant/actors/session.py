@@ -69,6 +69,7 @@ class SessionActor(Actor[SessionMessage]):
         self._state: SessionState | None = None
         self._since = 0
         self._opening: list[Open] = []
+        self._closing: list[SessionMessage] | None = None  # what came meanwhile, while it is being closed
 
     async def started(self) -> None:
         """Load the session's document, if there is one."""
@@ -80,6 +81,8 @@ class SessionActor(Actor[SessionMessage]):
     async def receive(self, message: SessionMessage) -> None:
         """Handle one message; errors of the caller are answers, not crashes."""
         match message:
+            case Submit() | Close() if self._closing is not None:
+                self._closing.append(message)  # nothing is said of the close before it is durable
             case Submit():
                 if self._state is not None and self._state.closed:
                     await self._submit_closed(message)
@@ -121,7 +124,7 @@ class SessionActor(Actor[SessionMessage]):
                 self._answer_open(each)
 
         self._opening.append(message)
-        self._commit(commit, proceed, new=True)
+        self._commit(commit, self._as_message(proceed), new=True)
 
     def _answer_open(self, message: Open) -> None:
         if self._state is None:
@@ -139,17 +142,22 @@ class SessionActor(Actor[SessionMessage]):
             message.reply.set(self._state)
             return
         payload = payloads.SessionClosed(self._services.clock.now())
-        state = self._state = states.session_closed(self._state, payload.at)
+        state = states.session_closed(self._state, payload.at)
         record = Record("session_closed", self._id, "", payload)
         commit = Commit(self._tenant, [record], [PutDocument(states.SESSIONS, self._id, encode(state), self._since)])
 
         def proceed(outcome: Reply[Receipt]) -> None:
+            waiting, self._closing = self._closing or [], None
             if outcome.error is not None:
                 message.reply.fail(outcome.error)
             else:
+                self._state = state
                 message.reply.set(state)
+            for each in waiting:
+                self.ref.tell_control(each)
 
-        self._commit(commit, proceed, new=False)
+        self._closing = []
+        self._commit(commit, self._as_message(proceed), new=False)
 
     # --- accepting intents
 
@@ -188,7 +196,8 @@ class SessionActor(Actor[SessionMessage]):
         places = self._executions.reserve(count) if 2 * count <= RECORDS_MAX else None
         commit, accepted = self._acceptance(submission.fresh, at_once=places is not None)
 
-        def proceed(outcome: Reply[Receipt]) -> None:
+        def settled(outcome: Reply[Receipt]) -> None:
+            """Called by the writer, not by message: what was accepted must run whatever becomes of this actor."""
             if outcome.error is not None and places is not None:
                 self._executions.give_back(places)
             if isinstance(outcome.error, KeyClaimed):
@@ -198,7 +207,7 @@ class SessionActor(Actor[SessionMessage]):
             else:
                 self._accepted(submission, accepted, outcome.result().first, places)
 
-        self._commit(commit, proceed, new=True)
+        self._commit(commit, settled, new=True)
 
     def _accepted(
         self, submission: _Submission, accepted: list[ExecutionState], first: int, places: Places | None
@@ -259,17 +268,18 @@ class SessionActor(Actor[SessionMessage]):
             state = states.execution_started(state, now)
         return state
 
-    def _commit(self, commit: Commit, proceed: Callable[[Reply[Receipt]], None], *, new: bool) -> None:
-        """Hand a commit to the writer; its outcome comes back as a message, and `proceed` goes on in this actor."""
-        reply: Reply[Receipt] = Reply()
-        ref = self.ref
+    def _as_message(self, proceed: Callable[[Reply[Receipt]], None]) -> Callable[[Reply[Receipt]], None]:
+        """What changes this actor's state goes on when the outcome has come back to it as a message."""
 
         def settled(outcome: Reply[Receipt]) -> None:
-            if ref.alive:
-                ref.tell_control(Settled(self, proceed, outcome))
-            else:  # what was accepted must run, whether or not its session is still in memory
-                proceed(outcome)
+            if self.ref.alive:
+                self.ref.tell_control(Settled(self, proceed, outcome))
 
+        return settled
+
+    def _commit(self, commit: Commit, settled: Callable[[Reply[Receipt]], None], *, new: bool) -> None:
+        """Hand a commit to the writer, which calls `settled` with its outcome."""
+        reply: Reply[Receipt] = Reply()
         reply.on_settled(settled)
         try:
             if new:
