@@ -23,6 +23,11 @@ class Ending:
         """Whether nobody will tell any more."""
         return self._error is not None
 
+    @property
+    def awaited(self) -> bool:
+        """Whether someone waits for it."""
+        return bool(self._waiting)
+
     def wait(self) -> Reply[ExecutionState]:
         """A reply that is given when the execution ends; hand it to `forget` when nobody waits any more."""
         reply: Reply[ExecutionState] = Reply()
@@ -74,6 +79,10 @@ class Endings:
         ending = self._endings.get((state.tenant, state.id))
         if ending is not None:
             ending.tell(state)
+
+    def awaited(self) -> list[tuple[str, str]]:
+        """The executions, by tenant and id, whose end someone waits for."""
+        return [key for key, ending in self._endings.items() if ending.awaited]
 
     def fail(self, error: BaseException) -> None:
         """Everyone who waits, or begins to, is told that no answer will come."""

@@ -26,7 +26,7 @@ from intendant.domain.commit import (
     Receipt,
     RemoveFromIndex,
 )
-from intendant.domain.errors import InternalError, InvalidValue, Stopped
+from intendant.domain.errors import InternalError, InvalidValue, Stopped, Suspended
 from intendant.domain.payloads import (
     Emitted,
     ExecutionCompleted,
@@ -44,7 +44,7 @@ from intendant.realm import Handler
 logger = logging.getLogger("intendant.execution")
 
 Journal = Mapping[str, StepCompleted | StepFailed]
-_execution = msgspec.msgpack.Decoder(ExecutionState)
+decode_execution = msgspec.msgpack.Decoder(ExecutionState).decode
 
 
 class Accepted(msgspec.Struct, frozen=True, gc=False):
@@ -85,6 +85,7 @@ class ExecutionActor(Actor[ExecutionMessage]):
         self._has_journal = False
         self._on_end = on_end
         self._suspended = suspended
+        self._cut_off = False
         self._over = False
 
     # --- the life of an execution
@@ -112,7 +113,7 @@ class ExecutionActor(Actor[ExecutionMessage]):
     @property
     def suspended(self) -> bool:
         """Whether nothing more may be recorded: the handler is being unwound to resume later, or the end is written."""
-        return self._over or self._suspended()
+        return self._over or self._cut_off or self._suspended()
 
     async def receive(self, message: ExecutionMessage) -> None:
         """Answer what others ask about this execution."""
@@ -143,7 +144,7 @@ class ExecutionActor(Actor[ExecutionMessage]):
         self._recorded = len(rows)
         self._has_journal = bool(rows)
         self._since = document.since
-        return _execution.decode(document.body)
+        return decode_execution(document.body)
 
     async def _start(self) -> None:
         payload = ExecutionStarted(self.now())
@@ -250,7 +251,11 @@ class ExecutionActor(Actor[ExecutionMessage]):
             *self._outbox(step.events),
         ]
         self._has_journal = True
-        await self._services.writer.commit(Commit(self._tenant, [record], operations))
+        try:
+            await self._services.writer.commit(Commit(self._tenant, [record], operations))
+        except Stopped as error:  # the writer has ended: whatever the handler does next must not reach the outside
+            self._cut_off = True
+            raise Suspended(f"execution {self._id} is suspended, because the log stopped: {error}") from error
         self._recorded += 1
 
     def now(self) -> int:

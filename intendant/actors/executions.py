@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from intendant.actors.execution import Accepted, ExecutionActor
+from intendant.actors.execution import Accepted, ExecutionActor, decode_execution
 from intendant.actors.services import Services
 from intendant.domain import state as states
 from intendant.domain.errors import Overloaded
@@ -159,6 +159,7 @@ class Executions:
         self._running = 0
         try:
             await self._read_open_set()
+            await self._tell_missed_ends()
             await self._supervisor.run(_Ready(task_status, self._begin))
         finally:
             self._serving = False
@@ -177,6 +178,15 @@ class Executions:
             if len(page) < _PAGE:
                 return
             after = page[-1]
+
+    async def _tell_missed_ends(self) -> None:
+        """Tell those who wait for what ended in a commit whose answer nobody here got, because the writer crashed."""
+        for tenant, execution in self._services.endings.awaited():
+            if not self.is_open(tenant, execution):
+                document = await self._services.log.document(tenant, states.EXECUTIONS, execution)
+                state = None if document is None else decode_execution(document.body)
+                if state is not None and state.status.ended:
+                    self._services.endings.tell(state)
 
     def _add(self, entry: _Open) -> _Open:
         self._open[entry.child_id] = entry
