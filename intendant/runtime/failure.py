@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from intendant.domain.errors import IntendantError
 from intendant.supervisor import SupervisorError
 
@@ -19,7 +21,7 @@ def _chain(error: BaseException | None) -> list[BaseException]:
     while error is not None and error not in chain:
         chain.append(error)
         if isinstance(error, BaseExceptionGroup):
-            for each in error.exceptions:
+            for each in cast("BaseExceptionGroup[BaseException]", error).exceptions:
                 chain += _chain(each)
         error = error.__cause__
     return chain

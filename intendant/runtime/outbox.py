@@ -15,7 +15,7 @@ from intendant.domain.payloads import Emitted, EventPublished
 from intendant.domain.ports import LogReader
 from intendant.domain.records import SYSTEM_TENANT, LogRecord, decode_entry
 from intendant.domain.state import Event
-from intendant.runtime.views import Page, check_cursor
+from intendant.runtime.views import Page, check_cursor, check_key_cursor, check_limit
 
 _READ_ENTRIES = 32
 
@@ -37,7 +37,7 @@ class Outbox:
     async def pending(self, tenant: str, *, limit: int = 100, cursor: str | None = None) -> Page[Event]:
         """Events that have not been published yet, the oldest first."""
         log = self._log_of(check_id(tenant, "tenant"))
-        items = await log.outbox(limit=limit, after=int(check_cursor(cursor) or 0), tenant=tenant)
+        items = await log.outbox(limit=check_limit(limit), after=int(check_cursor(cursor) or 0), tenant=tenant)
         return Page([event_of(item) for item in items], str(items[-1].position) if len(items) == limit else None)
 
     async def published(self, tenant: str, *, limit: int = 100, cursor: str | None = None) -> Page[Event]:
@@ -47,6 +47,7 @@ class Outbox:
         grows with the rounds that are looked through, of whatever tenant.
         """
         check_id(tenant, "tenant")
+        check_limit(limit)
         log = self._log_of(tenant)
         found: list[Event] = []
         position = check_cursor(cursor)
@@ -67,7 +68,8 @@ class Outbox:
     async def dead_letters(self, tenant: str, *, limit: int = 100, cursor: str | None = None) -> Page[DeadLetter]:
         """Events that were given up after their last attempt, by event id."""
         log = self._log_of(check_id(tenant, "tenant"))
-        documents = await log.documents(tenant, states.DEAD_LETTERS, after=cursor or "", limit=limit)
+        after = check_key_cursor(cursor)
+        documents = await log.documents(tenant, states.DEAD_LETTERS, after=after, limit=check_limit(limit))
         letters = [_dead_letter.decode(document.body) for document in documents]
         return Page(letters, documents[-1].key if len(documents) == limit else None)
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import anyio
 
@@ -104,14 +103,13 @@ class Partition:
         for reply in waiting:
             reply.set(None)
 
-    @contextmanager
-    def watching_commits(self, call: Callable[[], None]) -> Iterator[None]:
+    def watch_commits(self, call: Callable[[], None]) -> None:
         """Call after every batch that added records, and when the partition has failed."""
         self._watchers.add(call)
-        try:
-            yield
-        finally:
-            self._watchers.discard(call)
+
+    def forget_commits(self, call: Callable[[], None]) -> None:
+        """Do not call any more."""
+        self._watchers.discard(call)
 
     def check(self) -> None:
         """Raise what the partition failed with, if it has."""
@@ -134,5 +132,5 @@ class Partition:
         if self.state_writer is not None and batch.count:
             self.state_writer.wake()
         if batch.count:
-            for call in self._watchers:
+            for call in list(self._watchers):
                 call()

@@ -23,6 +23,8 @@ from intendant.runtime.views import (
     ExecutionView,
     Page,
     SessionView,
+    check_key_cursor,
+    check_limit,
     microseconds,
     untracked_execution,
     untracked_session,
@@ -49,7 +51,8 @@ class StateSurface:
 
     async def session(self, tenant: str, id: str) -> SessionView | None:
         """A session with the user's document, or None if this tenant has neither."""
-        check_id(tenant, "tenant"), check_id(id, "session")
+        check_id(tenant, "tenant")
+        check_id(id, "session")
         body = await self._read(tenant, states.SESSIONS, id)
         data = await self._data(tenant, states.SESSION_DATA, id)
         if body is not None:
@@ -58,7 +61,8 @@ class StateSurface:
 
     async def execution(self, tenant: str, id: str) -> ExecutionView | None:
         """An execution with the user's document, or None if this tenant has neither."""
-        check_id(tenant, "tenant"), check_id(id, "execution")
+        check_id(tenant, "tenant")
+        check_id(id, "execution")
         body = await self._read(tenant, states.EXECUTIONS, id)
         data = await self._data(tenant, states.EXECUTION_DATA, id)
         if body is not None:
@@ -87,8 +91,14 @@ class StateSurface:
 
     async def set_file(self, file: FileReference) -> None:
         """Keep a file reference; one of the same tenant and name is replaced."""
+        if not isinstance(file, FileReference):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without types
+            raise InvalidIntent("file", f"must be a FileReference, not {type(file).__name__}")
         check_id(file.session, "session")
         reference = check_id(file.reference, "reference")
+        try:
+            _file.decode(encode_value(file, "file"))  # what could not be read back is not written
+        except msgspec.ValidationError as error:
+            raise InvalidIntent("file", str(error)) from error
         await self._set(file.tenant, states.FILES, reference, file, session=file.session)
 
     # --- many
@@ -116,7 +126,7 @@ class StateSurface:
         cursor: str | None = None,
     ) -> Page[ExecutionView]:
         """A tenant's executions, the newest first, filtered. `since` is when they were accepted, at the earliest."""
-        wanted_status = None if status is None else Status(status)
+        wanted_status = None if status is None else _status(status)
         earliest = 0 if since is None else microseconds(since, "since")
 
         def wanted(state: ExecutionState) -> bool:
@@ -140,7 +150,7 @@ class StateSurface:
         """The user's documents of a tenant's executions, as (execution id, document), by id."""
         check_id(tenant, "tenant")
         found = await self._partition_of(tenant).log.documents(
-            tenant, states.EXECUTION_DATA, after=cursor or "", limit=limit
+            tenant, states.EXECUTION_DATA, after=check_key_cursor(cursor), limit=check_limit(limit)
         )
         items = [(each.key, msgspec.msgpack.decode(each.body)) for each in found]
         return Page(items, items[-1][0] if len(items) == limit else None)
@@ -186,7 +196,8 @@ class StateSurface:
     ) -> Page[Any]:
         read: Callable[..., Awaitable[list[Document]]] = self._partition_of(check_id(tenant, "tenant")).log.documents
         found: list[Any] = []
-        after = cursor or ""
+        after = check_key_cursor(cursor)
+        check_limit(limit)
         while True:
             documents = await read(tenant, collection, after=after, limit=_READ, newest_first=newest_first)
             for document in documents:
@@ -202,7 +213,18 @@ class StateSurface:
             after = documents[-1].key
 
 
-def _mapping(data: object) -> Mapping[str, Any]:
-    if not isinstance(data, Mapping) or not all(isinstance(key, str) for key in data):  # pyright: ignore[reportUnknownVariableType]
+def _mapping(data: object) -> dict[str, Any]:
+    if not isinstance(data, Mapping):
         raise InvalidIntent("data", f"must be a mapping with text keys, not {type(data).__name__}")
-    return data  # pyright: ignore[reportUnknownVariableType]  # checked above
+    copy: dict[Any, Any] = dict(data)  # pyright: ignore[reportUnknownArgumentType]  # checked below
+    for key in copy:
+        if not isinstance(key, str):
+            raise InvalidIntent("data", f"must have text keys; {key!r:.40} is {type(key).__name__}")
+    return copy
+
+
+def _status(status: object) -> Status:
+    try:
+        return Status(status)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]  # that is the check
+    except ValueError:
+        raise InvalidIntent("status", f"{status!r:.40} is none of {', '.join(Status)}") from None

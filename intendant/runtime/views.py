@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 from msgspec import Raw, Struct
@@ -74,11 +74,37 @@ class ExecutionView(Struct, frozen=True):
     tracked: bool = True
 
 
-def check_cursor(cursor: str | None) -> str | None:
+LIMIT_MAX: Final = 10_000
+_CURSOR_DIGITS_MAX: Final = 18  # a position is below 2 ** 63
+
+
+def check_limit(limit: object) -> int:
+    """Return a limit of a page that can be; raise InvalidIntent for any other."""
+    if type(limit) is not int or not 1 <= limit <= LIMIT_MAX:
+        raise InvalidIntent("limit", f"must be a whole number from 1 to {LIMIT_MAX:,}, not {limit!r:.40}")
+    return limit
+
+
+def check_cursor(cursor: object) -> str | None:
     """Return a cursor that is a position; raise InvalidIntent for one that no page has given."""
-    if cursor is not None and not cursor.isdecimal():
-        raise InvalidIntent("cursor", f"{cursor[:40]!r} did not come from an earlier page of this list")
-    return cursor
+    if cursor is None:
+        return None
+    if isinstance(cursor, str) and cursor.isascii() and cursor.isdecimal() and len(cursor) <= _CURSOR_DIGITS_MAX:
+        return cursor
+    raise _not_a_cursor(cursor)
+
+
+def check_key_cursor(cursor: object) -> str:
+    """Return a cursor that is a key, "" for None; raise InvalidIntent for one that no page has given."""
+    if cursor is None:
+        return ""
+    if isinstance(cursor, str) and cursor.isascii() and cursor.isprintable():
+        return cursor
+    raise _not_a_cursor(cursor)
+
+
+def _not_a_cursor(cursor: object) -> InvalidIntent:
+    return InvalidIntent("cursor", f"{cursor!r:.40} did not come from an earlier page of this list")
 
 
 def moment(time: int) -> datetime | None:
@@ -86,10 +112,12 @@ def moment(time: int) -> datetime | None:
     return _EPOCH + timedelta(microseconds=time) if time else None
 
 
-def microseconds(time: datetime, what: str) -> int:
-    """A time as µs since 1970. Raises ValueError for one without a time zone."""
+def microseconds(time: object, field: str) -> int:
+    """A time as µs since 1970 UTC. Raises InvalidIntent for what is none, or has no time zone."""
+    if not isinstance(time, datetime):
+        raise InvalidIntent(field, f"must be a datetime with a time zone, not {type(time).__name__}")
     if time.tzinfo is None:
-        raise ValueError(f"{what}: {time.isoformat()} has no time zone; say which, for example datetime.now(UTC)")
+        raise InvalidIntent(field, f"{time.isoformat()} has no time zone; say which, for example datetime.now(UTC)")
     return (time - _EPOCH) // timedelta(microseconds=1)
 
 

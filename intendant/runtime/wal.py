@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 
@@ -13,9 +14,8 @@ from intendant.domain.records import TYPES, LogRecord, decode_entry
 from intendant.domain.replay import World, replay
 from intendant.parking import Seam
 from intendant.runtime.partition import Partition
-from intendant.runtime.views import Page, check_cursor, microseconds
+from intendant.runtime.views import Page, check_cursor, check_limit, microseconds
 
-LIMIT_MAX = 10_000
 _READ_ENTRIES = 128
 
 
@@ -47,39 +47,32 @@ class WalReader:
         Costs at most what the tenant wrote between `since` and `until`, or during the life of `execution`. Raises
         InvalidIntent, naming the argument, for one that can't be.
         """
-        _check(tenant, type, limit, cursor)
+        _check(tenant, type, session, limit, cursor)
         log = self._log_of(tenant)
         first, last = await self._range(log, tenant, execution, since, until)
         if cursor is not None:
             first, last = (first, int(cursor) - 1) if newest_first else (int(cursor) + 1, last)
         found: list[LogRecord] = []
-        async for record in _records(log, tenant, first, last, newest_first=newest_first):
-            if (
-                (type is None or record.type == type)
-                and (session is None or record.session == session)
-                and (execution is None or record.execution == execution)
-            ):
-                found.append(record)
-                if len(found) == limit:
-                    return Page(found, str(record.sequence))
+        scan = _Scan(log, tenant, first, last, newest_first=newest_first)
+        while records := await scan.read():
+            for record in records:
+                if (
+                    (type is None or record.type == type)
+                    and (session is None or record.session == session)
+                    and (execution is None or record.execution == execution)
+                ):
+                    found.append(record)
+                    if len(found) == limit:
+                        return Page(found, str(record.sequence))
         return Page(found, None)
 
-    async def tail(self, tenant: str, *, after: int | None = None) -> AsyncIterator[LogRecord]:
+    def tail(self, tenant: str, *, after: int | None = None) -> AsyncIterator[LogRecord]:
         """Yield a tenant's records as they are committed, for ever: those behind the sequence `after`, or new ones.
 
         Raises RuntimeStopped (or Fenced) when the partition does not serve any more.
         """
-        check_id(tenant, "tenant")
-        partition = self._partition_of(tenant)
-        parking = self._seam.parking()
-        with partition.watching_commits(parking.wake):
-            position = partition.writer.committed if after is None else after
-            while True:
-                async for record in _records(partition.log, tenant, position + 1, None, newest_first=False):
-                    position = record.sequence
-                    yield record
-                partition.check()
-                await parking.wait()
+        partition = self._partition_of(check_id(tenant, "tenant"))
+        return _Tail(partition, tenant, partition.writer.committed if after is None else after, self._seam)
 
     async def replay(self, tenant: str, execution: str | None = None) -> World:
         """Fold a tenant's records, or those of one execution, into the state they lead to."""
@@ -87,10 +80,12 @@ class WalReader:
         log = self._log_of(tenant)
         first, last = await self._range(log, tenant, execution, None, None)
         world = World()
-        async for record in _records(log, tenant, first, last, newest_first=False):
-            if execution is None or record.execution == execution:
-                world.last_sequence = record.sequence - 1  # other tenants' records stand in between
-                replay([record], world)
+        scan = _Scan(log, tenant, first, last, newest_first=False)
+        while records := await scan.read():
+            for record in records:
+                if execution is None or record.execution == execution:
+                    world.last_sequence = record.sequence - 1  # other tenants' records stand in between
+                    replay([record], world)
         return world
 
     async def _range(
@@ -113,30 +108,72 @@ class WalReader:
         return first, last
 
 
-async def _records(
-    log: LogReader, tenant: str, first: int, last: int | None, *, newest_first: bool
-) -> AsyncIterator[LogRecord]:
-    """A tenant's records with a sequence in first..last."""
-    while last is None or first <= last:
-        entries = await log.entries(tenant, first=first, last=last, limit=_READ_ENTRIES, newest_first=newest_first)
-        records: list[LogRecord] = []
-        for entry in entries:
-            records = decode_entry(entry)
-            for record in reversed(records) if newest_first else records:
-                if first <= record.sequence and (last is None or record.sequence <= last):
-                    yield record
-        if len(entries) < _READ_ENTRIES:
-            return
-        if newest_first:
-            last = records[0].sequence - 1
-        else:
-            first = records[-1].sequence + 1
+class _Scan:
+    """Reads a tenant's records with a sequence in first..last, some entries at a time."""
+
+    def __init__(self, log: LogReader, tenant: str, first: int, last: int | None, *, newest_first: bool) -> None:
+        self._log = log
+        self._tenant = tenant
+        self._first = first
+        self._last: int | None = last
+        self._newest_first = newest_first
+        self._over = False
+
+    async def read(self) -> list[LogRecord]:
+        """The next records; none at the end."""
+        found: list[LogRecord] = []
+        while not found and not self._over and (self._last is None or self._first <= self._last):
+            first, last = self._first, self._last
+            entries = await self._log.entries(
+                self._tenant, first=first, last=last, limit=_READ_ENTRIES, newest_first=self._newest_first
+            )
+            self._over = len(entries) < _READ_ENTRIES
+            for entry in entries:
+                records = decode_entry(entry)
+                if self._newest_first:
+                    self._last = records[0].sequence - 1
+                    records.reverse()
+                else:
+                    self._first = records[-1].sequence + 1
+                found += [
+                    each for each in records if first <= each.sequence and (last is None or each.sequence <= last)
+                ]
+        return found
 
 
-def _check(tenant: str, type: str | None, limit: int, cursor: str | None) -> None:
+class _Tail(AsyncIterator[LogRecord]):
+    """An object and not a generator, so that a loop may be left early without closing anything."""
+
+    def __init__(self, partition: Partition, tenant: str, after: int, seam: Seam) -> None:
+        self._partition = partition
+        self._tenant = tenant
+        self._position = after
+        self._records: deque[LogRecord] = deque()
+        self._parking = seam.parking()
+        self._watch = self._parking.wake
+        partition.watch_commits(self._watch)
+
+    async def __anext__(self) -> LogRecord:
+        while not self._records:
+            self._partition.check()
+            scan = _Scan(self._partition.log, self._tenant, self._position + 1, None, newest_first=False)
+            self._records.extend(await scan.read())
+            if not self._records:
+                self._partition.check()
+                await self._parking.wait()
+        record = self._records.popleft()
+        self._position = record.sequence
+        return record
+
+    def __del__(self) -> None:
+        self._partition.forget_commits(self._watch)
+
+
+def _check(tenant: str, type: str | None, session: str | None, limit: int, cursor: str | None) -> None:
     check_id(tenant, "tenant")
     if type is not None and type not in TYPES:
-        raise InvalidIntent("type", f"{type!r} is no record type; the types are {', '.join(TYPES)}")
-    if not 1 <= limit <= LIMIT_MAX:
-        raise InvalidIntent("limit", f"must be 1 to {LIMIT_MAX:,}, not {limit}")
+        raise InvalidIntent("type", f"{type!r:.60} is no record type; the types are {', '.join(TYPES)}")
+    if session is not None:
+        check_id(session, "session")
+    check_limit(limit)
     check_cursor(cursor)
