@@ -1,0 +1,1170 @@
+"""The stage of the fault tests: scenarios as data, a way to run them that may be cut off anywhere, and what must hold.
+
+Everything runs in memory and in virtual time, on asyncio and on trio, so that a run takes milliseconds and the n-th
+commit is the same one each time. Test modules import names from here for their types only, and get the objects from
+the fixture `stage`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import logging
+import math
+import random
+import selectors
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, Final, Literal
+
+import anyio
+import anyio.lowlevel
+import anyio.to_thread
+import msgspec
+import pytest
+import trio
+import trio.testing
+
+from intendant import (
+    ActorStopped,
+    Context,
+    Event,
+    IntendantError,
+    Intent,
+    Limits,
+    Outcome,
+    Realm,
+    Runtime,
+    SessionExists,
+    Shutdown,
+    StepFailed,
+    StoreUnavailable,
+    Suspended,
+)
+from intendant.actors.execution import decode_journal_row
+from intendant.actors.outbox_relay import event_of
+from intendant.actors.session import Claim
+from intendant.adapters.memory import MemoryColdStore, MemoryFileStore, MemorySnapshot, MemoryStore
+from intendant.domain import state as states
+from intendant.domain.commit import PLACES, Batch, KeysTaken, Verdict
+from intendant.domain.ports import (
+    Document,
+    Durability,
+    IndexMember,
+    Log,
+    LogReader,
+    OutboxItem,
+    Owner,
+    Store,
+    Tenure,
+)
+from intendant.domain.records import decode_entry
+from intendant.domain.replay import World, replay
+from intendant.domain.state import ExecutionState, SessionState
+from intendant.supervisor import Event as SupervisorEvent
+
+Backend = Literal["asyncio", "trio"]
+BACKENDS: Final[tuple[Backend, ...]] = ("asyncio", "trio")
+PATIENCE: Final = 3600.0  # virtual seconds: whatever takes longer hangs
+START: Final = 1_700_000_000_000_000  # µs since 1970 UTC: when every scenario begins
+
+
+# --- virtual time
+
+
+class _JumpingSelector(selectors.SelectSelector):
+    """Does not wait for time to pass: moves the clock."""
+
+    loop: VirtualLoop
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        self.loop.turn()
+        ready = super().select(0)
+        if ready or (timeout is not None and timeout <= 0):
+            return ready
+        if timeout is None:
+            raise RuntimeError("deadlock: nothing is scheduled and nothing can happen")
+        self.loop.now += timeout
+        return []
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """An event loop in virtual time that counts its turns, and calls at one of them."""
+
+    def __init__(self, turns: Turns) -> None:
+        self.now = 0.0
+        self._turns = turns
+        selector = _JumpingSelector()
+        selector.loop = self
+        super().__init__(selector)
+
+    def time(self) -> float:
+        return self.now
+
+    def turn(self) -> None:
+        self._turns.turn(lambda call: self.call_soon(call))
+
+
+class TurnInstrument(trio.abc.Instrument):
+    """Counts trio's turns."""
+
+    def __init__(self, turns: Turns) -> None:
+        self._turns = turns
+
+    def before_io_wait(self, timeout: float) -> None:
+        self._turns.turn(trio.lowlevel.current_trio_token().run_sync_soon)
+
+
+class Turns:
+    """How often the event loop went round; `call` is made at turn `at`."""
+
+    def __init__(self, at: float = math.inf, call: Callable[[], None] = lambda: None) -> None:
+        self.count = 0
+        self.at = at
+        self.call = call
+
+    def turn(self, soon: Callable[[Callable[[], None]], object]) -> None:
+        self.count += 1
+        if self.count == self.at:
+            soon(self.call)
+
+
+def run_virtual(backend: Backend, main: Callable[[], Awaitable[None]], turns: Turns | None = None) -> None:
+    """Run `main` in virtual time, the same way each time."""
+    turns = turns or Turns()
+    if backend == "asyncio":
+        anyio.run(main, backend="asyncio", backend_options={"loop_factory": lambda: VirtualLoop(turns)})
+        return
+    core: Any = importlib.import_module("trio._core._run")  # its scheduling is made deterministic by private names
+    allowed, state = core._ALLOW_DETERMINISTIC_SCHEDULING, core._r.getstate()
+    core._ALLOW_DETERMINISTIC_SCHEDULING = True
+    core._r.seed(7)
+    clock = trio.testing.MockClock(autojump_threshold=0)
+    options: dict[str, Any] = {"clock": clock, "instruments": [TurnInstrument(turns)]}
+    try:
+        anyio.run(main, backend="trio", backend_options=options)
+    finally:
+        core._ALLOW_DETERMINISTIC_SCHEDULING = allowed
+        core._r.setstate(state)
+
+
+class TickingClock:
+    """A wall clock that goes on by a millisecond each time it is read."""
+
+    def __init__(self, start: int = START) -> None:
+        self._now = start
+
+    def now(self) -> int:
+        self._now += 1000
+        return self._now
+
+
+async def _run_here(
+    function: Callable[..., Any], *arguments: Any, limiter: object = None, abandon_on_cancel: bool = False
+) -> Any:
+    """Instead of a worker thread, which virtual time would not wait for."""
+    await anyio.lowlevel.checkpoint()
+    value = function(*arguments)
+    await anyio.lowlevel.checkpoint()
+    return value
+
+
+# --- a store that fails as planned
+
+
+class Plan:
+    """Told of every call of the store, before and after; what it raises, the store raises. This one lets all pass."""
+
+    async def before_commit(self, number: int, batch: Batch) -> None: ...
+
+    async def after_commit(self, number: int, batch: Batch) -> None: ...
+
+    async def before_read(self, number: int) -> None: ...
+
+
+class FaultyStore:
+    """A store around another one that does what its plan says."""
+
+    def __init__(self, inner: Store, plan: Plan) -> None:
+        self.inner = inner
+        self._log = FaultyLog(inner.log(0), plan)
+
+    @property
+    def name(self) -> str:
+        return self.inner.name
+
+    @property
+    def partitions(self) -> int:
+        return self.inner.partitions
+
+    @property
+    def durability(self) -> Durability:
+        return self.inner.durability
+
+    async def open(self) -> None:
+        await self.inner.open()
+
+    async def close(self) -> None:
+        await self.inner.close()
+
+    def log(self, partition: int) -> FaultyLog:
+        return self._log
+
+
+class FaultyLog:
+    """The log of a FaultyStore."""
+
+    def __init__(self, inner: Log, plan: Plan) -> None:
+        self.inner = inner
+        self.plan = plan
+        self.commits = 0
+        self.reads = 0
+
+    @property
+    def durability(self) -> Durability:
+        return self.inner.durability
+
+    async def commit(self, batch: Batch) -> Verdict | KeysTaken:
+        self.commits += 1
+        number = self.commits
+        await self.plan.before_commit(number, batch)
+        verdict = await self.inner.commit(batch)
+        await self.plan.after_commit(number, batch)
+        return verdict
+
+    async def acquire(self, owner: Owner, *, timeout: float, lease: float) -> Tenure:
+        return await self.inner.acquire(owner, timeout=timeout, lease=lease)
+
+    async def renew(self, tenure: Tenure) -> bool:
+        await self._read()
+        return await self.inner.renew(tenure)
+
+    async def release(self, tenure: Tenure) -> None:
+        await self.inner.release(tenure)
+
+    async def document(self, tenant: str, collection: str, key: str) -> Document | None:
+        await self._read()
+        return await self.inner.document(tenant, collection, key)
+
+    async def documents(
+        self, tenant: str, collection: str, *, after: str = "", limit: int = 100, newest_first: bool = False
+    ) -> list[Document]:
+        await self._read()
+        return await self.inner.documents(tenant, collection, after=after, limit=limit, newest_first=newest_first)
+
+    async def journal(self, tenant: str, execution: str) -> list[bytes]:
+        await self._read()
+        return await self.inner.journal(tenant, execution)
+
+    async def index(self, name: str, *, after: IndexMember | None = None, limit: int = 1000) -> list[IndexMember]:
+        await self._read()
+        return await self.inner.index(name, after=after, limit=limit)
+
+    async def key(self, tenant: str, key: str) -> bytes | None:
+        await self._read()
+        return await self.inner.key(tenant, key)
+
+    async def outbox(self, *, after: int = 0, limit: int = 256, tenant: str | None = None) -> list[OutboxItem]:
+        await self._read()
+        return await self.inner.outbox(after=after, limit=limit, tenant=tenant)
+
+    async def checkpoint(self, name: str) -> int:
+        await self._read()
+        return await self.inner.checkpoint(name)
+
+    async def entries(
+        self,
+        tenant: str | None,
+        *,
+        first: int = 0,
+        last: int | None = None,
+        limit: int = 100,
+        newest_first: bool = False,
+    ) -> list[bytes]:
+        await self._read()
+        return await self.inner.entries(tenant, first=first, last=last, limit=limit, newest_first=newest_first)
+
+    async def position_at(self, time: int) -> int:
+        await self._read()
+        return await self.inner.position_at(time)
+
+    async def _read(self) -> None:
+        self.reads += 1
+        await self.plan.before_read(self.reads)
+
+
+# --- what handlers leave behind outside of the runtime
+
+
+class Ledger:
+    """Notes every run of a step's body, and looks into the store, behind the runtime's back, whether it may run."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self.store = store
+        self.runs: list[tuple[str, str]] = []  # execution and path
+        self.violations: list[str] = []
+        self.refused = 0  # durable calls that a handler made while it was suspended, and that were refused
+
+    def ran(self, ctx: Context, path: str, after: Sequence[str]) -> None:
+        """A body begins; the steps in `after` came before it in its handler."""
+        self.runs.append((ctx.execution_id, path))
+        ended, recorded = self._recorded(ctx)
+        if ended:
+            self.violations.append(f"step {path} of {ctx.execution_id} ran after the end")
+        elif path in recorded:
+            self.violations.append(f"step {path} of {ctx.execution_id} was recorded and ran again")
+        else:
+            missing = [each for each in after if each not in recorded]
+            if missing:
+                self.violations.append(f"step {path} of {ctx.execution_id} ran before {missing} was recorded")
+
+    def _recorded(self, ctx: Context) -> tuple[bool, set[str]]:
+        partition = self.store.log(0).shared.partition
+        documents = partition.documents.get((ctx.tenant_id, states.EXECUTIONS))
+        document = documents.values.get(ctx.execution_id) if documents else None
+        ended = document is not None and msgspec.msgpack.decode(document.body, type=ExecutionState).status.ended
+        rows = partition.journals.get((ctx.tenant_id, ctx.execution_id), [])
+        return ended, {decode_journal_row(body).path for _, body in rows}
+
+
+class Published:
+    """A publisher that notes what came, and whether it was durable then."""
+
+    def __init__(self, store: MemoryStore, events: Sequence[Event] = ()) -> None:
+        self.store = store
+        self.events: list[Event] = list(events)
+        self.violations: list[str] = []
+
+    async def publish(self, event: Event) -> None:
+        await anyio.lowlevel.checkpoint()
+        if event.position // PLACES >= self.store.log(0).shared.partition.ownership.next_sequence:
+            self.violations.append(f"event {event.id} was published before its record was durable")
+        self.events.append(event)
+
+
+def make_realm(ledger: Ledger) -> Realm:  # noqa: C901  a list of handlers, none of which branches much
+    """The handlers of the scenarios; their step bodies write to the ledger."""
+    play = Realm("play")
+
+    def plain_step(ctx: Context, path: str, value: Any, *after: str) -> Callable[[], Any]:
+        def body() -> Any:
+            ledger.ran(ctx, path, after)
+            if isinstance(value, Exception):
+                raise value
+            return value
+
+        return body
+
+    def async_step(ctx: Context, path: str, value: Any, *after: str) -> Callable[[], Awaitable[Any]]:
+        async def body() -> Any:
+            ledger.ran(ctx, path, after)
+            await anyio.sleep(0.01)
+            if isinstance(value, Exception):
+                raise value
+            return value
+
+        return body
+
+    @play.handler
+    async def plain(ctx: Context, given: dict[str, Any]) -> int:
+        return int(given["n"]) * 2
+
+    @play.handler
+    async def steps(ctx: Context, given: dict[str, Any]) -> int:
+        total = 0
+        done: list[str] = []
+        for number in range(given["steps"]):
+            ctx.emit("before", number)
+            make = plain_step if number % 2 else async_step
+            total += await ctx.step(f"s{number}", make(ctx, f"s{number}", number + 1, *done))
+            done.append(f"s{number}")
+            ctx.emit("after", total)
+        return total
+
+    @play.handler
+    async def failing(ctx: Context, given: dict[str, Any]) -> int:
+        value = await ctx.step("first", async_step(ctx, "first", 1))
+        ctx.artifact("half", {"value": value})
+        ctx.emit("giving-up")
+        raise ValueError(f"as asked: {given['n']}")
+
+    @play.handler
+    async def guarded(ctx: Context, given: dict[str, Any]) -> str:
+        try:
+            await ctx.step("broken", async_step(ctx, "broken", LookupError("nothing there")))
+        except StepFailed as error:
+            ctx.emit("caught", error.kind)
+        value = await ctx.step("instead", plain_step(ctx, "instead", "spare", "broken"))
+        return str(value)
+
+    @play.handler
+    async def broken(ctx: Context, given: dict[str, Any]) -> None:
+        await ctx.step("good", plain_step(ctx, "good", 1))
+        await ctx.step("bad", plain_step(ctx, "bad", OSError("no such thing"), "good"))
+
+    @play.handler
+    async def fan(ctx: Context, given: dict[str, Any]) -> list[int]:
+        found: dict[int, int] = {}
+
+        async def one(number: int) -> None:
+            found[number] = await ctx.step(
+                "part", async_step(ctx, f"part[{number}]", number * number), key=str(number)
+            )
+
+        async with anyio.create_task_group() as group:
+            for number in range(given["width"]):
+                group.start_soon(one, number)
+        ctx.artifact("squares", [found[number] for number in sorted(found)])
+        kept = await ctx.files.put("squares.txt", repr(sorted(found.items())).encode())
+        ctx.artifact("file", kept.digest)
+        ctx.emit("fanned", len(found))
+        return [found[number] for number in sorted(found)]
+
+    @play.handler
+    async def resting(ctx: Context, given: dict[str, Any]) -> int:
+        """Cleans up in `finally`, by a step, as one should not: it is refused while the handler is suspended."""
+        try:
+            first = await ctx.step("a", async_step(ctx, "a", 1))
+            ctx.emit("resting")
+            await anyio.sleep(5)
+            second = await ctx.step("b", plain_step(ctx, "b", 2, "a"))
+            await anyio.sleep(5)
+        finally:
+            try:
+                third = await ctx.step("clean", async_step(ctx, "clean", 4, "a", "b"))
+            except Suspended:
+                ledger.refused += 1
+                raise
+        return int(first + second + third)
+
+    @play.handler
+    async def stubborn(ctx: Context, given: dict[str, Any]) -> int:
+        """Swallows its cancellation and every error, and goes on."""
+        first = await ctx.step("a", async_step(ctx, "a", 1))
+        try:
+            await anyio.sleep(5)
+        except anyio.get_cancelled_exc_class():  # noqa: ASYNC103  this is the point
+            pass
+        try:
+            second = await ctx.step("b", async_step(ctx, "b", 2, "a"))
+        except BaseException:  # noqa: ASYNC103
+            ledger.refused += 1
+            second = -100
+        try:
+            ctx.emit("went-on", second)
+        except Suspended:
+            ledger.refused += 1
+        return int(first + second)
+
+    @play.handler
+    async def forgiving(ctx: Context, given: dict[str, Any]) -> str:
+        """Takes every error of a step for the step's own."""
+        try:
+            await ctx.step("a", async_step(ctx, "a", 1))
+            await ctx.step("b", plain_step(ctx, "b", 2, "a"))
+        except Exception:
+            return "fallback"
+        return "fine"
+
+    @play.handler
+    async def cursed(ctx: Context, given: dict[str, Any]) -> None:
+        await ctx.step("a", plain_step(ctx, "a", 1))
+        raise Curse("again")
+
+    return play
+
+
+class Curse(BaseException):
+    """What no handler should raise."""
+
+
+# --- scenarios: what clients do
+
+
+@dataclass(frozen=True)
+class Open:
+    tenant: str
+    session: str
+    user: str = ""
+    must_be_new: bool = False
+
+
+@dataclass(frozen=True)
+class Submit:
+    tenant: str
+    session: str
+    type: str
+    key: str
+    parameters: dict[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(frozen=True)
+class Many:
+    intents: tuple[Submit, ...]
+
+
+@dataclass(frozen=True)
+class SetData:
+    tenant: str
+    session: str
+    version: int
+
+
+@dataclass(frozen=True)
+class SetExecution:
+    tenant: str
+    key: str
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Close:
+    tenant: str
+    session: str
+
+
+@dataclass(frozen=True)
+class Result:
+    tenant: str
+    key: str
+
+
+@dataclass(frozen=True)
+class Refused:
+    call: Open | Submit | Many | Close
+    code: str
+
+
+Call = Open | Submit | Many | SetData | SetExecution | Close | Result | Refused
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Clients that work at the same time, each with its calls in order; then all wait for everything to end."""
+
+    name: str
+    clients: tuple[tuple[Call, ...], ...]
+    running: int = 1000
+    large: bool = False
+
+
+def _crowd() -> tuple[tuple[Call, ...], ...]:
+    clients: list[tuple[Call, ...]] = []
+    kinds = [("play.plain", {"n": 1}), ("play.steps", {"steps": 2}), ("play.fan", {"width": 2})]
+    for tenant in ("acme", "beta"):
+        for session in ("s1", "s2", "s3"):
+            calls: list[Call] = [Open(tenant, session)]
+            calls += [Submit(tenant, session, kind, f"{session}-{kind}", given) for kind, given in kinds]
+            clients.append((*calls, SetData(tenant, session, 1)))
+    return tuple(clients)
+
+
+SCENARIOS: Final = (
+    Scenario("plain", ((Open("acme", "s"), Submit("acme", "s", "play.plain", "k", {"n": 4}), Result("acme", "k")),)),
+    Scenario("steps", ((Open("acme", "s", "ada"), Submit("acme", "s", "play.steps", "k", {"steps": 4})),)),
+    Scenario(
+        "failures",
+        (
+            (
+                Open("acme", "s"),
+                Submit("acme", "s", "play.failing", "f", {"n": 1}),
+                Submit("acme", "s", "play.guarded", "g"),
+                Submit("acme", "s", "play.broken", "b"),
+            ),
+        ),
+    ),
+    Scenario(
+        "tenants",
+        tuple(
+            (
+                Open(tenant, "s", f"user-{tenant}"),
+                Submit(tenant, "s", "play.steps", "same-key", {"steps": width}),
+                SetData(tenant, "s", width),
+                Result(tenant, "same-key"),
+            )
+            for tenant, width in (("acme", 1), ("beta", 2), ("gamma", 3))
+        ),
+    ),
+    Scenario(
+        "repeats",
+        (
+            *[
+                (
+                    Open("acme", "s"),
+                    Open("acme", "t"),
+                    Submit("acme", "s", "play.steps", "once", {"steps": 2}),
+                    Submit("acme", "s", "play.plain", "twice", {"n": 3}),
+                    Submit("acme", "t", "play.plain", "twice", {"n": 3}),
+                    Refused(Submit("acme", "s", "play.plain", "twice", {"n": 4}), "idempotency_conflict"),
+                )
+                for _ in range(3)
+            ],
+        ),
+    ),
+    Scenario(
+        "many",
+        (
+            (
+                Open("acme", "s", must_be_new=True),
+                Submit("acme", "s", "play.plain", "m2", {"n": 2}),
+                Many(tuple(Submit("acme", "s", "play.plain", f"m{n % 4}", {"n": n % 4}) for n in range(6))),
+                Many(
+                    (
+                        Submit("acme", "s", "play.steps", "m7", {"steps": 2}),
+                        Submit("acme", "s", "play.failing", "m8", {"n": 8}),
+                        Submit("acme", "s", "play.guarded", "m9"),
+                    )
+                ),
+            ),
+        ),
+    ),
+    Scenario(
+        "unknown",
+        (
+            (
+                Refused(Submit("acme", "nowhere", "play.plain", "x", {"n": 1}), "unknown_session"),
+                Open("acme", "s"),
+                Submit("acme", "s", "play.nobody", "u", {"n": 1}),
+                Many((Submit("acme", "s", "else.where", "v"), Submit("acme", "s", "play.plain", "w", {"n": 5}))),
+                Refused(Close("acme", "nowhere"), "unknown_session"),
+            ),
+        ),
+    ),
+    Scenario(
+        "documents",
+        (
+            (Open("acme", "s"), *(SetData("acme", "s", version) for version in range(1, 5))),
+            (
+                Open("acme", "t"),
+                Submit("acme", "t", "play.steps", "k", {"steps": 1}),
+                SetExecution("acme", "k", {"seen": True}),
+                Result("acme", "k"),
+                SetExecution("acme", "k", {"seen": True, "done": 1}),
+            ),
+        ),
+    ),
+    Scenario(
+        "closing",
+        (
+            (
+                Open("acme", "s"),
+                Submit("acme", "s", "play.steps", "before", {"steps": 3}),
+                Close("acme", "s"),
+                Refused(Submit("acme", "s", "play.plain", "after", {"n": 1}), "session_closed"),
+                Close("acme", "s"),
+                Result("acme", "before"),
+            ),
+        ),
+    ),
+    Scenario("fan", ((Open("acme", "s"), Submit("acme", "s", "play.fan", "k", {"width": 5})),)),
+    Scenario(
+        "resting",
+        (
+            (Open("acme", "s"), Submit("acme", "s", "play.resting", "r")),
+            (Open("beta", "s"), Submit("beta", "s", "play.steps", "r", {"steps": 2})),
+        ),
+    ),
+    Scenario(
+        "stubborn",
+        ((Open("acme", "s"), Submit("acme", "s", "play.stubborn", "k"), Submit("acme", "s", "play.forgiving", "f")),),
+    ),
+    Scenario("cursed", ((Open("acme", "s"), Submit("acme", "s", "play.cursed", "c")),)),
+    Scenario(
+        "queued",
+        (
+            (
+                Open("acme", "s"),
+                Many(tuple(Submit("acme", "s", "play.steps", f"q{n}", {"steps": 1}) for n in range(4))),
+                Submit("acme", "s", "play.plain", "last", {"n": 1}),
+            ),
+        ),
+        running=1,
+    ),
+    Scenario("crowd", _crowd(), running=4, large=True),
+)
+
+
+@dataclass
+class Told:
+    """What callers were told, and must be able to rely on from then on."""
+
+    sessions: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
+    closed: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
+    executions: dict[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])  # ids by tenant, key
+    ends: dict[tuple[str, str], Any] = field(default_factory=dict[tuple[str, str], Any])
+    data: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
+    violations: list[str] = field(default_factory=list[str])
+
+    def copy(self) -> Told:
+        return Told(
+            set(self.sessions),
+            set(self.closed),
+            dict(self.executions),
+            dict(self.ends),
+            dict(self.data),
+            list(self.violations),
+        )
+
+    def accept(self, tenant: str, key: str, execution: str) -> None:
+        known = self.executions.setdefault((tenant, key), execution)
+        if known != execution:
+            self.violations.append(f"key {key} of {tenant} was {known} and is now {execution}")
+
+    def end(self, tenant: str, key: str, end: Any) -> None:
+        known = self.ends.setdefault((tenant, key), end)
+        if known != end:
+            self.violations.append(f"the end of {key} of {tenant} was told as {known} and is now {end}")
+
+
+class Driver:
+    """Makes a scenario's calls. They may be made any number of times, over any number of lives."""
+
+    def __init__(self, runtime: Runtime, told: Told) -> None:
+        self.runtime = runtime
+        self.told = told
+
+    async def drive(self, scenario: Scenario) -> None:
+        """Make all calls, then wait until everything has ended and every event is out."""
+        with anyio.fail_after(PATIENCE):
+            async with anyio.create_task_group() as group:
+                for calls in scenario.clients:
+                    group.start_soon(self._client, calls)
+            for tenant, key in list(self.told.executions):
+                await self._result(tenant, key)
+            for tenant in sorted({tenant for tenant, _ in self.told.sessions}):
+                while await self.runtime.outbox.pending(tenant):
+                    await anyio.sleep(0.05)
+
+    async def _client(self, calls: tuple[Call, ...]) -> None:
+        for call in calls:
+            await self._perform(call)
+
+    async def _perform(self, call: Call) -> None:  # noqa: C901  one branch per call
+        match call:
+            case Open(tenant, session, user, must_be_new):
+                if must_be_new:
+                    try:
+                        await self.runtime.create_session(tenant, session, user_id=user)
+                    except SessionExists:
+                        pass  # by an earlier life
+                else:
+                    await self.runtime.open_session(tenant, session, user_id=user)
+                self.told.sessions.add((tenant, session))
+            case Submit():
+                execution = await self.runtime.session(call.tenant, call.session).submit(
+                    call.type, call.parameters, idempotency_key=call.key
+                )
+                self.told.accept(call.tenant, call.key, execution.id)
+            case Many(intents):
+                await self._many(intents)
+            case SetData(tenant, session, version):
+                state = self.runtime.state
+                await self._set(lambda: state.set_session(tenant, session, {"version": version}))
+                self.told.data[tenant, session] = version
+            case SetExecution(tenant, key, data):
+                state, id = self.runtime.state, self.told.executions[tenant, key]
+                await self._set(lambda: state.set_execution(tenant, id, data))
+            case Close(tenant, session):
+                await self.runtime.session(tenant, session).close()
+                self.told.closed.add((tenant, session))
+            case Result(tenant, key):
+                await self._result(tenant, key)
+            case Refused(refused, code):
+                await self._refused(refused, code)
+
+    async def _set(self, call: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            try:
+                await call()
+            except ActorStopped:  # the log's writer has crashed: whether it was set is not known, and it may be again
+                await anyio.sleep(0.1)
+            else:
+                return
+
+    async def _many(self, intents: tuple[Submit, ...]) -> None:
+        session = self.runtime.session(intents[0].tenant, intents[0].session)
+        executions = await session.submit_many(
+            [Intent(each.type, each.parameters, idempotency_key=each.key) for each in intents]
+        )
+        for intent, execution in zip(intents, executions, strict=True):
+            self.told.accept(intent.tenant, intent.key, execution.id)
+
+    async def _result(self, tenant: str, key: str) -> None:
+        outcome = await self.runtime.execution(tenant, self.told.executions[tenant, key]).outcome(timeout=PATIENCE)
+        self.told.end(tenant, key, plain(outcome))
+
+    async def _refused(self, call: Call, code: str) -> None:
+        try:
+            await self._perform(call)
+        except IntendantError as error:
+            if error.code != code:
+                raise
+        else:
+            self.told.violations.append(f"{call} was to be refused with {code}")
+
+
+# --- what a store holds, and what must hold of it
+
+
+@dataclass(frozen=True)
+class End:
+    """What a store holds in the end, in terms that are the same in every run: keys instead of ids, no times."""
+
+    executions: dict[tuple[str, str], Any]
+    sessions: dict[tuple[str, str], Any]
+    documents: dict[tuple[str, str, str], Any]
+    events: dict[tuple[str, str], list[Any]]
+
+
+def plain(outcome: Outcome[Any]) -> tuple[Any, ...]:
+    """An outcome without ids. The last of several crashes need not be the same in every run."""
+    error = outcome.error and (outcome.error.code, outcome.error.message if outcome.error.code != "crashed" else "")
+    return (outcome.status.value, outcome.result, outcome.artifacts, error, outcome.events)
+
+
+async def read_world(log: LogReader) -> World:
+    """Replay the whole log."""
+    world = World()
+    first = 0
+    while entries := await log.entries(None, first=first, limit=256):
+        for entry in entries:
+            records = decode_entry(entry)
+            replay(records, world)
+            first = records[-1].sequence + 1
+    return world
+
+
+async def audit(log: LogReader) -> list[str]:
+    """Compare everything that is derived from the log with the log. Empty when all is well."""
+    world = await read_world(log)
+    found = list(world.violations)
+    await _audit_documents(log, world, found)
+    open_members = {(each.tenant, each.member) for each in await log.index(states.OPEN, limit=1_000_000)}
+    _compare(found, "the open set", open_members, world.open)
+    outbox = {item.position: event_of(item).id for item in await log.outbox(limit=1_000_000)}
+    _compare(found, "the outbox", outbox, world.outbox)
+    for (tenant, key), execution in world.keys.items():
+        value = await log.key(tenant, key)
+        held = None if value is None else msgspec.msgpack.decode(value, type=Claim).execution
+        _compare(found, f"key {key} of {tenant}", held, execution)
+    for tenant, execution in world.executions:
+        rows = [decode_journal_row(row) for row in await log.journal(tenant, execution)]
+        _compare(found, f"the journal of {execution}", rows, list(world.journals.get((tenant, execution), {}).values()))
+    return found
+
+
+async def _audit_documents(log: LogReader, world: World, found: list[str]) -> None:
+    tenants = {tenant for tenant, _ in (*world.sessions, *world.executions)}
+    tenants |= {tenant for tenant, _, _ in world.documents}
+    for tenant in sorted(tenants):
+        sessions = {
+            (tenant, each.key): msgspec.msgpack.decode(each.body, type=SessionState)
+            for each in await log.documents(tenant, states.SESSIONS, limit=1_000_000)
+        }
+        _compare(found, f"sessions of {tenant}", sessions, _of(world.sessions, tenant))
+        executions = {
+            (tenant, each.key): msgspec.msgpack.decode(each.body, type=ExecutionState)
+            for each in await log.documents(tenant, states.EXECUTIONS, limit=1_000_000)
+        }
+        _compare(found, f"executions of {tenant}", executions, _of(world.executions, tenant))
+        for collection in (states.SESSION_DATA, states.EXECUTION_DATA):
+            data = {each.key: each.body for each in await log.documents(tenant, collection, limit=1_000_000)}
+            wanted = {
+                key: body for (of, place, key), body in world.documents.items() if of == tenant and place == collection
+            }
+            _compare(found, f"{collection} of {tenant}", data, wanted)
+
+
+def _of(values: dict[tuple[str, str], Any], tenant: str) -> dict[tuple[str, str], Any]:
+    return {key: value for key, value in values.items() if key[0] == tenant}
+
+
+def _compare(found: list[str], what: str, held: object, told_by_log: object) -> None:
+    if held != told_by_log:
+        found.append(f"{what}: the store holds {held!r:.300}, the log tells {told_by_log!r:.300}")
+
+
+async def read_end(log: LogReader, events: Sequence[Event]) -> End:
+    """What a store holds, and what was published, in terms that are the same in every run."""
+    world = await read_world(log)
+    keys = {(tenant, execution): key for (tenant, key), execution in world.keys.items()}
+    executions: dict[tuple[str, str], Any] = {}
+    for (tenant, id), state in world.executions.items():
+        executions[tenant, keys[tenant, id]] = (state.session, state.type, plain(states.outcome_of(state)))
+    sessions = {key: (each.user_id, each.solution, each.closed) for key, each in world.sessions.items()}
+    documents = {
+        (tenant, collection, keys.get((tenant, key), key)): msgspec.msgpack.decode(body)
+        for (tenant, collection, key), body in world.documents.items()
+    }
+    published: defaultdict[tuple[str, str], dict[str, Any]] = defaultdict(dict)
+    for event in events:
+        number = int(event.id.rpartition("-")[2])
+        place = (keys[event.tenant, event.execution_id], number)
+        published[event.tenant, event.session][event.id] = (*place, event.name, event.payload)
+    in_order = {session: sorted(events.values()) for session, events in published.items()}
+    return End(executions, sessions, documents, in_order)
+
+
+def check_order(events: Sequence[Event]) -> list[str]:
+    """First deliveries must come in the order of the log, session by session."""
+    last: dict[tuple[str, str], int] = {}
+    seen: set[str] = set()
+    found: list[str] = []
+    for event in events:
+        if event.id in seen:
+            continue
+        seen.add(event.id)
+        if event.position <= last.get((event.tenant, event.session), -1):
+            found.append(f"event {event.id} came after one that follows it")
+        last[event.tenant, event.session] = event.position
+    return found
+
+
+async def check_told(log: LogReader, told: Told) -> list[str]:
+    """What callers were told must stand in the log."""
+    world = await read_world(log)
+    found = list(told.violations)
+    found += [f"session {key} is lost" for key in told.sessions if key not in world.sessions]
+    found += [f"session {key} is open again" for key in told.closed if not world.sessions[key].closed]
+    for (tenant, key), execution in told.executions.items():
+        if world.keys.get((tenant, key)) != execution:
+            found.append(f"{key} of {tenant} was accepted as {execution}, the log has {world.keys.get((tenant, key))}")
+    for (tenant, key), end in told.ends.items():
+        state = world.executions.get((tenant, told.executions[tenant, key]))
+        if state is None or state.status.value != end[0]:
+            found.append(f"the end of {key} of {tenant} was told as {end}, the log has {state}")
+    for (tenant, session), version in told.data.items():
+        body = world.documents.get((tenant, states.SESSION_DATA, session), b"\x80")
+        if msgspec.msgpack.decode(body).get("version", 0) < version:
+            found.append(f"the document of {session} of {tenant} was set to version {version}, which is lost")
+    return found
+
+
+# --- lives
+
+
+@dataclass
+class Cut:
+    """The moment a process dies: what the store holds then, and what the world outside has seen."""
+
+    when: str
+    snapshot: MemorySnapshot
+    told: Told
+    events: list[Event]
+
+
+class Lives:
+    """One scenario over one store, through as many lives as a test wants; what the outside has seen stays."""
+
+    def __init__(self, scenario: Scenario, backend: Backend, cut: Cut | None = None) -> None:
+        self.scenario = scenario
+        self.backend: Backend = backend
+        self.store = MemoryStore()
+        if cut is not None:
+            self.store.restore(cut.snapshot)
+        self.told = cut.told.copy() if cut else Told()
+        self.ledger = Ledger(self.store)
+        self.published = Published(self.store, cut.events if cut else ())
+        self.files = MemoryFileStore()
+        self.happened: list[SupervisorEvent] = []
+        self.clock = TickingClock()
+        self.turns = 0
+        self.commits = 0
+        self.reads = 0
+        self.wrap: Callable[[MemoryStore], Store] = lambda store: store
+
+    def live(
+        self,
+        plan: Plan | None = None,
+        *,
+        leave_at: float = math.inf,
+        call_at: Callable[[], None] | None = None,
+        cancel: bool = False,
+        drain: float = 0.0,
+    ) -> bool:
+        """Live once: drive the scenario to its end, or leave at that turn of the loop. Whether it came to its end."""
+        ended = False
+        turns = Turns(leave_at)
+        faulty = FaultyStore(self.wrap(self.store), plan or Plan())
+
+        async def main() -> None:
+            nonlocal ended
+            leave = anyio.Event()
+            turns.call = call_at or leave.set
+            with anyio.CancelScope() as host:
+                async with self._runtime(faulty, drain) as runtime, anyio.create_task_group() as group:
+
+                    async def leaving() -> None:
+                        await leave.wait()
+                        (host if cancel else group.cancel_scope).cancel()
+
+                    group.start_soon(leaving)
+                    await Driver(runtime, self.told).drive(self.scenario)
+                    ended = True
+                    group.cancel_scope.cancel()
+
+        run_virtual(self.backend, main, turns)
+        self.turns, self.commits, self.reads = turns.count, faulty.log(0).commits, faulty.log(0).reads
+        return ended
+
+    def _runtime(self, store: Store, drain: float) -> Runtime:
+        return Runtime(
+            [make_realm(self.ledger)],
+            hot=store,
+            publisher=self.published,
+            files=self.files,
+            limits=Limits(running=self.scenario.running),
+            shutdown=Shutdown(drain=drain),
+            on_event=self.happened.append,
+            clock=self.clock,
+        )
+
+    def read(self, read: Callable[[LogReader], Awaitable[Any]]) -> Any:
+        """Look into the store, which is not open otherwise."""
+        found: list[Any] = []
+
+        async def main() -> None:
+            await self.store.open()
+            found.append(await read(self.store.log(0)))
+            await self.store.close()
+
+        run_virtual(self.backend, main)
+        return found[0]
+
+    def end(self) -> End:
+        """What the store holds now."""
+        end: End = self.read(lambda log: read_end(log, self.published.events))
+        return end
+
+    def violations(self) -> list[str]:
+        """Everything that is wrong now, in the store and in what the outside has seen. Empty when all is well."""
+        found: list[str] = self.read(audit)
+        found += self.read(lambda log: check_told(log, self.told))
+        found += self.ledger.violations + self.published.violations + check_order(self.published.events)
+        return found
+
+    def differences(self, wanted: End) -> list[str]:
+        """How what the store holds now differs from what it should hold in the end."""
+        end = self.end()
+        found: list[str] = []
+        for what in ("executions", "sessions", "documents", "events"):
+            _compare(found, what, getattr(end, what), getattr(wanted, what))
+        return found
+
+    def ended_differently(self, wanted: End) -> list[str]:
+        """Executions that have ended by now, and not as they should."""
+        end = self.end()
+        return [
+            f"{key} ended as {value}, not as {wanted.executions[key]}"
+            for key, value in end.executions.items()
+            if value[2][0] in ("completed", "failed", "cancelled") and value != wanted.executions[key]
+        ]
+
+    def cut(self, when: str) -> Cut:
+        """The process dies now."""
+        return Cut(when, self.store.snapshot(), self.told.copy(), list(self.published.events))
+
+
+class Cutting(Plan):
+    """Takes a cut around every commit: before it is applied, and when it is applied and not yet answered."""
+
+    def __init__(self, lives: Lives) -> None:
+        self.cuts: list[Cut] = []
+        self._lives = lives
+
+    async def before_commit(self, number: int, batch: Batch) -> None:
+        self.cuts.append(self._lives.cut(f"before commit {number}"))
+
+    async def after_commit(self, number: int, batch: Batch) -> None:
+        self.cuts.append(self._lives.cut(f"after commit {number}, before its reply"))
+
+
+class Fault(Plan):
+    """Raises once: around commit number `at`."""
+
+    def __init__(self, at: int, when: Literal["before", "after"], error: Callable[[], Exception]) -> None:
+        self.at = at
+        self.when = when
+        self.error = error
+        self.done = False
+
+    async def before_commit(self, number: int, batch: Batch) -> None:
+        await self._fault(number, "before")
+
+    async def after_commit(self, number: int, batch: Batch) -> None:
+        await self._fault(number, "after")
+
+    async def _fault(self, number: int, when: str) -> None:
+        if number >= self.at and when == self.when and not self.done:
+            self.done = True
+            raise self.error()
+
+
+class ReadFault(Plan):
+    """Raises once: at read number `at`."""
+
+    def __init__(self, at: int, error: Callable[[], Exception]) -> None:
+        self.at = at
+        self.error = error
+
+    async def before_read(self, number: int) -> None:
+        if number == self.at:
+            raise self.error()
+
+
+def unavailable() -> Exception:
+    return StoreUnavailable("planted: the store does not answer")
+
+
+def crash() -> Exception:
+    return RuntimeError("planted: a fault of ours")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What test modules use: they can't import it."""
+
+    backend: Backend
+    lives: Callable[..., Lives]
+    cutting: Callable[[Lives], Cutting]
+    fault: Callable[..., Fault]
+    read_fault: Callable[..., ReadFault]
+    plan: type[Plan]
+    faults: dict[str, tuple[Literal["before", "after"], Callable[[], Exception]]]
+    scenarios: tuple[Scenario, ...] = SCENARIOS
+    replace: Callable[..., Any] = replace
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request: pytest.FixtureRequest) -> Backend:
+    chosen: Backend = request.param
+    return chosen
+
+
+@pytest.fixture(params=SCENARIOS, ids=lambda scenario: scenario.name)
+def scenario(request: pytest.FixtureRequest) -> Scenario:
+    chosen: Scenario = request.param
+    return chosen
+
+
+@pytest.fixture
+def stage(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
+    monkeypatch.setattr(anyio.to_thread, "run_sync", _run_here)
+    logging.disable(logging.CRITICAL)  # crashes are what happens here
+    yield Stage(
+        backend=backend,
+        lives=partial(Lives, backend=backend),
+        cutting=Cutting,
+        fault=Fault,
+        read_fault=ReadFault,
+        plan=Plan,
+        faults={
+            "not applied": ("before", unavailable),
+            "applied, reply lost": ("after", unavailable),
+            "writer crashes before": ("before", crash),
+            "writer crashes after": ("after", crash),
+        },
+    )
+    logging.disable(logging.NOTSET)

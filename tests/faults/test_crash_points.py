@@ -1,0 +1,105 @@
+"""Crash at every commit: whatever the moment, what callers were told stays true, and the end is the same.
+
+A process dies around a commit in two ways that differ in the store: before it was applied, and after. What it had told
+callers by then is part of the moment. Besides, the store may fail while the process lives on: the commit was not
+applied, or it was and the reply got lost, or it meets a fault of ours that crashes the writer.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:  # pytest's importlib mode gives conftest no importable name
+    from tests.faults.conftest import Cut, End, Lives, Scenario, Stage
+
+
+def fault_free(stage: Stage, scenario: Scenario) -> tuple[Lives, End, list[Cut]]:
+    """The run that all others must end like, and the moments at which it may die."""
+    lives = stage.lives(scenario)
+    cutting = stage.cutting(lives)
+    assert lives.live(cutting)
+    assert lives.violations() == []
+    return lives, lives.end(), cutting.cuts
+
+
+def check_end(lives: Lives, wanted: End, when: str) -> None:
+    assert lives.violations() + lives.differences(wanted) == [], when
+
+
+def check_recovery(stage: Stage, scenario: Scenario, cut: Cut, wanted: End) -> list[Cut]:
+    """Go on from a cut; returns the cuts of the recovery."""
+    lives = stage.lives(scenario, cut=cut)
+    assert lives.violations() == [], f"died {cut.when}"
+    assert lives.ended_differently(wanted) == [], f"died {cut.when}"
+    cutting = stage.cutting(lives)
+    assert lives.live(cutting), f"died {cut.when}"
+    check_end(lives, wanted, f"died {cut.when}")
+    return cutting.cuts
+
+
+def test_dies_around_every_commit(stage: Stage, scenario: Scenario) -> None:
+    _, wanted, cuts = fault_free(stage, scenario)
+    assert len(cuts) >= 8
+    for cut in cuts:
+        check_recovery(stage, scenario, cut, wanted)
+
+
+@pytest.mark.parametrize(
+    "fault", ["not applied", "applied, reply lost", "writer crashes before", "writer crashes after"]
+)
+def test_lives_on_with_a_fault_at_every_commit(stage: Stage, scenario: Scenario, fault: str) -> None:
+    reference, wanted, _ = fault_free(stage, scenario)
+    when, error = stage.faults[fault]
+    for number in range(1, reference.commits + 1):
+        lives = stage.lives(scenario)
+        plan = stage.fault(number, when, error)
+        if number == 1 and error().__class__ is RuntimeError:
+            continue  # the writer's first commit: it never came to serve, and entering raises
+        assert lives.live(plan), f"{fault} at commit {number}"
+        assert plan.done
+        check_end(lives, wanted, f"{fault} at commit {number}")
+
+
+@pytest.mark.parametrize("error", ["unavailable", "crash"])
+def test_lives_on_with_a_fault_at_every_read(stage: Stage, scenario: Scenario, error: str) -> None:
+    """A fault while something is read may reach the caller who asked for it; the rest goes on."""
+    reference, wanted, cuts = fault_free(stage, scenario)
+    assert reference.reads
+    raised = stage.faults["not applied" if error == "unavailable" else "writer crashes before"][1]
+    for number in range(1, reference.reads + 1):
+        for cut in (None, cuts[len(cuts) // 2]):  # from the start, and in the middle of things: at a resume
+            lives = stage.lives(scenario, cut=cut)
+            try:
+                lives.live(stage.read_fault(number, raised))
+            except BaseException as told:  # a caller asked for it
+                if "planted" not in repr(told):
+                    raise
+            assert lives.violations() == [], f"{error} at read {number}"
+            assert lives.ended_differently(wanted) == [], f"{error} at read {number}"
+            assert lives.live(), f"{error} at read {number}"
+            check_end(lives, wanted, f"{error} at read {number}")
+
+
+def test_the_host_is_cancelled_at_every_commit(stage: Stage, scenario: Scenario) -> None:
+    """Cancelled hard: the runtime flushes and goes; the next one opens the same store."""
+    reference, wanted, _ = fault_free(stage, scenario)
+    for turn in range(1, reference.turns, max(reference.turns // max(reference.commits, 1), 1)):
+        lives = stage.lives(scenario)
+        lives.live(leave_at=turn, cancel=True)
+        assert lives.violations() == [], f"cancelled at turn {turn}"
+        assert lives.ended_differently(wanted) == [], f"cancelled at turn {turn}"
+        assert lives.live()
+        check_end(lives, wanted, f"cancelled at turn {turn}")
+
+
+@pytest.mark.stress
+def test_dies_twice(stage: Stage, scenario: Scenario) -> None:
+    """Every crash, and in every recovery from it every crash again."""
+    _, wanted, cuts = fault_free(stage, scenario)
+    if scenario.large:
+        cuts = cuts[::7]
+    for cut in cuts:
+        for again in check_recovery(stage, scenario, cut, wanted):
+            check_recovery(stage, scenario, stage.replace(again, when=f"{cut.when}, then {again.when}"), wanted)
