@@ -102,6 +102,8 @@ class Partition:
         waiting, self._serving = self._serving, []
         for reply in waiting:
             reply.set(None)
+        if self.relay is not None:
+            self.relay.wake()  # a writer that crashed may have added events and not told
 
     def watch_commits(self, call: Callable[[], None]) -> None:
         """Call after every batch that added records, and when the partition has failed."""
