@@ -1,0 +1,244 @@
+"""`intendant load`: makes the store, runs the load, audits, prints."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import platform
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import AsyncGenerator, Callable, Generator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final, TypeVar, cast
+
+import anyio
+
+from intendant.adapters.urls import open_cold, open_store, without_secrets
+from intendant.cli.exits import FAILED, INTERRUPTED, OK, USAGE, Refusal
+from intendant.cli.figures import Figures, milliseconds, print_json, print_table, rss_bytes, show
+from intendant.cli.load import ForeignWork, Load, Plan, finish, open_executions, realm
+from intendant.domain.errors import IntendantError, InvalidValue, PartitionOwned
+from intendant.domain.ports import ColdStore, Store
+from intendant.domain.state import Status
+from intendant.runtime.audit import Audit, audit
+from intendant.runtime.handles import Session
+from intendant.runtime.runtime import Runtime, Stats
+
+T = TypeVar("T")
+
+TAKEOVER_SECONDS: Final = 1.0  # a released or orphaned store is free at once; a living owner does not leave for us
+
+
+def load(plan: Plan, *, hot: str | None, cold: str | None, backend: str, as_json: bool) -> int:
+    """Run a plan and print what came of it. Returns the exit code; raises Refusal, or an error of ours."""
+    if plan.sessions < plan.tenants:
+        raise Refusal(f"--tenants {plan.tenants} need as many --sessions at least, not {plan.sessions}", USAGE)
+    options = _backend(backend)
+    with _store_url(hot) as url:
+        ran = _Ran(plan, _open(open_store, "--hot", url), _open(open_cold, "--cold", cold) if cold else None)
+        try:
+            anyio.run(ran.run, **options)
+        except PartitionOwned as owned:
+            raise Refusal(
+                f"{url} is in use by process {owned.pid} on {owned.host}, for {owned.age:.0f} s; "
+                "wait until it ends, or give --hot another file"
+            ) from None
+        except ForeignWork as foreign:
+            raise Refusal(f"{url} holds {foreign}; a load would end them: give --hot another file", USAGE) from None
+    found = ran.figures(without_secrets(hot) if hot else "sqlite: (temporary)", cold and without_secrets(cold), backend)
+    (print_json if as_json else print_table)(found)
+    if ran.interrupted:
+        return INTERRUPTED
+    return OK if found.sound and not (found.error or found.unanswered or found.unexpected) else FAILED
+
+
+class _Ran:
+    """A load on its stores, with all that is to be told of it."""
+
+    def __init__(self, plan: Plan, store: Store, cold: ColdStore | None) -> None:
+        self.load = Load(plan)
+        self.interrupted = False
+        self.error: Exception | None = None
+        self._store = store
+        self._cold = cold
+        self._audit: Audit | None = None
+        self._audit_seconds = 0.0
+        self._before: Stats | None = None
+        self._after: Stats
+        self._durability = ""
+        self._resumed = 0
+        self._rss = 0
+
+    async def run(self) -> None:
+        """Run and audit. The first signal ends the load, the second one everything."""
+        async with anyio.create_task_group() as group:
+            load = anyio.CancelScope()
+            if threading.current_thread() is threading.main_thread() and sys.platform != "win32":
+                group.start_soon(self._watch, load, group.cancel_scope)
+            try:
+                await self._run(load)
+            except (IntendantError, ForeignWork) as error:
+                self.error = error
+            if self._before is not None:  # it began: whatever happened then, what callers were told must hold
+                await self._look()
+            group.cancel_scope.cancel()
+        if self._audit is None:
+            raise self.error or KeyboardInterrupt
+
+    async def _run(self, scope: anyio.CancelScope) -> None:
+        async with _opened(self._store):
+            left = await open_executions(self._store.log(0))
+        self._resumed = len(left)
+        async with self._runtime() as runtime:
+            self._durability = runtime.durability
+            self._before = self._after = runtime.stats()
+            try:
+                with scope:
+                    sessions = await self.load.open_sessions(runtime)
+                    await finish(runtime, left, self.load.plan.timeout)
+                    self._before = runtime.stats()
+                    await self._timed(sessions)
+            finally:
+                self._after = runtime.stats()
+                self._rss = rss_bytes()
+
+    async def _timed(self, sessions: list[Session]) -> None:
+        try:
+            async with anyio.create_task_group() as group:
+                if sys.stderr.isatty():
+                    group.start_soon(show, self.load)
+                await self.load.run(sessions)
+                group.cancel_scope.cancel()
+        except ExceptionGroup as errors:
+            raise _first(errors) from errors
+
+    def _runtime(self) -> Runtime:
+        return Runtime(
+            [realm],
+            hot=self._store,
+            cold=self._cold,
+            name="load",  # reads INTENDANT_LOAD_* alone, never an application's settings
+            takeover_timeout=TAKEOVER_SECONDS,
+            timeout=self.load.plan.timeout,
+        )
+
+    async def _look(self) -> None:
+        """Audit the store, as the load left it."""
+        began = time.perf_counter()
+        whole = not self.interrupted and self.error is None
+        try:
+            async with _opened(self._store):
+                logs = [self._store.log(number) for number in range(self._store.partitions)]
+                self._audit = await audit(logs, self.load.told, all_ended=whole)
+        except IntendantError as error:
+            self.error = self.error or error
+        self._audit_seconds = time.perf_counter() - began
+
+    async def _watch(self, load: anyio.CancelScope, everything: anyio.CancelScope) -> None:
+        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            async for _ in signals:
+                if self.interrupted:
+                    everything.cancel()
+                self.interrupted = True
+                load.cancel()
+
+    def figures(self, hot: str, cold: str | None, backend: str) -> Figures:
+        """What is printed."""
+        load, plan, found = self.load, self.load.plan, self._audit
+        assert found is not None  # noqa: S101  `run` returns only then
+        assert self._before is not None  # noqa: S101
+        completed, failed = (found.told.get(status, 0) for status in (Status.COMPLETED, Status.FAILED))
+        return Figures(
+            accepted=load.accepted,
+            completed=completed,
+            failed=failed,
+            unfinished=sum(found.told.values()) - completed - failed,
+            lost=found.lost,
+            duplicated=found.duplicated,
+            broken=found.broken,
+            diverged=found.diverged,
+            sound=found.sound,
+            per_second=_rounded(load.done / load.seconds if load.seconds else 0.0),
+            seconds=round(load.seconds, 3),
+            p50_ms=milliseconds(load.result_seconds, 0.5),
+            p99_ms=milliseconds(load.result_seconds, 0.99),
+            max_ms=milliseconds(load.result_seconds, 1.0),
+            submit_p50_ms=milliseconds(load.submit_seconds, 0.5),
+            submit_p99_ms=milliseconds(load.submit_seconds, 0.99),
+            durability=self._durability,
+            rss_mb=round(self._rss / 1e6, 1),
+            cpu_s_per_1000=round(load.cpu_seconds / load.done * 1000, 4) if load.done else 0.0,
+            restarts=self._after.restarts,
+            commits=self._after.commits - self._before.commits,
+            records=self._after.records - self._before.records,
+            lag=self._after.lag,
+            resumed=self._resumed,
+            overloaded=load.overloaded,
+            unanswered=load.unanswered,
+            unexpected=load.unexpected,
+            interrupted=self.interrupted,
+            audit_s=round(self._audit_seconds, 3),
+            stored=sum(found.executions.values()),
+            findings=[str(finding) for finding in found.findings],
+            error=None if self.error is None else " ".join(str(self.error).split()),
+            plan=plan,
+            hot=hot,
+            cold=cold,
+            backend=backend,
+            python=platform.python_version(),
+            version=version("intendant"),
+        )
+
+
+@contextlib.contextmanager
+def _store_url(hot: str | None) -> Generator[str]:
+    """The URL that was asked for, or that of a file which is removed afterwards."""
+    if hot is not None:
+        yield hot
+        return
+    with tempfile.TemporaryDirectory(prefix="intendant-load-") as folder:
+        yield f"sqlite:{Path(folder) / 'load.db'}"
+
+
+@contextlib.asynccontextmanager
+async def _opened(store: Store) -> AsyncGenerator[None]:
+    await store.open()
+    try:
+        yield
+    finally:
+        with anyio.CancelScope(shield=True):
+            await store.close()
+
+
+def _open(open: Callable[[str], T], option: str, url: str) -> T:
+    try:
+        return open(url)
+    except InvalidValue as error:
+        raise Refusal(f"{option}: {str(error).removeprefix(f'{error.what}: ')}", USAGE) from None
+
+
+def _backend(name: str) -> dict[str, Any]:
+    """What `anyio.run` wants for an event loop. Raises Refusal when it is not installed."""
+    if name != "asyncio" and importlib.util.find_spec(name) is None:
+        raise Refusal(
+            f"--backend {name} needs {name}: pip install 'intendant[{name}]', or choose --backend asyncio", USAGE
+        )
+    if name == "trio":
+        return {"backend": "trio"}
+    return {"backend": "asyncio", "backend_options": {"use_uvloop": name == "uvloop"}}
+
+
+def _first(error: Exception) -> Exception:
+    """The first error of a group, or of a group in it."""
+    while isinstance(error, ExceptionGroup):
+        error = cast("ExceptionGroup[Exception]", error).exceptions[0]
+    return error
+
+
+def _rounded(number: float) -> float:
+    """Enough digits to compare, not more."""
+    return round(number, 1) if number < 100 else float(round(number))
