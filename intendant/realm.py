@@ -35,13 +35,15 @@ class Handler(Struct, frozen=True):
     def encode(self, parameters: object) -> bytes:
         """Encode parameters; raises InvalidIntent when they do not fit the handler's type, or are too large."""
         try:
+            if isinstance(parameters, Mapping):
+                parameters = dict[Any, Any](parameters)  # pyright: ignore[reportUnknownArgumentType]  # decoding checks
             data = encode_value(parameters, "parameters", PARAMETERS_BYTES_MAX)
             decoded = msgspec.msgpack.decode(data, type=self.parameters)
         except msgspec.ValidationError as error:
             raise InvalidIntent("parameters", f"do not fit {_name(self.parameters)} of {self.type}: {error}") from error
         except InvalidValue as error:
             raise InvalidIntent("parameters", str(error).removeprefix("parameters: ")) from error
-        if isinstance(parameters, Mapping):
+        if isinstance(parameters, dict):
             data = encode_value(decoded, "parameters", PARAMETERS_BYTES_MAX)  # one form, whichever door it came by
         return data
 

@@ -198,16 +198,18 @@ class NotAuthorized(Rejected):
 
 
 class OutcomeUnknown(IntendantError):
-    """The deadline passed before the answer came. The intent may or may not be accepted.
+    """The deadline passed before the answer came: it may be done or not.
 
-    Submitting again with `idempotency_key=error.key` is safe: it returns the same execution if there is one.
+    Submitting again with `idempotency_key=error.key` is safe: it returns the same execution if there is one. Opening,
+    closing and setting may be repeated as they are.
     """
 
     code = "outcome_unknown"
 
-    def __init__(self, intent_id: str, key: str) -> None:
+    def __init__(self, intent_id: str, key: str, message: str = "") -> None:
         super().__init__(
-            f"no answer for intent {intent_id} by its deadline; ask or submit again with idempotency_key={key!r}"
+            message
+            or f"no answer for intent {intent_id} by its deadline; ask or submit again with idempotency_key={key!r}"
         )
         self.intent_id = intent_id
         self.key = key

@@ -7,7 +7,7 @@ from typing import Any, Final, Generic, TypeVar, overload
 
 from intendant.actors.messages import PreparedIntent
 from intendant.context import Context
-from intendant.domain.codec import digest, encode_value
+from intendant.domain.codec import decode_plain, digest, encode_value
 from intendant.domain.errors import InvalidIntent, InvalidValue
 from intendant.domain.ids import check_id, check_type, make_id
 from intendant.realm import PARAMETERS_BYTES_MAX, Repertoire
@@ -17,6 +17,7 @@ R_co = TypeVar("R_co", covariant=True)
 
 INTENTS_MAX: Final = 512  # of one `submit_many`
 METADATA_BYTES_MAX: Final = 16 * 1024
+TIMEOUT_SECONDS_MAX: Final = 366 * 24 * 3600  # for an answer; waits for an end may be without one
 
 
 class Intent(Generic[R_co]):
@@ -36,7 +37,7 @@ class Intent(Generic[R_co]):
     ) -> None: ...
     @overload
     def __init__(
-        self,
+        self: Intent[Any],
         handler: str,
         parameters: Mapping[str, Any],
         *,
@@ -68,8 +69,7 @@ def prepare(intent: Intent[Any], repertoire: Repertoire, now: int) -> PreparedIn
         parameters = handler.encode(intent.parameters)
     else:
         parameters = _encode_mapping(intent.parameters, "parameters", PARAMETERS_BYTES_MAX)
-    if intent.metadata is not None:
-        _encode_mapping(intent.metadata, "metadata", METADATA_BYTES_MAX)
+    metadata = check_metadata(intent.metadata)
     intent_id = make_id(now)
     key = intent_id if intent.idempotency_key is None else check_id(intent.idempotency_key, "idempotency_key")
     return PreparedIntent(
@@ -77,28 +77,44 @@ def prepare(intent: Intent[Any], repertoire: Repertoire, now: int) -> PreparedIn
         type=intent_type,
         key=key,
         parameters=parameters,
-        metadata=dict(intent.metadata or {}),
+        metadata=metadata,
         solution=None if intent.solution is None else check_id(intent.solution, "solution"),
         digest=digest(intent_type.encode(), parameters),
     )
 
 
 def check_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The metadata of a session, checked."""
+    """A copy of metadata as it will be read back: plain values, which no caller can change any more."""
     if metadata is None:
         return {}
-    _encode_mapping(metadata, "metadata", METADATA_BYTES_MAX)
-    return dict(metadata)
+    copy: dict[str, Any] = decode_plain(_encode_mapping(metadata, "metadata", METADATA_BYTES_MAX))
+    return copy
+
+
+@overload
+def check_timeout(timeout: float, *, finite: bool = False) -> float: ...
+@overload
+def check_timeout(timeout: float | None, *, finite: bool = False) -> float | None: ...
+def check_timeout(timeout: float | None, *, finite: bool = False) -> float | None:
+    """Return a timeout that can be; raise InvalidIntent for what is no number of seconds from 0 on."""
+    if timeout is None:
+        return None
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without types
+        raise InvalidIntent("timeout", f"must be a number of seconds, not {type(timeout).__name__}")
+    if not timeout >= 0 or (finite and timeout > TIMEOUT_SECONDS_MAX):
+        limit = f"from 0 to {TIMEOUT_SECONDS_MAX:,}" if finite else "from 0 on"
+        raise InvalidIntent("timeout", f"must be a number of seconds {limit}, not {timeout}")
+    return timeout
 
 
 def _encode_mapping(value: object, field: str, limit: int) -> bytes:
     if not isinstance(value, Mapping):
         raise InvalidIntent(field, f"must be a mapping, not {type(value).__name__}")
-    keys: list[object] = list(value)  # pyright: ignore[reportUnknownArgumentType]  # anything may be in it: that is the check
-    for key in keys:
+    copy: dict[Any, Any] = dict(value)  # pyright: ignore[reportUnknownArgumentType]  # anything: that is checked here
+    for key in copy:
         if not isinstance(key, str):
-            raise InvalidIntent(field, f"must have text keys; {key!r} is {type(key).__name__}")
+            raise InvalidIntent(field, f"must have text keys; {key!r:.40} is {type(key).__name__}")
     try:
-        return encode_value(value, field, limit)  # pyright: ignore[reportUnknownArgumentType]
+        return encode_value(copy, field, limit)
     except InvalidValue as error:
         raise InvalidIntent(field, str(error).removeprefix(f"{field}: ")) from error

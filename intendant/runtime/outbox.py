@@ -15,6 +15,7 @@ from intendant.domain.payloads import Emitted, EventPublished
 from intendant.domain.ports import LogReader
 from intendant.domain.records import SYSTEM_TENANT, LogRecord, decode_entry
 from intendant.domain.state import Event
+from intendant.runtime.partition import Partition
 from intendant.runtime.views import Page, check_cursor, check_key_cursor, check_limit
 
 _READ_ENTRIES = 32
@@ -31,8 +32,11 @@ class _WithEvents(Struct, frozen=True):
 class Outbox:
     """Reads a tenant's events; it changes nothing."""
 
-    def __init__(self, log_of: Callable[[str], LogReader]) -> None:
-        self._log_of = log_of
+    def __init__(self, partition_of: Callable[[str], Partition]) -> None:
+        self._partition_of = partition_of
+
+    def _log_of(self, tenant: str) -> LogReader:
+        return self._partition_of(tenant).log
 
     async def pending(self, tenant: str, *, limit: int = 100, cursor: str | None = None) -> Page[Event]:
         """Events that have not been published yet, the oldest first."""

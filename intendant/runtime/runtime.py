@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
@@ -38,14 +37,15 @@ from intendant.domain.errors import Fenced as FencedError
 from intendant.domain.ids import check_id, make_id, partition_of
 from intendant.domain.ports import Clock, ColdStore, FileStore, Publisher, Store
 from intendant.domain.state import Event, ExecutionState, Outcome, SessionState, Status
-from intendant.parking import Parking, Reply, Seam, current_seam
+from intendant.parking import Reply, Seam, current_seam
 from intendant.realm import Realm, Repertoire
 from intendant.runtime import tree
 from intendant.runtime.config import DurabilityName, Shutdown, resolve
 from intendant.runtime.failure import cause_of
 from intendant.runtime.handles import Execution, Session
-from intendant.runtime.intent import INTENTS_MAX, Intent, check_metadata, prepare
+from intendant.runtime.intent import INTENTS_MAX, Intent, check_metadata, check_timeout, prepare
 from intendant.runtime.outbox import Outbox
+from intendant.runtime.outcomes import Outcomes
 from intendant.runtime.partition import Partition
 from intendant.runtime.surface import StateSurface
 from intendant.runtime.views import ExecutionView, Page, SessionView
@@ -111,10 +111,12 @@ class Runtime:
     ) -> None:
         self.name = name
         self.failed: BaseException | None = None
-        self.state: StateSurface
-        self.wal: WalReader
-        self.outbox: Outbox
+        self.state = StateSurface(self._reach, lambda: self._cold_store, timeout)
+        self.wal = WalReader(self._reach)
+        self.outbox = Outbox(self._reach)
         self.files: FileStore
+        if on_failure not in ("report", "cancel"):
+            raise ValueError(f"on_failure is 'report' or 'cancel', not {on_failure!r}")
         self._repertoire = Repertoire(realms)
         self._hot = hot
         self._cold = cold
@@ -123,7 +125,7 @@ class Runtime:
         self._files = files
         self._takeover_timeout = takeover_timeout
         self._lease = lease
-        self._timeout = timeout
+        self._timeout = check_timeout(timeout, finite=True)
         self._limits = limits or Limits()
         self._relay = relay or RelaySettings()
         self._shutdown = shutdown or Shutdown()
@@ -136,6 +138,7 @@ class Runtime:
         self._restarts = 0
         self._calls_ended: Callable[[], None] = _nothing
         self._partitions: list[Partition] = []
+        self._cold_store: ColdStore | None = None
         self._seam: Seam
         self._store: Store
         self._root: Supervisor
@@ -145,12 +148,21 @@ class Runtime:
     # --- entering and leaving
 
     async def __aenter__(self) -> Runtime:
-        if self._serving:
+        if self._thread:
             raise RuntimeStopped(f"runtime {self.name!r} is entered already; make another one, with another name")
         self.failed = None
         self._restarts = 0
         self._seam = current_seam()
         self._thread = threading.get_ident()
+        try:
+            await self._enter()
+        except BaseException:
+            self._thread = 0
+            raise
+        self._serving = True
+        return self
+
+    async def _enter(self) -> None:
         cold = await self._open_stores()
         try:
             self._build(cold)
@@ -164,8 +176,6 @@ class Runtime:
         except BaseException:
             await self._close_stores()
             raise
-        self._serving = True
-        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -180,8 +190,10 @@ class Runtime:
                 partition.fail(RuntimeStopped(f"runtime {self.name!r} was left"))
             await self._portal.stop()
             await self._close_stores()
-        await self._leave_group()
-        self._thread = 0
+        try:
+            await self._leave_group()
+        finally:
+            self._thread = 0
         if error is None and self.failed is not None:
             raise RuntimeStopped(f"runtime {self.name!r} gave up: {self.failed}") from self.failed
 
@@ -245,9 +257,6 @@ class Runtime:
             shutdown=self._shutdown,
             takeover_timeout=self._takeover_timeout,
         )
-        self.state = StateSurface(self._partition, cold)
-        self.wal = WalReader(self._partition, self._seam)
-        self.outbox = Outbox(lambda tenant: self._partition(tenant).log)
 
     async def _run_root(self, *, task_status: anyio.abc.TaskStatus[Any]) -> None:
         """The root of the tree in a task of ours. Its failure is told, and never thrown into the host's task."""
@@ -349,8 +358,11 @@ class Runtime:
         return await self.state.sessions(tenant, solution=solution, limit=limit, cursor=cursor)
 
     async def close_session(self, tenant: str, id: str) -> None:
-        """Let a session take no more intents. Raises UnknownSession."""
-        await self._ask(tenant, id, Close, None)
+        """Let a session take no more intents. Raises UnknownSession, OutcomeUnknown."""
+        try:
+            await self._ask(tenant, id, Close, None)
+        except TimeoutError:
+            raise OutcomeUnknown(id, id, f"no answer whether session {id!r} was closed; close it again") from None
 
     async def view_session(self, tenant: str, id: str) -> SessionView:
         """What is known of a session. Raises UnknownSession."""
@@ -382,7 +394,11 @@ class Runtime:
         def question(reply: Reply[SessionState]) -> SessionMessage:
             return Open(user_id, solution, checked, must_be_new, reply)
 
-        await self._ask(tenant, session, question, timeout)
+        try:
+            await self._ask(tenant, session, question, timeout)
+        except TimeoutError:
+            again = f"no answer whether session {session!r} was opened; open_session with that id is safe"
+            raise OutcomeUnknown(session, session, again) from None
         return Session(self, tenant, session)
 
     # --- executions
@@ -394,6 +410,9 @@ class Runtime:
         self._check()
         if not 1 <= len(intents) <= INTENTS_MAX:
             raise InvalidIntent("intents", f"must be 1 to {INTENTS_MAX} in one call, not {len(intents)}")
+        for place, intent in enumerate(intents):
+            if not isinstance(intent, Intent):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without types
+                raise InvalidIntent(f"intents[{place}]", f"must be an Intent, not {type(intent).__name__}")
         now = self._clock.now()
         prepared = tuple(prepare(intent, self._repertoire, now) for intent in intents)
 
@@ -439,28 +458,14 @@ class Runtime:
             cursor=cursor,
         )
 
-    async def wait(
+    def wait(
         self, executions: Sequence[Execution[R]], *, timeout: float | None = None
     ) -> AsyncIterator[tuple[Execution[R], Outcome[R]]]:
         """Yield executions with their outcomes as they end. Raises TimeoutError when `timeout` seconds do not do."""
         self._check()
-        parking = self._seam.parking()
-        ended: deque[tuple[Execution[R], Reply[ExecutionState]]] = deque()
-        replies = [(execution, execution.ending.wait()) for execution in executions]
-        deadline = None if timeout is None else self._seam.time() + timeout
-        try:
-            for execution, reply in replies:
-                await self._look_up_end(execution)
-                _notify(reply, execution, ended, parking)
-            for _ in replies:
-                while not ended:
-                    with anyio.fail_after(None if deadline is None else deadline - self._seam.time()):
-                        await parking.wait()
-                execution, reply = ended.popleft()
-                yield execution, execution.outcome_of(reply.result())
-        finally:
-            for execution, reply in replies:
-                execution.ending.forget(reply)
+        for execution in executions:
+            self._refresh(execution)
+        return Outcomes(executions, self._look_up_end, self._seam, check_timeout(timeout))
 
     async def _look_up_end(self, execution: Execution[Any]) -> None:
         """If the execution is not known here as open, its end may stand in the store: tell it then."""
@@ -496,6 +501,12 @@ class Runtime:
         finally:
             ending.forget(reply)
 
+    def _refresh(self, execution: Execution[Any]) -> Ending:
+        """The ending that is told in this life of the runtime: a handle may come from an earlier one."""
+        if execution.ending.state is None:
+            execution.ending = self.ending(execution.tenant, execution.id)
+        return execution.ending
+
     async def view_execution(self, tenant: str, id: str) -> ExecutionView:
         """What is known of an execution. Raises UnknownExecution."""
         self._check()
@@ -520,7 +531,7 @@ class Runtime:
         """Ask a session; when its actor ends before it answers, ask its successor: every question may be repeated."""
         self._check()
         partition = self._partition(tenant)
-        deadline = self._seam.time() + (self._timeout if timeout is None else timeout)
+        deadline = self._seam.time() + (self._timeout if timeout is None else check_timeout(timeout, finite=True))
         self._asking += 1
         try:
             while True:
@@ -577,6 +588,11 @@ class Runtime:
             else self._partitions[partition_of(tenant, len(self._partitions))]
         )
 
+    def _reach(self, tenant: str) -> Partition:
+        """The partition of a tenant, for a call from outside."""
+        self._check()
+        return self._partition(tenant)
+
     def _check(self) -> None:
         if self._thread != threading.get_ident() and self._thread:
             raise WrongThread(
@@ -613,22 +629,6 @@ class _Ready:
         """Ready."""
         self.was = True
         self._status.started(value)
-
-
-def _notify(
-    reply: Reply[ExecutionState],
-    execution: Execution[R],
-    ended: deque[tuple[Execution[R], Reply[ExecutionState]]],
-    parking: Parking,
-) -> None:
-    def settled(reply: Reply[ExecutionState]) -> None:
-        ended.append((execution, reply))
-        parking.wake()
-
-    if reply.settled:
-        settled(reply)
-    else:
-        reply.on_settled(settled)
 
 
 def _publisher(given: Publisher | Callable[[Event], Awaitable[None] | None] | None) -> Publisher | None:

@@ -6,13 +6,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import Any, TypeVar
 
+import anyio
 import msgspec
 from msgspec import Raw
 
 from intendant.domain import state as states
 from intendant.domain.codec import encode_value
 from intendant.domain.commit import Commit, PutDocument
-from intendant.domain.errors import InvalidIntent
+from intendant.domain.errors import ActorStopped, InvalidIntent, OutcomeUnknown
 from intendant.domain.ids import check_id
 from intendant.domain.payloads import StateSet
 from intendant.domain.ports import ColdStore, Document
@@ -43,9 +44,12 @@ _file = msgspec.msgpack.Decoder(FileReference)
 class StateSurface:
     """Reads what the runtime tracks, which no caller writes, and holds the user's own document beside it."""
 
-    def __init__(self, partition_of: Callable[[str], Partition], cold: ColdStore | None) -> None:
+    def __init__(
+        self, partition_of: Callable[[str], Partition], cold: Callable[[], ColdStore | None], timeout: float
+    ) -> None:
         self._partition_of = partition_of
         self._cold = cold
+        self._timeout = timeout
 
     # --- one
 
@@ -162,9 +166,10 @@ class StateSurface:
         document = await self._partition_of(tenant).log.document(tenant, collection, key)
         if document is not None:
             return document.body
-        if self._cold is None:
+        cold = self._cold()
+        if cold is None:
             return None
-        archived = await self._cold.document(tenant, collection, key)
+        archived = await cold.document(tenant, collection, key)
         return None if archived is None else archived.body
 
     async def _data(self, tenant: str, collection: str, key: str) -> dict[str, Any] | None:
@@ -179,7 +184,12 @@ class StateSurface:
         record = Record("state_set", session, execution, StateSet(collection, key, Raw(body)))
         partition = self._partition_of(tenant)
         commit = Commit(tenant, [record], [PutDocument(collection, key, body)])
-        await partition.commit(commit)
+        try:
+            with anyio.fail_after(self._timeout):
+                await partition.commit(commit)
+        except (TimeoutError, ActorStopped) as error:
+            partition.check()
+            raise OutcomeUnknown(key, key, f"it is not known whether {key!r} was set; set it again") from error
 
     async def _list(
         self,

@@ -12,7 +12,7 @@ from intendant.domain.ids import check_id
 from intendant.domain.ports import LogReader
 from intendant.domain.records import TYPES, LogRecord, decode_entry
 from intendant.domain.replay import World, replay
-from intendant.parking import Seam
+from intendant.parking import current_seam
 from intendant.runtime.partition import Partition
 from intendant.runtime.views import Page, check_cursor, check_limit, microseconds
 
@@ -22,9 +22,8 @@ _READ_ENTRIES = 128
 class WalReader:
     """Queries over the write-ahead log of one tenant at a time."""
 
-    def __init__(self, partition_of: Callable[[str], Partition], seam: Seam) -> None:
+    def __init__(self, partition_of: Callable[[str], Partition]) -> None:
         self._partition_of = partition_of
-        self._seam = seam
 
     def _log_of(self, tenant: str) -> LogReader:
         return self._partition_of(tenant).log
@@ -72,7 +71,7 @@ class WalReader:
         Raises RuntimeStopped (or Fenced) when the partition does not serve any more.
         """
         partition = self._partition_of(check_id(tenant, "tenant"))
-        return _Tail(partition, tenant, partition.writer.committed if after is None else after, self._seam)
+        return _Tail(partition, tenant, partition.writer.committed if after is None else after)
 
     async def replay(self, tenant: str, execution: str | None = None) -> World:
         """Fold a tenant's records, or those of one execution, into the state they lead to."""
@@ -144,12 +143,12 @@ class _Scan:
 class _Tail(AsyncIterator[LogRecord]):
     """An object and not a generator, so that a loop may be left early without closing anything."""
 
-    def __init__(self, partition: Partition, tenant: str, after: int, seam: Seam) -> None:
+    def __init__(self, partition: Partition, tenant: str, after: int) -> None:
         self._partition = partition
         self._tenant = tenant
         self._position = after
         self._records: deque[LogRecord] = deque()
-        self._parking = seam.parking()
+        self._parking = current_seam().parking()
         self._watch = self._parking.wake
         partition.watch_commits(self._watch)
 

@@ -184,7 +184,7 @@ async def test_tail_yields_what_was_and_what_comes(runtime: Callable[..., Runtim
         ("cursor", {"cursor": "-5"}),
         ("cursor", {"cursor": 7}),
         ("cursor", {"cursor": "9" * 40}),
-        ("since", {"since": datetime(2026, 1, 1)}),  # noqa: DTZ001
+        ("since", {"since": datetime(2026, 1, 1)}),
         ("until", {"until": "2026-01-01"}),
         ("execution", {"execution": "../up"}),
         ("session", {"session": ""}),
