@@ -41,7 +41,7 @@ def main(folder: Path | None, *, crash: bool = True, out: Path = Path("demo-repo
     """
     console = Console()
     if folder is not None and not folder.is_dir():
-        console.print(f"{escape(str(folder))} is not a folder.", highlight=False)
+        console.print(f"{escape(str(folder))} is not a folder.", highlight=False, soft_wrap=True)
         return 2
     work = (work or out / "work").absolute()
     work.mkdir(parents=True, exist_ok=True)
@@ -52,10 +52,14 @@ def main(folder: Path | None, *, crash: bool = True, out: Path = Path("demo-repo
         with drive.show:
             finished = drive.to_the_end()
     except KeyboardInterrupt:
-        console.print("Stopped. What was accepted is kept: the same command again goes on from here.", highlight=False)
+        console.print(
+            "Stopped. What was accepted is kept: the same command again goes on from here.",
+            highlight=False,
+            soft_wrap=True,
+        )
         return INTERRUPTED
     if isinstance(finished, Refused):
-        console.print(finished.message, highlight=False, soft_wrap=True)
+        console.print(finished.message, highlight=False, markup=False, soft_wrap=True)
         return 1
     return _write(finished, drive.story(finished), Shelf(work / "shelf"), out, console)
 
@@ -79,12 +83,12 @@ class Drive:
     def to_the_end(self) -> Finished | Refused:
         """Let workers work until one has finished. A KeyboardInterrupt stops the worker first."""
         while True:
-            worker = self._start()
-            try:
-                end = self._follow(worker)
-            except BaseException:
-                _stop(worker)
-                raise
+            with self._start() as worker:
+                try:
+                    end = self._follow(worker)
+                except BaseException:
+                    _stop(worker)
+                    raise
             if end is not None:
                 return end
 

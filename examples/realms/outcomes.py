@@ -41,7 +41,9 @@ class Studies(Struct, frozen=True):
 @outcomes.handler
 async def study(ctx: Context, portfolio: Portfolio) -> str:
     """Bind the parts of one root together."""
-    return await ctx.step("bind", counted(ctx, bind), portfolio)
+    name = await ctx.step("bind", counted(ctx, bind), portfolio)
+    ctx.emit("root.studied", {"root": portfolio.root, "name": name})
+    return name
 
 
 @outcomes.handler

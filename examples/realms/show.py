@@ -91,7 +91,7 @@ def _verdict(flaws: list[str]) -> str:
 
 
 def _known(known: int, changed: list[str]) -> str:
-    kept = f"{known:,} executions of earlier runs were found by their keys and not run again"
+    kept = f"{known:,} executions were found by the keys of earlier runs and not started again"
     if not changed:
         return f"nothing changed: {kept}"
     named = ", ".join(changed[:3]) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")

@@ -31,7 +31,7 @@ from .outcomes import outcomes
 from .shelf import Shelf
 from .tally import count_into, read_tally
 
-RUNNING_MAX = 32
+RUNNING_MAX = 64
 """Handlers at a time. The work is computing: more of them would only all end later."""
 
 TAKEOVER_SECONDS = 2.0
