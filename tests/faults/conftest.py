@@ -35,6 +35,7 @@ from intendant import (
     Intent,
     Limits,
     Outcome,
+    OutcomeUnknown,
     Realm,
     Runtime,
     SessionExists,
@@ -778,7 +779,7 @@ class Driver:
         while True:
             try:
                 await call()
-            except ActorStopped:  # the log's writer has crashed: whether it was set is not known, and it may be again
+            except (ActorStopped, OutcomeUnknown):  # the log's writer has crashed: whether it was set is not known, and it may be again
                 await anyio.sleep(0.1)
             else:
                 return
@@ -1114,6 +1115,52 @@ class ReadFault(Plan):
             raise self.error()
 
 
+class Outage(Plan):
+    """From its beginning on, the store answers nothing for so many seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        self.refused = 0
+        self._seconds = seconds
+        self._until = -math.inf
+
+    def begin(self) -> None:
+        self._until = anyio.current_time() + self._seconds
+
+    async def before_commit(self, number: int, batch: Batch) -> None:
+        self._check()
+
+    async def before_read(self, number: int) -> None:
+        self._check()
+
+    def _check(self) -> None:
+        if anyio.current_time() < self._until:
+            self.refused += 1
+            raise unavailable()
+
+
+class CrashSoon(Plan):
+    """Once `arm` was called, the next commit meets a fault of ours, before or after it is applied."""
+
+    def __init__(self, when: Literal["before", "after"]) -> None:
+        self.when = when
+        self.armed = False
+        self.done = False
+
+    def arm(self) -> None:
+        self.armed = True
+
+    async def before_commit(self, number: int, batch: Batch) -> None:
+        self._crash("before")
+
+    async def after_commit(self, number: int, batch: Batch) -> None:
+        self._crash("after")
+
+    def _crash(self, when: str) -> None:
+        if self.armed and when == self.when and not self.done:
+            self.done = True
+            raise crash()
+
+
 def unavailable() -> Exception:
     return StoreUnavailable("planted: the store does not answer")
 
@@ -1131,7 +1178,8 @@ class Stage:
     cutting: Callable[[Lives], Cutting]
     fault: Callable[..., Fault]
     read_fault: Callable[..., ReadFault]
-    plan: type[Plan]
+    outage: type[Outage]
+    crash_soon: type[CrashSoon]
     faults: dict[str, tuple[Literal["before", "after"], Callable[[], Exception]]]
     scenarios: tuple[Scenario, ...] = SCENARIOS
     replace: Callable[..., Any] = replace
@@ -1159,7 +1207,8 @@ def stage(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
         cutting=Cutting,
         fault=Fault,
         read_fault=ReadFault,
-        plan=Plan,
+        outage=Outage,
+        crash_soon=CrashSoon,
         faults={
             "not applied": ("before", unavailable),
             "applied, reply lost": ("after", unavailable),

@@ -1,0 +1,99 @@
+"""Promise 11: shutdown and restart suspend a handler, wherever it stands; the next resume brings it to the same end.
+
+A scenario is cut off at every turn of the event loop, that is wherever any of its tasks may wait: by leaving the
+runtime, by cancelling its host, by a crash of the writer that takes sessions and executions with it.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.faults.conftest import End, Lives, Scenario, Stage
+
+TURNS = 12  # of a scenario that `make test` looks at; `make stress` looks at all
+
+
+def reference_of(stage: Stage, scenario: Scenario) -> tuple[Lives, End]:
+    reference = stage.lives(scenario)
+    assert reference.live()
+    return reference, reference.end()
+
+
+def turns_of(reference: Lives, *, all: bool) -> range:
+    return range(1, reference.turns + 1, 1 if all else max(reference.turns // TURNS, 1))
+
+
+def suspend_and_resume(stage: Stage, scenario: Scenario, wanted: End, turn: int, *, cancel: bool, drain: float) -> int:
+    lives = stage.lives(scenario)
+    lives.live(leave_at=turn, cancel=cancel, drain=drain)
+    assert lives.violations() == [], f"suspended at turn {turn}"
+    assert lives.ended_differently(wanted) == [], f"suspended at turn {turn}"
+    assert lives.live(), f"suspended at turn {turn}"
+    assert lives.violations() + lives.differences(wanted) == [], f"suspended at turn {turn}"
+    return lives.ledger.refused
+
+
+def suspend_everywhere(stage: Stage, scenario: Scenario, *, all: bool) -> None:
+    reference, wanted = reference_of(stage, scenario)
+    refused = 0
+    for turn in turns_of(reference, all=all):
+        refused += suspend_and_resume(stage, scenario, wanted, turn, cancel=False, drain=0.0)
+        if all:
+            suspend_and_resume(stage, scenario, wanted, turn, cancel=True, drain=0.0)
+            suspend_and_resume(stage, scenario, wanted, turn, cancel=False, drain=1.0)
+    if all and scenario.name in {"resting", "stubborn"}:
+        assert refused > 0, "handlers that go on while they are suspended must have been refused"
+
+
+def restart_everywhere(stage: Stage, scenario: Scenario, *, all: bool) -> None:
+    reference, wanted = reference_of(stage, scenario)
+    for turn in turns_of(reference, all=all):
+        for when in ("before", "after"):
+            lives = stage.lives(scenario)
+            plan = stage.crash_soon(when)
+            try:
+                assert lives.live(plan, leave_at=turn, call_at=plan.arm)
+            except BaseException as error:  # at the writer's first commit: entering raises
+                if "planted" not in repr(error.__cause__ or error) or lives.told.sessions:
+                    raise
+                assert lives.live()
+            assert lives.violations() + lives.differences(wanted) == [], f"writer crashed {when}, turn {turn}"
+
+
+def test_suspended_by_shutdown(stage: Stage, scenario: Scenario) -> None:
+    suspend_everywhere(stage, scenario, all=False)
+
+
+def test_suspended_by_restart(stage: Stage, scenario: Scenario) -> None:
+    restart_everywhere(stage, scenario, all=False)
+
+
+@pytest.mark.stress
+def test_suspended_by_shutdown_at_every_turn(stage: Stage, scenario: Scenario) -> None:
+    suspend_everywhere(stage, scenario, all=True)
+
+
+@pytest.mark.stress
+def test_suspended_by_restart_at_every_turn(stage: Stage, scenario: Scenario) -> None:
+    restart_everywhere(stage, scenario, all=True)
+
+
+@pytest.mark.parametrize("seconds", [1.0, 120.0])
+def test_an_outage_of_the_store_ends_nothing(stage: Stage, scenario: Scenario, seconds: float) -> None:
+    """Callers may be told that it does not answer; what was accepted goes on when it does."""
+    reference, wanted = reference_of(stage, scenario)
+    for turn in turns_of(reference, all="STRESS" in os.environ):
+        lives = stage.lives(scenario)
+        outage = stage.outage(seconds)
+        try:
+            lives.live(outage, leave_at=turn, call_at=outage.begin)
+        except BaseException as error:  # the caller whom nothing answered in time
+            if not any(word in repr(error) for word in ("Unavailable", "OutcomeUnknown", "Timeout", "planted")):
+                raise
+        assert lives.ended_differently(wanted) == [], f"outage of {seconds} s at turn {turn}"
+        assert lives.live(), f"outage of {seconds} s at turn {turn}"
+        assert lives.violations() + lives.differences(wanted) == [], f"outage of {seconds} s at turn {turn}"
