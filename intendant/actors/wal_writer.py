@@ -13,7 +13,6 @@ from collections.abc import Callable
 from typing import Final
 
 import anyio
-import anyio.abc
 from msgspec import Struct
 
 from intendant.actors.mailbox import Mailbox
@@ -159,7 +158,8 @@ class WalWriter:
                 group.cancel_scope.cancel()
             await self._log.release(self._tenure)
         except BaseExceptionGroup as error:
-            raise _single(error) from error
+            single = _single(error)
+            raise single from single.__cause__  # not from the group that holds it: a chain must not lead in a circle
         finally:
             self.serving = False
             self._abandon(self._mailbox.clear())

@@ -16,12 +16,16 @@ def cause_of(error: BaseException) -> BaseException:
     return (ours or others or [error])[0]
 
 
-def _chain(error: BaseException | None) -> list[BaseException]:
+def _chain(error: BaseException) -> list[BaseException]:
+    """The error, what it holds, and what caused it; each once, even where the links lead in a circle."""
     chain: list[BaseException] = []
-    while error is not None and error not in chain:
-        chain.append(error)
-        if isinstance(error, BaseExceptionGroup):
-            for each in cast("BaseExceptionGroup[BaseException]", error).exceptions:
-                chain += _chain(each)
-        error = error.__cause__
+    waiting: list[BaseException] = [error]
+    while waiting:
+        each = waiting.pop(0)
+        if any(each is known for known in chain):
+            continue
+        chain.append(each)
+        held = cast("BaseExceptionGroup[BaseException]", each).exceptions if isinstance(each, BaseExceptionGroup) else ()
+        cause = () if each.__cause__ is None else (each.__cause__,)
+        waiting[:0] = [*held, *cause]
     return chain
