@@ -25,7 +25,9 @@ def _chain(error: BaseException) -> list[BaseException]:
         if any(each is known for known in chain):
             continue
         chain.append(each)
-        held = cast("BaseExceptionGroup[BaseException]", each).exceptions if isinstance(each, BaseExceptionGroup) else ()
+        held = (
+            cast("BaseExceptionGroup[BaseException]", each).exceptions if isinstance(each, BaseExceptionGroup) else ()
+        )
         cause = () if each.__cause__ is None else (each.__cause__,)
         waiting[:0] = [*held, *cause]
     return chain
