@@ -9,11 +9,14 @@ import sys
 import time
 from pathlib import Path
 
+import anyio
+import anyio.to_thread
 import pytest
 
 from examples.realms import demo
 from examples.realms.analysis.study import study_folder
 from examples.realms.pages import markdown
+from intendant import Runtime
 
 ROOT = Path(__file__).parents[2]
 
@@ -102,17 +105,23 @@ def test_ctrl_c_ends_both_processes_and_the_same_command_goes_on(busy: Path, tmp
     assert "the books are right" in said
 
 
-def test_a_second_demo_in_the_same_folder_says_who_holds_the_store(busy: Path, tmp_path: Path) -> None:
-    with start(busy, tmp_path, "--no-crash") as first:
-        wait_for_work(tmp_path)
-        with start(busy, tmp_path) as second:
-            said, _ = second.communicate(timeout=60)
-        assert second.returncode == 1
-        assert "Another demo is at work" in said
-        assert len(said.splitlines()) == 1
-        assert "process " in said
-        first.communicate(timeout=60)
-    assert first.returncode == 0
+def test_while_another_process_holds_the_store_the_demo_says_who_in_one_line(planted: Path, tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+
+    def run_demo() -> tuple[int, str]:
+        with start(planted, tmp_path) as demo:
+            said, _ = demo.communicate(timeout=60)
+        return demo.returncode, said
+
+    async def hold_the_store() -> tuple[int, str]:
+        async with Runtime(hot=f"sqlite:{tmp_path / 'work' / 'demo.db'}"):
+            return await anyio.to_thread.run_sync(run_demo)
+
+    code, said = anyio.run(hold_the_store)
+    assert code == 1
+    assert len(said.splitlines()) == 1
+    assert "Another demo is at work" in said
+    assert f"process {os.getpid()}" in said
 
 
 def test_a_folder_that_is_none_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
