@@ -112,7 +112,7 @@ class Context:
     @functools.cached_property
     def files(self) -> Files:
         """Content too large for a value, kept by tenant and digest."""
-        return Files(self, self._files)
+        return Files(self, self._files, self._check_live)
 
     def now(self) -> datetime:
         """The time of the last thing recorded, in UTC: the same at every resume."""
@@ -238,18 +238,19 @@ class Context:
 class Files:
     """Content that is too large for a value, kept by tenant and digest."""
 
-    def __init__(self, context: Context, store: FileStore | None) -> None:
+    def __init__(self, context: Context, store: FileStore | None, check_live: Callable[[], None]) -> None:
         self._context = context
         self._store = store
+        self._check_live = check_live
 
     async def put(self, filename: str, content: bytes, metadata: dict[str, Any] | None = None) -> FileReference:
         """Keep content; it is durable when this returns. Keep the reference in a step's result or an artifact.
 
         The same content twice is kept once, so that running again at a resume costs nothing but time.
         """
-        if not isinstance(content, bytes):
+        if not isinstance(content, bytes):  # pyright: ignore[reportUnnecessaryIsInstance]  # not every caller checks types
             raise InvalidValue("content", f"must be bytes, not {type(content).__name__}; encode text first")
-        self._context._check_live()
+        self._check_live()
         context = self._context
         key = await self._opened().put(context.tenant_id, content)
         return FileReference(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from hashlib import blake2b
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 
@@ -77,13 +77,12 @@ def _check_content(data: bytes, what: str) -> None:
 def _walk(value: Any, what: str, depth: int) -> None:
     if depth > NESTING_MAX:
         raise InvalidValue(what, f"is nested deeper than {NESTING_MAX} levels")
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            raise InvalidValue(what, f"holds {value}; only finite numbers can be stored")
-    elif isinstance(value, dict):
-        for key, item in value.items():
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InvalidValue(what, f"holds {value}; only finite numbers can be stored")
+    if isinstance(value, dict):
+        for key, item in cast("dict[Any, Any]", value).items():
             _walk(key, f"{what}.{key}", depth + 1)
             _walk(item, f"{what}.{key}", depth + 1)
     elif isinstance(value, list | tuple):
-        for place, item in enumerate(value):
+        for place, item in enumerate(cast("list[Any]", value)):
             _walk(item, f"{what}[{place}]", depth + 1)

@@ -135,19 +135,20 @@ async def test_a_question_that_was_taken_fails_when_the_actor_crashes() -> None:
     async with ActorSystem() as system, anyio.create_task_group() as group:
         counter = system.spawn("counter", Counter)
         caught: list[BaseException] = []
+        failed = anyio.Event()
 
         async def ask() -> None:
             try:
                 await counter.ask(Never, timeout=60)
             except ActorStopped as error:
                 caught.append(error)
+                failed.set()
 
         group.start_soon(ask)
         await anyio.wait_all_tasks_blocked()
         with anyio.fail_after(1):  # at once, not at the deadline of the question
             counter.tell(Crash())
-            while not caught:
-                await anyio.sleep(0.01)
+            await failed.wait()
         assert "LookupError" in str(caught[0])
 
 
@@ -227,10 +228,14 @@ async def test_a_cancelled_ask_takes_nothing_back() -> None:
 async def test_an_actor_without_receive_says_so() -> None:
     events: list[Event] = []
     async with ActorSystem(on_event=events.append) as system:
-        silent: Any = system.spawn("silent", Actor)
+        silent = system.spawn("silent", Actor[str])
         silent.tell("hello")
         await anyio.wait_all_tasks_blocked()
-    assert any("does not say what to do with 'hello'" in str(event.cause) for event in events if isinstance(event, ChildCrashed))
+    assert any(
+        "does not say what to do with 'hello'" in str(event.cause)
+        for event in events
+        if isinstance(event, ChildCrashed)
+    )
 
 
 async def test_ten_thousand_idle_actors_have_no_tasks() -> None:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 import anyio
@@ -20,6 +20,7 @@ from intendant.domain.errors import (
 from intendant.domain.ports import Log, Owner, Tenure
 from intendant.domain.records import Record, decode_entry
 from intendant.parking import Reply, current_seam
+from intendant.supervisor import Started
 
 pytestmark = pytest.mark.anyio
 OWNER = Owner("host", "boot", 1, "start")
@@ -35,19 +36,23 @@ def commit(name: str, tenant: str = "acme", *keys: str) -> Commit:
     return Commit(tenant, [record], [ClaimKey(key, name.encode()) for key in keys])
 
 
+async def run(writer: WalWriter, *, task_status: Started) -> None:
+    await writer.run(task_status)
+
+
 @asynccontextmanager
-async def writing(log: Log, settings: WriterSettings | None = None) -> AsyncIterator[WalWriter]:
+async def writing(log: Log, settings: WriterSettings | None = None) -> AsyncGenerator[WalWriter]:
     writer = WalWriter(
         log, OWNER, 0, clock=StillClock(), seam=current_seam(), settings=settings or WriterSettings(lease=1e9)
     )
     async with anyio.create_task_group() as group:
-        await group.start(lambda *, task_status: writer.run(task_status))
+        await group.start(run, writer)
         yield writer
         writer.stop()
 
 
 @asynccontextmanager
-async def opened() -> AsyncIterator[Log]:
+async def opened() -> AsyncGenerator[Log]:
     store = MemoryStore()
     await store.open()
     yield store.log(0)
@@ -156,9 +161,7 @@ async def test_a_batch_whose_reply_is_lost_is_sent_again_unchanged() -> None:
         assert await names(log) == ["one"]
 
 
-@pytest.mark.parametrize(
-    ("verdict", "error"), [(Verdict.FENCED, Fenced), (Verdict.GAP, AcknowledgedDataMissing)]
-)
+@pytest.mark.parametrize(("verdict", "error"), [(Verdict.FENCED, Fenced), (Verdict.GAP, AcknowledgedDataMissing)])
 async def test_a_writer_that_must_not_go_on_answers_everyone_and_ends(
     verdict: Verdict, error: type[BaseException]
 ) -> None:
