@@ -19,6 +19,7 @@ from intendant.domain.errors import InternalError, PartitionOwned, StoreUnavaila
 from intendant.domain.ports import Document, Durability, IndexMember, OutboxItem, Owner, Tenure
 from intendant.parking import Seam, current_seam
 
+POLL_MIN_S: Final = 0.001  # less may not move a clock at all
 POLL_S: Final = 0.05  # how often a waiting process looks whether the partition is free
 
 
@@ -110,7 +111,7 @@ class MemoryLog:
             waited = self._now() - started
             if waited >= timeout:
                 raise self._owned(waited)
-            await anyio.sleep(min(POLL_S, timeout - waited))
+            await anyio.sleep(min(POLL_S, max(timeout - waited, POLL_MIN_S)))
         ownership = self.shared.partition.ownership
         ownership.epoch += 1
         ownership.token = os.urandom(16)

@@ -23,6 +23,7 @@ from intendant.domain.commit import Batch, KeysTaken, Verdict
 from intendant.domain.errors import InternalError, StoreUnavailable
 from intendant.domain.ports import Durability, Owner, Tenure
 
+POLL_MIN_S: Final = 0.001  # less may not move a clock at all
 POLL_S: Final = 0.05  # how often a waiting process looks whether the file is free
 
 
@@ -99,7 +100,7 @@ class SqliteLog(SqliteReads):
             waited = time.monotonic() - started
             if waited >= timeout:
                 raise taken.refusal(waited)
-            await anyio.sleep(min(POLL_S, timeout - waited))
+            await anyio.sleep(min(POLL_S, max(timeout - waited, POLL_MIN_S)))
 
     async def renew(self, tenure: Tenure) -> bool:
         """See `Log.renew`. Also takes the lock file, if another process still held it when this one took over."""
