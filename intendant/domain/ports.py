@@ -140,8 +140,8 @@ class Log(LogReader, Protocol):
     async def acquire(self, owner: Owner, *, timeout: float, lease: float) -> Tenure:
         """Become the partition's one writer, with an epoch higher than any before and a new random token.
 
-        Returns at once when nobody owns it, the owner has released it, its lease is over, or it is provably dead on
-        this host (boot id, pid, start time). Otherwise waits, and after `timeout` seconds raises PartitionOwned.
+        Returns at once when nobody owns it, the owner has released it, its lease is over, it is provably dead on this
+        host (boot id, pid, start time), or it is this very object that acquired it before. Otherwise waits, and after `timeout` seconds raises PartitionOwned.
         The lease runs for `lease` seconds of the store's clock from the last `commit` or `renew`; it is for liveness
         only. From the moment this returns, every commit of an older tenure is answered FENCED. Cancelling gives up
         waiting. Never steals a live lease.
@@ -161,7 +161,10 @@ class Log(LogReader, Protocol):
 
         The same batch may be sent any number of times. First the fence is checked, then the place (`first` is the
         next sequence: go on; the last batch's `first` and `digest`: DUP; lower: CONFLICT; higher: GAP), then the keys.
-        A batch without records only moves checkpoints and may be applied again.
+        A batch without records only moves checkpoints and may be applied again. Within a batch claims come before
+        releases, what is appended before what is dropped, what is added before what is settled. Raises InternalError,
+        and applies nothing, for what no correct writer sends: a key claimed twice, a position used twice, changes
+        without records, another partition's batch.
         """
         ...
 

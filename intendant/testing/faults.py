@@ -225,7 +225,4 @@ class FaultyLog:
 def _as_function(plan: Plan | None) -> Callable[[int], Fault]:
     if plan is None:
         return lambda _: Fault.NONE
-    if isinstance(plan, Mapping):
-        faults = plan
-        return lambda number: faults.get(number, Fault.NONE)
-    return plan
+    return plan if callable(plan) else lambda number: plan.get(number, Fault.NONE)
