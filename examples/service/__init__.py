@@ -1,0 +1,1 @@
+"""A web service with the runtime in its lifespan. See README.md beside this file."""
