@@ -141,10 +141,10 @@ class Log(LogReader, Protocol):
         """Become the partition's one writer, with an epoch higher than any before and a new random token.
 
         Returns at once when nobody owns it, the owner has released it, its lease is over, it is provably dead on this
-        host (boot id, pid, start time), or it is this very object that acquired it before. Otherwise waits, and after `timeout` seconds raises PartitionOwned.
-        The lease runs for `lease` seconds of the store's clock from the last `commit` or `renew`; it is for liveness
-        only. From the moment this returns, every commit of an older tenure is answered FENCED. Cancelling gives up
-        waiting. Never steals a live lease.
+        host (boot id, pid, start time), or it is this very object that acquired it before. Otherwise waits, and after
+        `timeout` seconds raises PartitionOwned. The lease runs for `lease` seconds of the store's clock from the last
+        `commit` or `renew`; it is for liveness only. From the moment this returns, every commit of an older tenure is
+        answered FENCED. Cancelling gives up waiting. Never steals a live lease.
         """
         ...
 
