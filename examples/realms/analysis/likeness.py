@@ -14,7 +14,7 @@ SMALLEST = 200
 """Below so many bytes, files are equal by chance or by habit."""
 
 ALIKE = 0.8
-BAND = 4
+SMALLEST_HASHES = 10
 CROWD = 40
 """In a larger bucket each file is compared with the first one only: what is common to so many is boilerplate."""
 
@@ -50,6 +50,7 @@ def near_duplicates(profiles: Iterable[Profile]) -> Iterator[Finding]:
         first, *others = members
         shares = [share for (one, other), share in alike.items() if one in members and other in members]
         low, high = round(min(shares) * 100), round(max(shares) * 100)
+        low, high = min(low, 99), min(high, 99)  # equal in all that the sketch sees, and still not the same
         range_ = f"{low} %" if low == high else f"{low} to {high} %"
         message = f"{_files(len(others))} nearly the same content (about {range_}): {_named(others)}."
         yield Finding(
@@ -67,12 +68,11 @@ def _one_of_each(profiles: Iterable[Profile]) -> Iterator[Profile]:
 
 
 def _candidates(sketches: dict[str, list[int]]) -> set[tuple[str, str]]:
-    """Pairs that agree in all four bins of some band: at four fifths alike, one in 10⁷ is missed."""
-    buckets: defaultdict[tuple[int, ...], list[str]] = defaultdict(list)
+    """Pairs that share one of their smallest hashes: at four fifths alike, one in 10⁷ does not."""
+    buckets: defaultdict[int, list[str]] = defaultdict(list)
     for path in sorted(sketches):
-        sketch = sketches[path]
-        for start in range(0, len(sketch), BAND):
-            buckets[(start, *sketch[start : start + BAND])].append(path)
+        for value in sketches[path][:SMALLEST_HASHES]:
+            buckets[value].append(path)
     pairs: set[tuple[str, str]] = set()
     for paths in buckets.values():
         if len(paths) <= CROWD:

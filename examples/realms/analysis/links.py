@@ -68,7 +68,7 @@ def _broken(profile: Profile, link: Link, atlas: Atlas) -> str:
     if target is None or any(place in atlas.skipped for place in [target, *_parents(target)]):
         return ""
     if target not in atlas.paths:
-        return "" if target in atlas.folders else "there is no such file"
+        return "" if target in atlas.folders else "there is no such file or folder"
     anchor = link.target.partition("#")[2]
     known = atlas.anchors.get(target)
     if not anchor or known is None or LINE_ANCHOR.fullmatch(anchor) or anchor in ("top", ""):

@@ -44,7 +44,7 @@ RULES: dict[str, Rule] = {
     ),
     "heavy-function": Rule("Divide the function", 3, 60, 45, "So many paths cannot be tested one by one."),
     "large-file": Rule("Divide the file", 2, 180, 0, "Everyone who changes it meets everyone else."),
-    "undocumented": Rule("Document the public names", 1.5, 5, 3, "Their users have to read the code."),
+    "undocumented": Rule("Document the public names", 0.7, 5, 3, "Their users have to read the code."),
     "orphan": Rule("Link to it or take it away", 2, 10, 0, "Nobody finds it."),
 }
 """Kinds without a rule are told in the report and ask for nothing."""
@@ -78,8 +78,8 @@ def _action(group: list[Finding], rank: float) -> Action:
     rule = RULES[first.kind]
     count = sum(finding.count for finding in group)
     value = rule.points * (1 + 2 * rank) * (1 + math.log2(count))
-    lines = ", ".join(str(line) for line in sorted({finding.line for finding in group})[:8])
-    where = f" Lines {lines}." if len(group) > 1 else ""
+    further = ", ".join(str(line) for line in sorted({finding.line for finding in group[1:]})[:8])
+    where = f" More of it in line {further}." if further else ""
     return Action(
         path=first.path,
         line=first.line,

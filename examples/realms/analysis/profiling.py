@@ -31,7 +31,7 @@ def outline_text(name: str, text: Text) -> Outline:
         case "table":
             return outline_table(name, text.text)
         case "text":
-            return Outline("text", lines=text.text.count("\n") + 1, title=_first_line(text.text))
+            return Outline("text", lines=len(text.text.splitlines()), title=_first_line(text.text))
         case _:
             return Outline(text.kind)
 

@@ -19,7 +19,7 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 def outline_python(text: str) -> Outline:
     """Functions, classes, docstrings, imports; a file that does not parse keeps its lines and says where it fails."""
-    lines = text.count("\n") + 1
+    lines = len(text.splitlines())
     try:
         module = ast.parse(text)
     except SyntaxError as error:
@@ -109,8 +109,10 @@ def _statements(body: Iterable[ast.stmt]) -> Iterator[tuple[ast.stmt, bool]]:
         inner_deferred = deferred or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.If)
         for field in ("body", "orelse", "finalbody", "handlers", "cases"):
             for inner in getattr(node, field, ()):
-                statements = [inner] if isinstance(inner, ast.stmt) else inner.body
-                waiting.extend((statement, inner_deferred) for statement in statements)
+                if isinstance(inner, ast.stmt):
+                    waiting.append((inner, inner_deferred))
+                else:  # a handler of an exception or a case of a match: a condition too
+                    waiting.extend((statement, True) for statement in inner.body)
 
 
 def _runs_as_script(node: ast.stmt) -> bool:

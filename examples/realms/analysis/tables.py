@@ -38,7 +38,7 @@ def outline_table(name: str, text: str) -> Outline:
             rows.append((line, cells))
     header, body, first = _header(rows)
     table = profile_rows(header, body, first)
-    return Outline("table", lines=text.count("\n") + 1, tables=[table], problems=problems[:SHOWN_MAX])
+    return Outline("table", lines=len(text.splitlines()), tables=[table], problems=problems[:SHOWN_MAX])
 
 
 def _delimiter(text: str) -> str:

@@ -10,11 +10,10 @@ from collections import Counter
 from .model import Vocabulary
 
 TERMS_MAX = 80
-BINS = 128
+SKETCH = 200
 SHINGLES_MIN = 60
 """A shorter text has too little to be compared: two licence headers are not duplicates."""
 
-EMPTY = 0xFFFFFFFF
 WORD = re.compile(r"[^\W\d_]{3,30}")
 TOKEN = re.compile(r"\w+")
 COMMON = """
@@ -39,41 +38,25 @@ def vocabulary_of(text: str) -> Vocabulary:
 
 
 def sketch_of(text: str) -> list[int]:
-    """MinHash by one permutation: each shingle of four tokens falls into one of 128 bins, which keeps its smallest.
+    """The smallest hashes of the text's shingles of four tokens; all of them when there are no more.
 
-    The share of equal bins estimates how many shingles two texts have in common. `zlib.crc32` and not `hash`, which
-    differs from process to process.
+    `zlib.crc32` and not `hash`, which differs from process to process.
     """
     tokens = TOKEN.findall(text)
     numbers = {token: zlib.crc32(token.encode("utf-8", "replace")) for token in set(tokens)}
     row = [numbers[token] for token in tokens]
     shingles = {
-        (((a * 0x9E3779B1 + b) * 0x85EBCA6B + c) * 0xC2B2AE35 + d) & 0xFFFFFFFFFFFF
+        (((a * 0x9E3779B1 + b) * 0x85EBCA6B + c) * 0xC2B2AE35 + d) * 0x2127599BF4325C37 >> 16 & 0xFFFFFFFFFFFF
         for a, b, c, d in zip(row, row[1:], row[2:], row[3:], strict=False)
     }
-    if len(shingles) < SHINGLES_MIN:
-        return []
-    bins = [EMPTY] * BINS
-    for shingle in shingles:
-        mixed = ((shingle ^ (shingle >> 23)) * 0x2127599BF4325C37 >> 13) & 0x7FFFFFFFFF
-        place, value = mixed & 127, mixed >> 7
-        if value < bins[place]:
-            bins[place] = value
-    return _filled(bins)
-
-
-def _filled(bins: list[int]) -> list[int]:
-    """Give each empty bin the value of the next full one, marked by the distance, so that short texts compare too."""
-    filled = list(bins)
-    for place, value in enumerate(bins):
-        distance = 0
-        while value == EMPTY:
-            distance += 1
-            value = bins[(place + distance) % BINS]
-        filled[place] = value + (distance << 32)
-    return filled
+    return sorted(shingles)[:SKETCH] if len(shingles) >= SHINGLES_MIN else []
 
 
 def likeness(one: list[int], other: list[int]) -> float:
-    """The estimated share of shingles that two sketched texts have in common, from 0 to 1."""
-    return sum(a == b for a, b in zip(one, other, strict=True)) / BINS if one and other else 0.0
+    """The share of shingles that two sketched texts have in common, from 0 to 1.
+
+    Of both together the smallest hashes are a fair sample; for short texts they are all there are, and it is exact.
+    """
+    sample = sorted({*one, *other})[:SKETCH]
+    shared = {*one} & {*other}
+    return sum(value in shared for value in sample) / len(sample) if sample else 0.0
