@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from intendant.adapters.memory import MemoryStore
+from intendant.adapters.memory import MemoryLog, MemoryStore
 from intendant.adapters.sqlite import SqliteStore
 from intendant.domain.ports import Store
 from intendant.testing.clock import virtual_backend
@@ -39,8 +39,8 @@ def opener(store_of: Callable[[], Store]) -> OpenStore:
     return open_store
 
 
-def memory_place(kind: type[MemoryStore] = MemoryStore) -> OpenStore:
-    return opener(kind().twin)
+def memory_place(kind: type[MemoryLog] = MemoryLog) -> OpenStore:
+    return opener(MemoryStore(kind()).twin)
 
 
 def sqlite_place(folder: Path) -> OpenStore:

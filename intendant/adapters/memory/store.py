@@ -36,14 +36,23 @@ class MemorySnapshot:
         return self._partition.copy()
 
 
+class Shared:
+    """What twins have in common."""
+
+    __slots__ = ("partition",)
+
+    def __init__(self) -> None:
+        self.partition = Partition()
+
+
 class MemoryStore:
     """A store of one partition in memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, log: MemoryLog | None = None) -> None:
         self.name = "memory:"
         self.partitions = 1
         self.durability = Durability.MEMORY
-        self._log = MemoryLog(_Shared())
+        self._log = MemoryLog() if log is None else log
 
     async def open(self) -> None:
         """Make it usable on the running event loop. What an earlier opening of this object owned is free."""
@@ -61,9 +70,7 @@ class MemoryStore:
 
     def twin(self) -> MemoryStore:
         """Another store over the same data, not open yet: what a second process would have."""
-        other = MemoryStore()
-        other._log = MemoryLog(self._log.shared)
-        return other
+        return MemoryStore(type(self._log)(self._log.shared))
 
     def snapshot(self) -> MemorySnapshot:
         """What it holds now, ownership and all, to go back to with `restore`. Cheap: bodies are shared."""
@@ -74,21 +81,12 @@ class MemoryStore:
         self._log.shared.partition = snapshot.partition()
 
 
-class _Shared:
-    """What twins have in common."""
-
-    __slots__ = ("partition",)
-
-    def __init__(self) -> None:
-        self.partition = Partition()
-
-
 class MemoryLog:
     """The log of a MemoryStore."""
 
-    def __init__(self, shared: _Shared) -> None:
+    def __init__(self, shared: Shared | None = None) -> None:
         self.durability = Durability.MEMORY
-        self.shared = shared
+        self.shared = Shared() if shared is None else shared
         self._life: Life | None = None
         self._seam: Seam | None = None
 

@@ -38,6 +38,6 @@ async def check_log(new_place: Callable[[], OpenStore], checks: Sequence[LogChec
     for check in checks:
         try:
             await check(new_place())
-        except BrokenPromise as broken:
+        except Exception as error:
             name = getattr(check, "__name__", repr(check)).replace("_", " ")
-            raise BrokenPromise(f"{name}: {broken}") from broken
+            raise BrokenPromise(f"{name}: {type(error).__name__}: {error}") from error

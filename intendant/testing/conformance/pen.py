@@ -20,6 +20,7 @@ HOSTILE_IDS: Final = (
     "a:b:c",
     "b",
     "b:c",
+    "c",
     "{}",
     "{a}",
     "a{b}c",
