@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from itertools import groupby
 
 import anyio
@@ -28,7 +28,7 @@ READER = "reader"
 """The tenant that the reports are written for. The roots are tenants of their own and never see each other."""
 
 
-async def run_all(desk: Desk, shelf: Shelf, sources: Iterable[Source]) -> tuple[Studies, str, str]:
+async def run_all(desk: Desk, shelf: Shelf, sources: Sequence[Source]) -> tuple[Studies, str, str]:
     """Study all roots side by side, then write the report and the roadmap; returns their names on the shelf."""
     names: dict[str, str] = {}
 
@@ -41,7 +41,7 @@ async def run_all(desk: Desk, shelf: Shelf, sources: Iterable[Source]) -> tuple[
         for source, listed in listings:
             group.start_soon(study_into, source, listed)
     desk.phases = {READER: "outcomes"}
-    studies = Studies(str(shelf.folder), [names[root] for root in sorted(names)])
+    studies = Studies(str(shelf.folder), [names[source.root] for source in sources])
     session = await desk.session(READER, "reports")
     written = await desk.submit(session, report, studies)
     planned = await desk.submit(session, roadmap, studies)
