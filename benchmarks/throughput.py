@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from msgspec import Struct
+from rich import box
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -142,7 +143,7 @@ def _cpuinfo() -> Iterator[str]:
 
 def table(results: list[Result]) -> Table:
     """Executions/s by setting, the spread of the rounds, and the latency of one caller's intent."""
-    shown = Table(title="executions/s, median ± half the spread of the rounds · p50 from submit to result")
+    shown = Table(title="executions/s ± half the spread of the rounds, and p50 from submit to result", box=box.SIMPLE)
     for name in ("store", "callers", "steps"):
         shown.add_column(name, justify="left" if name == "store" else "right")
     for backend in BACKENDS:
@@ -158,7 +159,7 @@ def table(results: list[Result]) -> Table:
 def _cell(result: Result | None) -> str:
     if result is None:
         return ""
-    return f"{result.per_second:,.0f} ± {result.spread * 50:.0f} % · {result.p50_ms:,.2f} ms"
+    return f"{result.per_second:,.0f} ±{result.spread * 50:.0f}% {result.p50_ms:>6,.2f} ms"
 
 
 def main() -> None:
@@ -191,7 +192,7 @@ def report(here: dict[str, Any], results: list[Result], given: argparse.Namespac
     if not given.json:
         console = Console()
         console.print(table(results))
-        console.print(f"{here['cores']} cores, {here['cpu']}; Python {here['python']}; {given.rounds} rounds")
+        console.print(f"{here['cores']} cores, {here['cpu']}; Python {here['python']}; rounds: {given.rounds}")
         console.print(f"load average at the beginning: {here['load_average']:.2f}")
     rows = [{**_plain(each.setting), **_plain(each)} for each in results]
     print(json.dumps({"machine": here, "rounds": given.rounds, "scale": given.scale, "results": rows}))

@@ -12,16 +12,19 @@ import sys
 import time
 from collections.abc import Callable, Generator
 from importlib.machinery import ModuleSpec
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any, cast
 
 import apsw
 import pytest
 
+from intendant.adapters.memory import MemoryStore
 from intendant.adapters.sqlite.driver import Connection
-from intendant.cli import main
+from intendant.cli import loading, main
 from intendant.cli.load import Plan
+from intendant.domain.commit import Batch, KeysTaken, Verdict
+from intendant.domain.errors import InternalError
 
 ASKED_FOR = {
     "accepted", "completed", "failed", "lost", "duplicated", "per_second", "p50_ms", "p99_ms", "durability", "rss_mb",
@@ -144,6 +147,29 @@ def test_the_fail_rate_is_exact_and_spread(rate: float, intents: int, failures: 
         assert max(after - before for before, after in pairwise(failing)) <= 1 / rate + 1
 
 
+def test_a_store_that_fails_half_way_is_told_and_what_was_accepted_is_audited(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = MemoryStore()
+    log = store.log(0)
+    commit, commits = log.commit, count()
+
+    async def commit_or_fail(batch: Batch) -> Verdict | KeysTaken:
+        if next(commits) >= 20:
+            raise InternalError("the disk is gone")
+        return await commit(batch)
+
+    monkeypatch.setattr(log, "commit", commit_or_fail)
+    monkeypatch.setattr(loading, "open_store", {"memory:": store}.__getitem__)
+    code, out, err = run("load", "--intents", "1000", "--callers", "4", "--sessions", "1", "--hot", "memory:", "--json")
+    found = figures(out)
+    assert (code, err) == (1, "")
+    assert "the disk is gone" in found["error"]
+    assert found["sound"]
+    assert 0 < found["accepted"] == found["completed"] + found["failed"] + found["unfinished"]
+    assert found["accepted"] < 1000
+
+
 # --- wrong calls
 
 
@@ -229,7 +255,14 @@ def test_the_library_alone_does_not_import_the_command_line() -> None:
 @contextlib.contextmanager
 def started(path: Path, *arguments: str) -> Generator[subprocess.Popen[str]]:
     """A long load on a file, in a process of its own, past its first records."""
-    command = [sys.executable, "-c", "from intendant.cli import main; main()", "load", "--hot", f"sqlite:{path}"]
+    command = [
+        sys.executable,
+        "-c",
+        "from intendant.cli import loading, main; main()",
+        "load",
+        "--hot",
+        f"sqlite:{path}",
+    ]
     with subprocess.Popen(
         [*command, "--intents", "1000000", "--json", *arguments],
         stdout=subprocess.PIPE,
