@@ -19,7 +19,7 @@ UNREAD = ("lib-dynload", "config-3", "site-packages", "dist-packages")
 
 def sources_of(folder: Path | None, run: str, shelf: Path, leave_out: list[Path]) -> list[Source]:
     """The roots of one run. Each becomes a tenant."""
-    left = [str(path.absolute()) for path in leave_out]
+    left = [str(path.resolve()) for path in leave_out]
     if folder is not None:
         name = re.sub(r"[^A-Za-z0-9_.-]+", "-", folder.resolve().name).strip("-._") or "folder"
         return [Source(run, name[:40], str(folder.resolve()), str(shelf), left)]

@@ -6,9 +6,10 @@ import time
 import warnings
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from examples.realms.analysis import listing
+from examples.realms.analysis import listing, profiling
 from examples.realms.analysis.model import Finding, Study
 from examples.realms.analysis.reading import ChangedSinceListed, read
 from examples.realms.analysis.study import study_folder
@@ -160,3 +161,28 @@ def test_an_empty_folder_has_an_empty_report(tmp_path: Path) -> None:
     result = study(tmp_path)
     assert markdown.roadmap([result]).endswith("Nothing to do.\n")
     assert "Nothing to do." in page.page([result], None)
+
+
+def test_what_has_no_end_is_cut_to_what_a_step_may_return(tmp_path: Path) -> None:
+    cells = "|".join(f"x{number}" for number in range(90))
+    rows = "\n".join("|".join([f"{row}{'9' * 50}"] * 90) for row in range(12))
+    table = f"|{cells}|\n|{'|'.join(['-'] * 90)}|\n{rows}\n"
+    links = "\n".join(f"## heading {number} {'h' * 150}\n\n[a](b{number}{'l' * 250}.md)\n" for number in range(500))
+    (tmp_path / "endless.md").write_text(links + "\n\n" + "\n\n".join([table] * 20), "utf-8")
+    (tmp_path / "other.md").write_text("[last](endless.md#heading-499) [none](endless.md#nothing)", "utf-8")
+    documents = listing.list_folder("r", str(tmp_path)).documents
+    found = profiling.outline(documents[0])
+    assert len(msgspec.msgpack.encode(found)) < 64 * 1024
+    assert found.links
+    assert not [
+        finding
+        for finding in study(tmp_path).findings
+        if finding.path == "r/other.md" and finding.kind == "broken-link"
+    ]
+
+
+def test_of_a_very_long_text_the_beginning_is_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("examples.realms.analysis.markdown.PARSED_MAX", 1000)
+    (tmp_path / "long.md").write_text("# A\n\n[x](y.md)\n\n" * 200, "utf-8")
+    assert only(tmp_path, "huge").message == "Of 3,200 characters only the first 1,000 were looked at."
+    assert study(tmp_path).totals.lines == 800

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from .markdown import slug_of
+from .markdown import ANY, slug_of
 from .model import Finding, Link, Listing, Profile
 
 ELSEWHERE = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*:|//|\{|<")
@@ -73,7 +73,7 @@ def _broken(profile: Profile, link: Link, atlas: Atlas) -> str:
     known = atlas.anchors.get(target)
     if not anchor or known is None or LINE_ANCHOR.fullmatch(anchor) or anchor in ("top", ""):
         return ""
-    return "" if anchor in known or slug_of(anchor) in known else "the file has no such heading"
+    return "" if {anchor, slug_of(anchor), ANY} & known else "the file has no such heading"
 
 
 def _parents(path: str) -> Iterator[str]:

@@ -17,17 +17,25 @@ from .tables import profile_rows
 HEADINGS_MAX = 300
 LINKS_MAX = 400
 TABLES_MAX = 20
+PARSED_MAX = 1024 * 1024
+"""Characters; more of it takes the parser half a minute, and is no prose either."""
+
 LINE_MAX = 20_000
 """A longer line is no prose; the parser's time grows with its square."""
 
+ANY = "*"
 HTML_LINK = re.compile(r"""<(?:a|img)\b[^>]*?\s(?:href|src)\s*=\s*["']([^"']+)["']""", re.IGNORECASE)
 HTML_ANCHOR = re.compile(r"""<[a-z0-9]+\b[^>]*?\s(?:id|name)\s*=\s*["']([^"']+)["']""", re.IGNORECASE)
 
 
 def outline_markdown(text: str) -> Outline:
     """Headings, links and tables of a CommonMark text with tables."""
-    lines = text.splitlines()
     problems: list[Problem] = []
+    if len(text) > PARSED_MAX:
+        problems.append(
+            Problem(1, "huge", f"Of {len(text):,} characters only the first {PARSED_MAX:,} were looked at.")
+        )
+    lines = text[:PARSED_MAX].splitlines()
     for number, line in enumerate(lines, 1):
         if len(line) > LINE_MAX:
             problems.append(Problem(number, "long-line", f"A line of {len(line)} characters; it was not looked at."))
@@ -38,10 +46,10 @@ def outline_markdown(text: str) -> Outline:
     anchors = [*_slugs(headings), *sorted(set(_html_anchors(tokens)))]
     return Outline(
         "markdown",
-        lines=len(lines),
+        lines=len(text.splitlines()),
         title=headings[0].text if headings else "",
         headings=headings[:HEADINGS_MAX],
-        anchors=anchors[:HEADINGS_MAX],
+        anchors=cut_anchors(anchors, HEADINGS_MAX),
         links=links[:LINKS_MAX],
         tables=list(_tables(tokens, lines))[:TABLES_MAX],
         problems=problems,
@@ -88,6 +96,11 @@ def _slugs(headings: list[Heading]) -> list[str]:
         seen[slug] = count + 1
         slugs.append(f"{slug}-{count}" if count else slug)
     return slugs
+
+
+def cut_anchors(anchors: list[str], count: int) -> list[str]:
+    """The first anchors, and `ANY` in place of the others: whatever was cut may be linked to."""
+    return anchors if len(anchors) <= count else [*anchors[:count], ANY]
 
 
 def slug_of(heading: str) -> str:

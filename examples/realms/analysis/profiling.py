@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
+import msgspec
 from msgspec.structs import replace
 
-from .markdown import outline_markdown
+from .markdown import cut_anchors, outline_markdown
 from .model import Document, Outline, Vocabulary
 from .python import outline_python
 from .reading import Text, read
 from .tables import outline_table
 from .words import vocabulary_of
 
+OUTLINE_BYTES_MAX = 56 * 1024
+"""A step's result may have 64 KiB."""
+
 
 def outline(document: Document) -> Outline:
     """What `document` is made of, by its kind. Never fails for what is in the file."""
     text = read(document)
     found = outline_text(document.name, text)
-    if not text.problems:
-        return found
-    return replace(found, problems=[*text.problems, *found.problems])
+    return fitted(replace(found, problems=[*text.problems, *found.problems]))
+
+
+def fitted(found: Outline) -> Outline:
+    """`found`, its lists cut until it can be a step's result. Only tables and lists without end come to this."""
+    cut, keep = found, 256
+    while len(msgspec.msgpack.encode(cut)) > OUTLINE_BYTES_MAX:
+        cut = replace(
+            found,
+            headings=found.headings[:keep],
+            anchors=cut_anchors(found.anchors, keep),
+            links=found.links[:keep],
+            tables=[replace(table, columns=table.columns[:keep]) for table in found.tables[: keep // 8]],
+            problems=found.problems[:keep],
+        )
+        keep //= 2
+    return cut
 
 
 def outline_text(name: str, text: Text) -> Outline:
