@@ -19,9 +19,11 @@ from typing import Any, Final, Protocol, TypeVar, TypeVarTuple, overload
 import anyio
 import anyio.to_thread
 import msgspec
+import msgspec.inspect
 from msgspec import Raw
 
 from intendant.domain.codec import digest, encode_value
+from intendant.domain.commit import PLACES as EVENTS_MAX
 from intendant.domain.errors import DuplicateStep, IntendantError, InvalidValue, JournalMismatch, Suspended
 from intendant.domain.errors import StepFailed as StepFailedError
 from intendant.domain.ids import check_id
@@ -150,14 +152,18 @@ class Context:
     def emit(self, name: str, payload: object = None) -> None:
         """Emit an event to the outside. It leaves through the outbox once the next record of this execution is durable.
 
-        Raises InvalidValue for a payload that can't be encoded or is over 64 KiB.
+        Raises InvalidValue for a payload that can't be encoded or is over 64 KiB, and for more than 1,024 events since
+        the last record.
         """
         self._check_live()
         check_id(name, "event name")
-        number = self._emitted
+        event = Emitted(self._emitted, name, Raw(encode_value(payload, f"event {name!r}")))
+        if self._emitted >= self._recorded_events:
+            if len(self._waiting_events) == EVENTS_MAX:
+                most = f"the {EVENTS_MAX:,} that ride with one record"
+                raise InvalidValue(f"event {name!r}", f"is one more than {most}; record a step in between")
+            self._waiting_events.append(event)
         self._emitted += 1
-        if number >= self._recorded_events:
-            self._waiting_events.append(Emitted(number, name, Raw(encode_value(payload, f"event {name!r}"))))
 
     def artifact(self, name: str, value: object) -> None:
         """Give a named result beside the handler's own; setting it again replaces it. Kept with the execution's end.
@@ -171,11 +177,6 @@ class Context:
         """What was emitted and rides with the next record. For whoever records."""
         events, self._waiting_events = self._waiting_events, []
         return events
-
-    @property
-    def events(self) -> int:
-        """How many events were emitted so far, in this run and before it."""
-        return max(self._emitted, self._recorded_events)
 
     def _claim(self, name: str, key: str | None) -> str:
         self._check_live()
@@ -223,7 +224,11 @@ class Context:
     async def _record(self, step: StepCompleted | StepFailed) -> None:
         self._check_live()
         self._unreached = 0  # what was recorded and not reached by now is not part of the handler any more
-        await self._recording.record_step(step)
+        try:
+            await self._recording.record_step(step)
+        except InvalidValue:
+            self._waiting_events[:0] = step.events  # nothing was recorded
+            raise
         self._now = step.at
 
     async def _call(self, function: Callable[..., Any], arguments: Any) -> Any:
@@ -308,6 +313,8 @@ def _is_async(function: Callable[..., Any]) -> bool:
 def _decode(result: Raw, function: Callable[..., Any]) -> Any:
     while isinstance(function, functools.partial):
         function = function.func
+    if not inspect.isroutine(function) and not isinstance(function, type):
+        function = type(function).__call__
     return msgspec.msgpack.decode(result, type=_return_type(getattr(function, "__func__", function)))
 
 
@@ -315,11 +322,12 @@ def _decode(result: Raw, function: Callable[..., Any]) -> Any:
 def _return_type(function: Callable[..., Any]) -> Any:
     """The type that a function says it returns; plain data when it doesn't say, or says what can't be looked up."""
     try:
-        annotation = typing.get_type_hints(function).get("return", Any)
+        annotation = function if isinstance(function, type) else typing.get_type_hints(function).get("return", Any)
+        custom = isinstance(msgspec.inspect.type_info(annotation), msgspec.inspect.CustomType)
         msgspec.msgpack.Decoder(annotation)
     except (NameError, TypeError, AttributeError):
         return Any
-    return annotation
+    return Any if custom else annotation
 
 
 class _Logger(logging.LoggerAdapter[logging.Logger]):

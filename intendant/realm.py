@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar, overload
 
 import msgspec
+import msgspec.inspect
 from msgspec import Struct
 
 from intendant.context import Context
@@ -31,6 +32,7 @@ class Handler(Struct, frozen=True):
     function: Callable[[Context, Any], Awaitable[Any]]
     parameters: Any
     result: Any
+    fields: frozenset[str] | None = None  # of the parameters; None when any will do
 
     def encode(self, parameters: object) -> bytes:
         """Encode parameters; raises InvalidIntent when they do not fit the handler's type, or are too large."""
@@ -44,8 +46,19 @@ class Handler(Struct, frozen=True):
         except InvalidValue as error:
             raise InvalidIntent("parameters", str(error).removeprefix("parameters: ")) from error
         if isinstance(parameters, dict):
+            given: dict[Any, Any] = parameters  # pyright: ignore[reportUnknownVariableType]
+            self._check_fields(given)
             data = encode_value(decoded, "parameters", PARAMETERS_BYTES_MAX)  # one form, whichever door it came by
         return data
+
+    def _check_fields(self, parameters: Mapping[str, Any]) -> None:
+        if self.fields is None or self.fields.issuperset(parameters):
+            return
+        unknown = ", ".join(sorted(repr(name) for name in parameters if name not in self.fields))
+        known = ", ".join(sorted(self.fields))
+        raise InvalidIntent(
+            "parameters", f"{_name(self.parameters)} of {self.type} has no {unknown:.80}; it has {known}"
+        )
 
     def decode(self, parameters: bytes | msgspec.Raw) -> Any:
         """Decode recorded parameters to the handler's type; raises msgspec.ValidationError when they no longer fit."""
@@ -84,7 +97,8 @@ class Realm:
         """
 
         def register(function: F) -> F:
-            handler = _inspect(f"{self.name}.{name or function.__name__}", function)
+            _check_async(function)
+            handler = _inspect(f"{self.name}.{_given_name(function) if name is None else name}", function)
             if handler.type in self._handlers:
                 raise ValueError(f"{handler.type} has a handler already; say @{self.name}.handler(name=...)")
             self._handlers[handler.type] = handler
@@ -102,7 +116,7 @@ class Repertoire:
     def __init__(self, realms: Iterable[Realm]) -> None:
         self._by_type: dict[str, Handler] = {}
         self._by_function: dict[Callable[..., Any], Handler] = {}
-        for realm in realms:
+        for realm in _checked(realms):
             for handler in realm.handlers.values():
                 if handler.type in self._by_type:
                     raise ValueError(f"{handler.type} is in two realms named {realm.name!r}; rename one of them")
@@ -115,7 +129,10 @@ class Repertoire:
 
     def of(self, function: Callable[..., Any]) -> Handler:
         """The handler registered with this function; raises InvalidIntent when there is none."""
-        handler = self._by_function.get(function)
+        try:
+            handler = self._by_function.get(function)
+        except TypeError:  # it can't be hashed, so nobody registered it
+            handler = None
         if handler is None:
             name = getattr(function, "__qualname__", repr(function))
             raise InvalidIntent(
@@ -124,10 +141,13 @@ class Repertoire:
         return handler
 
 
+def _check_async(function: object) -> None:
+    if not inspect.iscoroutinefunction(function):
+        raise TypeError(f"a handler is an `async def`; {function!r} is not (blocking code belongs into steps)")
+
+
 def _inspect(type: str, function: Callable[..., Any]) -> Handler:
     check_type(type)
-    if not inspect.iscoroutinefunction(function):
-        raise TypeError(f"{type}: a handler is an `async def`; {function!r} is not (blocking code belongs into steps)")
     parameters = list(inspect.signature(function).parameters.values())
     if len(parameters) != 2 or any(each.kind not in _POSITIONAL for each in parameters):
         raise TypeError(f"{type}: a handler takes (ctx, parameters), this one takes {inspect.signature(function)}")
@@ -140,21 +160,54 @@ def _inspect(type: str, function: Callable[..., Any]) -> Handler:
     name = parameters[1].name
     if name not in hints:
         raise TypeError(f"{type}: say the type of {name!r}: a Struct, a dataclass, a TypedDict or dict[str, ...]")
-    _check_mapping(type, name, hints[name])
-    return Handler(type, function, hints[name], hints.get("return", Any))
+    try:
+        fields = _fields(msgspec.inspect.type_info(hints[name]))
+    except TypeError as error:
+        raise TypeError(
+            f"{type}: {name!r} must be a Struct, a dataclass, a TypedDict or a mapping with text keys, "
+            f"not {hints[name]}: {error}"
+        ) from error
+    result = hints.get("return", Any)
+    try:
+        msgspec.msgpack.Decoder(result)
+    except TypeError as error:
+        raise TypeError(f"{type}: its result has a type that can't be decoded: {error}") from error
+    return Handler(type, function, hints[name], result, fields)
 
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
-def _check_mapping(type: str, name: str, annotation: Any) -> None:
-    try:
-        msgspec.msgpack.decode(b"\x00", type=annotation)
-    except msgspec.ValidationError:
-        return  # a number is no mapping: as it should be
-    except TypeError as error:
-        raise TypeError(f"{type}: {name!r} has a type that can't be decoded: {error}") from error
-    raise TypeError(f"{type}: {name!r} must be a Struct, a dataclass, a TypedDict or a mapping, not {annotation}")
+def _fields(info: msgspec.inspect.Type) -> frozenset[str] | None:
+    """The names that a mapping of this type may have, None for any; raises TypeError for what is no mapping."""
+    match info:
+        case msgspec.inspect.Metadata(type=inner):
+            return _fields(inner)
+        case msgspec.inspect.StructType(array_like=False, fields=fields, tag_field=tag):
+            return frozenset([field.encode_name for field in fields] + ([tag] if tag else []))
+        case msgspec.inspect.DataclassType(fields=fields) | msgspec.inspect.TypedDictType(fields=fields):
+            return frozenset(field.encode_name for field in fields)
+        case msgspec.inspect.DictType(key_type=msgspec.inspect.StrType() | msgspec.inspect.AnyType()):
+            return None
+        case msgspec.inspect.UnionType(types=types):
+            each = [_fields(member) for member in types]
+            return frozenset[str]().union(*(names for names in each if names)) if None not in each else None
+        case _:
+            raise TypeError("it is no mapping")
+
+
+def _given_name(function: Callable[..., Any]) -> str:
+    name: str | None = getattr(function, "__name__", None)
+    if name is None:
+        raise TypeError(f"{function!r} has no name of its own; say @realm.handler(name=...)")
+    return name
+
+
+def _checked(realms: Iterable[Realm]) -> list[Realm]:
+    checked = [] if isinstance(realms, Realm) else list(realms)
+    if isinstance(realms, Realm) or not all(isinstance(each, Realm) for each in checked):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without types
+        raise TypeError(f"realms must be a list of Realm objects, not {realms!r:.80}")
+    return checked
 
 
 def _name(annotation: Any) -> str:

@@ -81,7 +81,8 @@ class ExecutionActor(Actor[ExecutionMessage]):
         self._accepted = accepted
         self._state: ExecutionState
         self._since = 0
-        self._recorded = 0
+        self._recorded = 0  # steps, and
+        self._events = 0  # events that they carried
         self._has_journal = False
         self._on_end = on_end
         self._suspended = suspended
@@ -142,6 +143,7 @@ class ExecutionActor(Actor[ExecutionMessage]):
         rows = [decode_journal_row(row) for row in await log.journal(self._tenant, self._id)]
         self.journal = {row.path: row for row in rows}
         self._recorded = len(rows)
+        self._events = sum(len(row.events) for row in rows)
         self._has_journal = bool(rows)
         self._since = document.since
         return decode_execution(document.body)
@@ -193,7 +195,7 @@ class ExecutionActor(Actor[ExecutionMessage]):
 
     async def _complete(self, result: bytes, context: Context) -> None:
         payload = ExecutionCompleted(Raw(result), self.now(), context.artifacts, context.take_events())
-        state = states.execution_completed(self._state, payload, context.events)
+        state = states.execution_completed(self._state, payload, self._events + len(payload.events))
         try:
             reply = self._end("execution_completed", payload, state)
         except InvalidValue as error:  # all artifacts together are larger than a commit may be
@@ -206,14 +208,18 @@ class ExecutionActor(Actor[ExecutionMessage]):
             raise error  # not the handler's doing
         if not isinstance(error, InvalidValue):
             logger.info("%s %s failed: %r", self._state.type, self._id, error, exc_info=error)
-        await self._end_failed(failure_of(error), context).wait(self._services.seam)
+        failure = failure_of(error)
+        try:
+            reply = self._end_failed(failure, context)
+        except InvalidValue:  # what it gave is larger than a commit may be: its end goes without
+            reply = self._end_failed(failure, None)
+        await reply.wait(self._services.seam)
 
     def _end_failed(self, failure: Failure, context: Context | None) -> Reply[Receipt]:
         artifacts = context.artifacts if context else {}
         events = context.take_events() if context else []
         payload = ExecutionFailed(failure, self.now(), artifacts, events)
-        emitted = context.events if context else sum(len(row.events) for row in self.journal.values())
-        state = states.execution_failed(self._state, payload, emitted)
+        state = states.execution_failed(self._state, payload, self._events + len(events))
         return self._end("execution_failed", payload, state)
 
     def _end(
@@ -257,6 +263,7 @@ class ExecutionActor(Actor[ExecutionMessage]):
             self._cut_off = True
             raise Suspended(f"execution {self._id} is suspended, because the log stopped: {error}") from error
         self._recorded += 1
+        self._events += len(step.events)
 
     def now(self) -> int:
         """The wall clock, in µs since 1970 UTC."""

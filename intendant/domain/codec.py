@@ -1,8 +1,8 @@
 """Values to bytes and back, with limits.
 
-Payloads are msgpack (codec 0). What a user gives is checked here, at the edge: its size, its nesting, and that it
-holds no NaN or infinity. The checks look at the encoded bytes first, because that is cheap: only bytes that *could*
-hold something forbidden are decoded and walked.
+Payloads are msgpack (codec 0). What a user gives is checked here, at the edge: its size, its nesting, that it holds no
+NaN or infinity, and that it can be read back (`Raw` and `Ext` are encoded as they are, whatever they hold). Only bytes
+that *could* hold something forbidden are walked, because looking at them is cheap.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from hashlib import blake2b
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import msgspec
 
@@ -20,7 +20,9 @@ VALUE_BYTES_MAX: Final = 64 * 1024
 COMMIT_BYTES_MAX: Final = 1024 * 1024
 NESTING_MAX: Final = 64
 
+_SAFE: Final = frozenset({type(None), bool, int, str, bytes})
 _encoder = msgspec.msgpack.Encoder(order="sorted")
+_unordered = msgspec.msgpack.Encoder()
 _decode_any = msgspec.msgpack.Decoder().decode
 _NOT_CONTAINERS: Final = bytes(b for b in range(256) if not (0x80 <= b <= 0x9F or 0xDC <= b <= 0xDF))
 _NOT_FINITE: Final = re.compile(rb"\xcb[\x7f\xff][\xf0-\xff]|\xca[\x7f\xff][\x80-\xff]")
@@ -32,19 +34,39 @@ encode = _encoder.encode
 def encode_value(value: object, what: str, limit: int = VALUE_BYTES_MAX) -> bytes:
     """Encode a user's value; equal values give equal bytes.
 
-    Raises InvalidValue, naming `what`, when msgspec can't encode it, when it is larger than `limit` bytes, nested
-    deeper than 64 levels, or holds NaN or an infinity.
+    Raises InvalidValue, naming `what`, when msgspec can't encode it or read it back, when it is larger than `limit`
+    bytes, nested deeper than 64 levels, or holds NaN or an infinity.
     """
     try:
-        data = _encoder.encode(value)
+        data = _encode(value)
     except RecursionError:
         raise InvalidValue(what, f"is nested deeper than {NESTING_MAX} levels, or holds itself") from None
     except (TypeError, ValueError, OverflowError) as error:
         raise InvalidValue(what, f"can't be encoded: {error}") from error
     if len(data) > limit:
         raise InvalidValue(what, f"takes {len(data):,} bytes encoded, the limit is {limit:,}; store it as a file")
-    _check_content(data, what)
+    if type(value) not in _SAFE:
+        _check_content(data, what)
     return data
+
+
+def _encode(value: object) -> bytes:
+    try:
+        return _encoder.encode(value)
+    except TypeError:  # it may just be a mapping whose keys are no text: msgspec sorts by text only
+        return _unordered.encode(_sorted(_decode_any(_unordered.encode(value))))
+
+
+def _sorted(value: Any) -> Any:
+    """Plain values with their mappings in the order of the encoded keys."""
+    if isinstance(value, dict):
+        mapping: dict[Any, Any] = value  # pyright: ignore[reportUnknownVariableType]
+        items = sorted(mapping.items(), key=lambda item: _unordered.encode(item[0]))
+        return {key: _sorted(item) for key, item in items}
+    if isinstance(value, list):
+        row: list[Any] = value  # pyright: ignore[reportUnknownVariableType]
+        return [_sorted(item) for item in row]
+    return value
 
 
 def decode_plain(data: bytes | msgspec.Raw) -> Any:
@@ -62,15 +84,14 @@ def digest(*parts: bytes) -> bytes:
 
 
 def _check_content(data: bytes, what: str) -> None:
-    suspicious = _NOT_FINITE.search(data) is not None
-    deep = len(data) > NESTING_MAX and len(data.translate(None, _NOT_CONTAINERS)) > NESTING_MAX
-    if not suspicious and not deep:
-        return
     try:
-        _walk(_decode_any(data), what, 0)
+        decoded = _decode_any(data)
+        suspicious = _NOT_FINITE.search(data) is not None
+        if suspicious or (len(data) > NESTING_MAX and len(data.translate(None, _NOT_CONTAINERS)) > NESTING_MAX):
+            _walk(decoded, what, 0)
     except RecursionError:
         raise InvalidValue(what, f"is nested deeper than {NESTING_MAX} levels") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, ValueError, TypeError) as error:
         raise InvalidValue(what, f"can't be read back: {error}") from error
 
 
@@ -80,9 +101,11 @@ def _walk(value: Any, what: str, depth: int) -> None:
     if isinstance(value, float) and not math.isfinite(value):
         raise InvalidValue(what, f"holds {value}; only finite numbers can be stored")
     if isinstance(value, dict):
-        for key, item in cast("dict[Any, Any]", value).items():
+        mapping: dict[Any, Any] = value  # pyright: ignore[reportUnknownVariableType]
+        for key, item in mapping.items():
             _walk(key, f"{what}.{key}", depth + 1)
             _walk(item, f"{what}.{key}", depth + 1)
     elif isinstance(value, list | tuple):
-        for place, item in enumerate(cast("list[Any]", value)):
+        items: list[Any] | tuple[Any, ...] = value  # pyright: ignore[reportUnknownVariableType]
+        for place, item in enumerate(items):
             _walk(item, f"{what}[{place}]", depth + 1)

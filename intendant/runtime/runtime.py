@@ -125,7 +125,10 @@ class Runtime:
         self._files = files
         self._takeover_timeout = takeover_timeout
         self._lease = lease
-        self._timeout = check_timeout(timeout, finite=True)
+        try:
+            self._timeout = check_timeout(timeout, finite=True)
+        except InvalidIntent as error:
+            raise ValueError(str(error)) from None
         self._limits = limits or Limits()
         self._relay = relay or RelaySettings()
         self._shutdown = shutdown or Shutdown()
@@ -634,4 +637,8 @@ class _Ready:
 def _publisher(given: Publisher | Callable[[Event], Awaitable[None] | None] | None) -> Publisher | None:
     if given is None:
         return None
-    return given if isinstance(given, Publisher) else CallbackPublisher(given)
+    if isinstance(given, Publisher):
+        return given
+    if not callable(given):
+        raise TypeError(f"publisher must be a function, or have a method `publish`; {given!r:.80} is neither")
+    return CallbackPublisher(given)

@@ -13,8 +13,8 @@ from msgspec import Raw
 from intendant.domain import state as states
 from intendant.domain.codec import encode_value
 from intendant.domain.commit import Commit, PutDocument
-from intendant.domain.errors import ActorStopped, InvalidIntent, OutcomeUnknown
-from intendant.domain.ids import check_id
+from intendant.domain.errors import ActorStopped, InvalidIntent, InvalidValue, OutcomeUnknown
+from intendant.domain.ids import check_id, check_type
 from intendant.domain.payloads import StateSet
 from intendant.domain.ports import ColdStore, Document
 from intendant.domain.records import Record
@@ -97,12 +97,13 @@ class StateSurface:
         """Keep a file reference; one of the same tenant and name is replaced."""
         if not isinstance(file, FileReference):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without types
             raise InvalidIntent("file", f"must be a FileReference, not {type(file).__name__}")
+        check_id(file.tenant, "tenant")
         check_id(file.session, "session")
         reference = check_id(file.reference, "reference")
         try:
             _file.decode(encode_value(file, "file"))  # what could not be read back is not written
-        except msgspec.ValidationError as error:
-            raise InvalidIntent("file", str(error)) from error
+        except (msgspec.ValidationError, InvalidValue) as error:
+            raise InvalidIntent("file", str(error).removeprefix("file: ")) from error
         await self._set(file.tenant, states.FILES, reference, file, session=file.session)
 
     # --- many
@@ -111,6 +112,8 @@ class StateSurface:
         self, tenant: str, *, solution: str | None = None, limit: int = 100, cursor: str | None = None
     ) -> Page[SessionView]:
         """A tenant's sessions by id."""
+        if solution is not None:
+            check_id(solution, "solution")
 
         def wanted(state: SessionState) -> bool:
             return solution is None or state.solution == solution
@@ -130,6 +133,11 @@ class StateSurface:
         cursor: str | None = None,
     ) -> Page[ExecutionView]:
         """A tenant's executions, the newest first, filtered. `since` is when they were accepted, at the earliest."""
+        for field, value in (("session", session), ("solution", solution)):
+            if value is not None:
+                check_id(value, field)
+        if type is not None:
+            check_type(type)
         wanted_status = None if status is None else _status(status)
         earliest = 0 if since is None else microseconds(since, "since")
 
