@@ -1,97 +1,28 @@
-"""The audit finds what is planted: losses, duplicates, broken logs, derived data that differ; and nothing else."""
+"""The audit finds what is planted in what callers were told and in the log; and nothing in a clean store."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import anyio
-import apsw
+import anyio.lowlevel
 import msgspec
 import pytest
-from msgspec import Struct
 
-from intendant import Context, Outcome, Realm, Runtime, Shutdown, Status
+from intendant import Runtime, Status
 from intendant.adapters.memory import MemoryStore
-from intendant.adapters.memory.partition import Entries, Partition
 from intendant.adapters.sqlite import SqliteStore
-from intendant.adapters.sqlite.driver import Connection
-from intendant.domain.codec import encode
-from intendant.domain.ports import Document, OutboxItem, Store
-from intendant.domain.records import LogRecord, Record, decode_entry, encode_entry
-from intendant.domain.state import ExecutionState
-from intendant.runtime.audit import Audit, Told, audit
+from intendant.domain.records import LogRecord, decode_entry
+from intendant.runtime.audit import Told
+from tests.runtime.trading import Order, again, audited, counts, rewrite, sell, shop, trade
 
 pytestmark = pytest.mark.anyio
-shop = Realm("shop")
 
 
 @pytest.fixture(params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> str:
     return str(request.param)
-
-
-class Order(Struct):
-    number: int
-
-
-async def weigh(number: int) -> int:
-    return number * 2
-
-
-@shop.handler
-async def sell(ctx: Context, order: Order) -> int:
-    weight = await ctx.step("weigh", weigh, order.number)
-    ctx.emit("sold", order.number)
-    if order.number % 4 == 3:
-        raise ValueError("sold out")
-    return weight
-
-
-@shop.handler
-async def reserve(ctx: Context, order: Order) -> None:
-    await ctx.step("weigh", weigh, order.number)
-    await anyio.sleep_forever()
-
-
-class Trade(Struct):
-    """What a scenario leaves: what callers were told, and the outcomes, by number."""
-
-    told: Told
-    outcomes: list[Outcome[int]]
-    reserved: str
-
-
-async def trade(store: Store, orders: int = 6) -> Trade:
-    """Some orders, and one that stays open in its handler; their events wait; a document of the user's own."""
-    told, outcomes = Told(), list[Outcome[int]]()
-    async with Runtime([shop], hot=store, shutdown=Shutdown(drain=0.0)) as runtime:
-        session = await runtime.open_session("acme", "desk")
-        for number in range(orders):
-            execution = await session.submit(sell, Order(number), idempotency_key=f"order-{number}")
-            told.accept("acme", execution.id, f"order-{number}")
-            outcomes.append(await execution.outcome())
-            told.end(outcomes[-1])
-        await runtime.state.set_session("acme", "desk", {"open": True})
-        open_one = await session.submit(reserve, Order(9), idempotency_key="reserved")
-        told.accept("acme", open_one.id, "reserved")
-        while (await runtime.wal.query("acme", type="step_completed", execution=open_one.id)).items == []:
-            await anyio.lowlevel.checkpoint()
-    return Trade(told, outcomes, open_one.id)
-
-
-async def audited(store: Store, told: Told | None = None, *, all_ended: bool = False) -> Audit:
-    await store.open()
-    try:
-        return await audit(store.log(0), told, all_ended=all_ended)
-    finally:
-        await store.close()
-
-
-def counts(found: Audit) -> dict[str, int]:
-    kinds = ("lost", "duplicated", "broken", "diverged")
-    return {kind: getattr(found, kind) for kind in kinds if getattr(found, kind)}
 
 
 # --- clean
@@ -192,27 +123,6 @@ async def test_contradictions_between_callers_are_duplicates() -> None:
 
 
 # --- the log
-
-Change = Callable[[list[LogRecord]], list[LogRecord]]
-
-
-def rewrite(store: MemoryStore, change: Change, *, number: bool = True) -> None:
-    """Replace the log by a changed one; `number` makes its sequences gapless again, as a forger would."""
-    partition = store.log(0).shared.partition
-    old = [record for body in partition.entries.bodies for record in decode_entry(body)]
-    partition.entries = Entries()
-    for place, record in enumerate(change(old), 1):
-        sequence = place if number else record.sequence
-        plain = Record(record.type, record.session, record.execution, record.raw)
-        body = encode_entry(record.epoch, sequence, record.time, record.tenant, [plain])
-        partition.entries.add(sequence, 1, record.time, body)
-
-
-def again(type: str, place: int = 0) -> Change:
-    def change(records: list[LogRecord]) -> list[LogRecord]:
-        return [*records, [record for record in records if record.type == type][place]]
-
-    return change
 
 
 @pytest.mark.parametrize(
@@ -321,168 +231,3 @@ async def test_a_log_of_nothing_but_damage_comes_to_an_end() -> None:
     found = await audited(store)
     assert found.broken == len(entries.bodies)
     assert len(found.findings) <= 100
-
-
-# --- derived data
-
-
-def change_state(partition: Partition, **changes: Any) -> None:
-    documents = partition.documents["acme", "executions"]
-    document = documents.after(None, 1)[0]
-    state = msgspec.msgpack.decode(document.body, type=ExecutionState)
-    body = encode(msgspec.structs.replace(state, **changes))
-    documents.put(document.key, msgspec.structs.replace(document, body=body))
-
-
-def drop_document(collection: str) -> Callable[[Partition], None]:
-    def plant(partition: Partition) -> None:
-        documents = partition.documents["acme", collection]
-        documents.remove(documents.order()[-1])
-
-    return plant
-
-
-def add_document(partition: Partition) -> None:
-    partition.documents["acme", "executions"].put("f" * 32, Document("f" * 32, b"\x80", 1, 1))
-
-
-def begin_late(partition: Partition) -> None:
-    documents = partition.documents["acme", "executions"]
-    document = documents.after(None, 1)[0]
-    documents.put(document.key, msgspec.structs.replace(document, since=document.version))
-
-
-def change_user_document(partition: Partition) -> None:
-    documents = partition.documents["acme", "session_data"]
-    documents.put("desk", msgspec.structs.replace(documents.values["desk"], body=encode({"open": False})))
-
-
-def drop_row(partition: Partition) -> None:
-    next(iter(partition.journals.values())).clear()
-
-
-def keep_journal(partition: Partition) -> None:
-    ended = partition.documents["acme", "executions"].order()[0]
-    partition.journals["acme", ended] = list(next(iter(partition.journals.values())))
-
-
-def damage_row(partition: Partition) -> None:
-    rows = next(iter(partition.journals.values()))
-    rows[0] = (rows[0][0], b"c\xc1")
-
-
-def drop_key(partition: Partition) -> None:
-    del partition.keys["acme", "order-2"]
-
-
-def swap_key(partition: Partition) -> None:
-    partition.keys["acme", "order-2"] = partition.keys["acme", "order-3"]
-
-
-def close_open(partition: Partition) -> None:
-    partition.indexes["open"].remove(partition.indexes["open"].order()[0])
-
-
-def reopen(partition: Partition) -> None:
-    ended = partition.documents["acme", "executions"].order()[0]
-    member = msgspec.structs.replace(partition.indexes["open"].after(None, 1)[0], member=ended)
-    partition.indexes["open"].put((0, "acme", ended), member)
-
-
-def drop_event(partition: Partition) -> None:
-    partition.outbox.remove(partition.outbox.order()[1])
-
-
-def add_event(partition: Partition) -> None:
-    item = partition.outbox.after(None, 1)[0]
-    partition.outbox.put(7, msgspec.structs.replace(item, position=7))
-
-
-def swap_event(partition: Partition) -> None:
-    first, second = partition.outbox.after(None, 2)
-    partition.outbox.put(first.position, OutboxItem(first.position, "acme", "desk", first.time, second.body))
-
-
-def run_ahead(partition: Partition) -> None:
-    partition.checkpoints["cold"] = 10_000
-
-
-PLANTS: list[Callable[[Partition], None]] = [
-    *map(drop_document, ("executions", "sessions", "session_data")),
-    lambda partition: change_state(partition, status=Status.FAILED),
-    lambda partition: change_state(partition, result=msgspec.Raw(encode(5))),
-    lambda partition: change_state(partition, session="elsewhere"),
-    add_document,
-    begin_late,
-    change_user_document,
-    drop_row,
-    damage_row,
-    keep_journal,
-    drop_key,
-    swap_key,
-    close_open,
-    reopen,
-    drop_event,
-    add_event,
-    swap_event,
-    run_ahead,
-]
-
-
-async def test_each_fault_in_derived_data_is_found() -> None:
-    store = MemoryStore()
-    traded = await trade(store)
-    clean = store.snapshot()
-    for plant in PLANTS:
-        store.restore(clean)
-        plant(store.log(0).shared.partition)
-        found = await audited(store, traded.told)
-        assert counts(found) == {"diverged": 1}, (plant, found.findings)
-    store.restore(clean)
-    assert (await audited(store, traded.told)).sound
-
-
-async def test_dead_letters_are_compared() -> None:
-    store = MemoryStore()
-    traded = await trade(store)
-    partition = store.log(0).shared.partition
-
-    def dead(records: list[LogRecord]) -> list[LogRecord]:
-        event = f"{traded.outcomes[0].execution_id}-0"
-        raw = msgspec.Raw(encode({"published": [], "at": 0, "dead": [event]}))
-        return [*records, msgspec.structs.replace(records[-1], type="event_published", raw=raw)]
-
-    rewrite(store, dead)
-    assert counts(await audited(store)) == {"diverged": 2}  # its letter is missing, and it still waits in the outbox
-    partition.outbox.remove(partition.outbox.order()[0])
-    assert counts(await audited(store)) == {"diverged": 1}
-    letter = f"{traded.outcomes[0].execution_id}-0"
-    partition.documents["acme", "dead_letters"] = documents = type(partition.documents["acme", "sessions"])()
-    documents.put(letter, Document(letter, b"", 1, 1))
-    assert counts(await audited(store)) == {}
-    documents.put("another", Document("another", b"", 1, 1))
-    assert counts(await audited(store)) == {"diverged": 1}
-
-
-@pytest.mark.parametrize(
-    ("statement", "kind"),
-    [
-        (
-            "DELETE FROM entries WHERE sequence = (SELECT sequence FROM entries ORDER BY sequence LIMIT 1 OFFSET 4)",
-            "broken",
-        ),
-        ("DELETE FROM documents WHERE collection = 'sessions'", "diverged"),
-        ("DELETE FROM keys WHERE key = 'order-1'", "diverged"),
-        ("DELETE FROM journal", "diverged"),
-        ("DELETE FROM outbox WHERE position = (SELECT max(position) FROM outbox)", "diverged"),
-        ("DELETE FROM indexes", "diverged"),
-    ],
-)
-async def test_faults_in_a_file_are_found(tmp_path: Path, statement: str, kind: str) -> None:
-    path = tmp_path / "shop.db"
-    traded = await trade(SqliteStore(path))
-    connection = cast("Connection", apsw.Connection(str(path)))
-    connection.execute(statement)
-    connection.close()
-    found = await audited(SqliteStore(path), traded.told)
-    assert counts(found)[kind] >= 1, found.findings
