@@ -204,7 +204,7 @@ class Context:
 
     async def _perform(self, path: str, function: Callable[..., Any], arguments: Any, arguments_digest: bytes) -> Any:
         try:
-            value = await self._call(function, arguments)
+            value = await self._call(path, function, arguments)
             result = encode_value(value, f"result of step {path!r}")
         except Exception as error:
             if self._recording.suspended or isinstance(error, InvalidValue):
@@ -231,7 +231,7 @@ class Context:
             raise
         self._now = step.at
 
-    async def _call(self, function: Callable[..., Any], arguments: Any) -> Any:
+    async def _call(self, path: str, function: Callable[..., Any], arguments: Any) -> Any:  # noqa: ARG002  for unit tests
         if _is_async(function):
             return await function(*arguments)
         value = await anyio.to_thread.run_sync(
