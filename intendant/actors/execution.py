@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 import anyio
 import msgspec
@@ -26,7 +26,7 @@ from intendant.domain.commit import (
     Receipt,
     RemoveFromIndex,
 )
-from intendant.domain.errors import InternalError, InvalidValue, Stopped, Suspended
+from intendant.domain.errors import InternalError, InvalidValue, Stopped, StoreUnavailable, Suspended
 from intendant.domain.payloads import (
     Emitted,
     ExecutionCompleted,
@@ -40,8 +40,11 @@ from intendant.domain.records import Record
 from intendant.domain.state import ExecutionState, Status
 from intendant.parking import Reply
 from intendant.realm import Handler
+from intendant.supervisor import Backoff
 
 logger = logging.getLogger("intendant.execution")
+
+_PATIENT: Final = Backoff(initial=0.1, maximum=5.0)
 
 Journal = Mapping[str, StepCompleted | StepFailed]
 decode_execution = msgspec.msgpack.Decoder(ExecutionState).decode
@@ -136,6 +139,17 @@ class ExecutionActor(Actor[ExecutionMessage]):
             accepted, self._accepted = self._accepted, None
             self._since = accepted.since
             return accepted.state
+        failures = 0
+        while True:
+            try:
+                return await self._read()
+            except StoreUnavailable as error:  # an outage is no crash, and nobody is condemned for it
+                delay = _PATIENT.delay(failures, lambda: 0.5)
+                failures += 1
+                logger.warning("execution %s can't be read, trying again in %.1f s: %s", self._id, delay, error)
+                await anyio.sleep(delay)
+
+    async def _read(self) -> ExecutionState:
         log = self._services.log
         document = await log.document(self._tenant, states.EXECUTIONS, self._id)
         if document is None:
