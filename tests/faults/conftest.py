@@ -1116,10 +1116,11 @@ class ReadFault(Plan):
 
 
 class Outage(Plan):
-    """From its beginning on, the store answers nothing for so many seconds."""
+    """From its beginning on, or from that read on, the store answers nothing for so many seconds."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, at_read: int = 0) -> None:
         self.refused = 0
+        self._at_read = at_read
         self._seconds = seconds
         self._until = -math.inf
 
@@ -1130,6 +1131,8 @@ class Outage(Plan):
         self._check()
 
     async def before_read(self, number: int) -> None:
+        if number == self._at_read:
+            self.begin()
         self._check()
 
     def _check(self) -> None:

@@ -82,18 +82,42 @@ def test_suspended_by_restart_at_every_turn(stage: Stage, scenario: Scenario) ->
     restart_everywhere(stage, scenario, all=True)
 
 
+@pytest.mark.parametrize("seconds", [5.0, 15.0])
+def test_an_outage_from_any_read_of_a_resume_ends_nothing(stage: Stage, scenario: Scenario, seconds: float) -> None:
+    reference = stage.lives(scenario)
+    cutting = stage.cutting(reference)
+    assert reference.live(cutting)
+    wanted = reference.end()
+    cut = cutting.cuts[len(cutting.cuts) // 2]
+    for number in range(1, reference.reads):
+        lives = stage.lives(scenario, cut=cut)
+        try:
+            lives.live(stage.outage(seconds, number))
+        except BaseException as error:  # the caller whom nothing answered in time
+            if not any(word in repr(error) for word in ("Unavailable", "OutcomeUnknown", "StartFailed")):
+                raise
+        assert lives.ended_differently(wanted) == [], f"outage from read {number} on"
+        assert lives.live(), f"outage from read {number} on"
+        assert lives.violations() + lives.differences(wanted) == [], f"outage from read {number} on"
+
+
 @pytest.mark.parametrize("seconds", [1.0, 120.0])
 def test_an_outage_of_the_store_ends_nothing(stage: Stage, scenario: Scenario, seconds: float) -> None:
-    """Callers may be told that it does not answer; what was accepted goes on when it does."""
-    reference, wanted = reference_of(stage, scenario)
+    """Callers may be told that it does not answer; what was accepted goes on when it does. Also during a resume."""
+    reference = stage.lives(scenario)
+    cutting = stage.cutting(reference)
+    assert reference.live(cutting)
+    wanted = reference.end()
     for turn in turns_of(reference, all="STRESS" in os.environ):
-        lives = stage.lives(scenario)
-        outage = stage.outage(seconds)
-        try:
-            lives.live(outage, leave_at=turn, call_at=outage.begin)
-        except BaseException as error:  # the caller whom nothing answered in time
-            if not any(word in repr(error) for word in ("Unavailable", "OutcomeUnknown", "Timeout", "planted")):
-                raise
-        assert lives.ended_differently(wanted) == [], f"outage of {seconds} s at turn {turn}"
-        assert lives.live(), f"outage of {seconds} s at turn {turn}"
-        assert lives.violations() + lives.differences(wanted) == [], f"outage of {seconds} s at turn {turn}"
+        for cut in (None, cutting.cuts[len(cutting.cuts) // 2]):
+            when = f"outage of {seconds} s at turn {turn}{' of a resume' if cut else ''}"
+            lives = stage.lives(scenario, cut=cut)
+            outage = stage.outage(seconds)
+            try:
+                lives.live(outage, leave_at=turn, call_at=outage.begin)
+            except BaseException as error:  # the caller whom nothing answered in time
+                if not any(word in repr(error) for word in ("Unavailable", "OutcomeUnknown", "Timeout", "StartFailed")):
+                    raise
+            assert lives.ended_differently(wanted) == [], when
+            assert lives.live(), when
+            assert lives.violations() + lives.differences(wanted) == [], when
