@@ -24,6 +24,7 @@ from typing import Final, Literal, TypeVar, cast
 
 import apsw
 
+from intendant.adapters.mounts import NETWORK, VOLATILE, file_system_of
 from intendant.adapters.sqlite.driver import Connection
 from intendant.domain.errors import IntendantError, InternalError, StoreUnavailable
 from intendant.domain.ports import Durability
@@ -79,7 +80,7 @@ class Database:
             self.connection = _connect(path, synchronous, read_only)
         except apsw.Error as error:
             raise self._translated(error) from error
-        self.durability = _durability_of(self.connection)
+        self.durability = _durability_of(self.connection, path)
         _databases.add(self)
 
     def run(self, work: Callable[[Connection], T]) -> T:
@@ -172,6 +173,11 @@ def _check_path(path: Path) -> None:
         raise StoreUnavailable(f"{path} is a directory; name a file, such as sqlite:{path / 'intendant.db'}")
     if not path.parent.is_dir():
         raise StoreUnavailable(f"the directory {path.parent} does not exist; create it, or name another file")
+    kind = file_system_of(path)
+    if kind in NETWORK:
+        raise StoreUnavailable(
+            f"{path} is on a network file system ({kind}), where SQLite is not safe; use a local one"
+        )
 
 
 def _connect(path: Path, synchronous: Synchronous, read_only: bool) -> Connection:
@@ -192,10 +198,10 @@ def _connect(path: Path, synchronous: Synchronous, read_only: bool) -> Connectio
     return connection
 
 
-def _durability_of(connection: Connection) -> Durability:
-    """What commits through this connection give, by its own settings."""
+def _durability_of(connection: Connection, path: Path) -> Durability:
+    """What commits through this connection give, by its own settings and by what the file lies on."""
     full = connection.pragma("synchronous") >= 2 and connection.pragma("journal_mode") == "wal"
-    return Durability.FSYNC if full else Durability.WRITTEN
+    return Durability.FSYNC if full and file_system_of(path) not in VOLATILE else Durability.WRITTEN
 
 
 def _make_writable(connection: Connection, path: Path, synchronous: Synchronous) -> None:

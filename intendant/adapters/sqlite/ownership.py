@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import time
+from typing import Final
 
+import apsw
 from msgspec import Struct
 
 from intendant.adapters.process import is_provably_dead
@@ -12,6 +14,8 @@ from intendant.adapters.sqlite.driver import Connection
 from intendant.adapters.sqlite.lock import LockFile
 from intendant.domain.errors import PartitionOwned
 from intendant.domain.ports import Owner, Tenure
+
+BUSY_WAIT_MS: Final = 50  # for whoever wants to own the file; it asks again
 
 _SELECT = (
     "SELECT epoch, token, next_sequence, last_time, last_first, last_digest, host, boot_id, pid, started, locked, "
@@ -64,6 +68,19 @@ def read(connection: Connection) -> Ownership:
     return Ownership(*connection.execute(_SELECT).fetchall()[0])
 
 
+def _begin(connection: Connection) -> bool:
+    """Begin to write; False while another process does, which may have been stopped in the middle of it."""
+    wait_ms = connection.pragma("busy_timeout")
+    connection.pragma("busy_timeout", BUSY_WAIT_MS)
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+    except apsw.BusyError:
+        return False
+    finally:
+        connection.pragma("busy_timeout", wait_ms)
+    return True
+
+
 class Holder:
     """One store object's side of the ownership: what it holds and has locked. Belongs to the store's thread."""
 
@@ -105,13 +122,14 @@ class Holder:
         connection.execute(_RELEASE, (tenure.token,))
         self._lost(tenure.token)
 
-    def close(self, connection: Connection) -> None:
+    def give_back(self, connection: Connection) -> None:
         """Give back what this store still owns."""
-        try:
-            if self._token:
-                connection.execute(_RELEASE, (self._token,))
-        finally:
-            self._lost(self._token)
+        if self._token:
+            connection.execute(_RELEASE, (self._token,))
+
+    def let_go(self) -> None:
+        """Let go of the lock, and so of the file, whatever became of the database."""
+        self._lost(self._token)
 
     def _lost(self, token: bytes) -> None:
         """A tenure has ended: if it was the newest of this store, let go of the lock."""
@@ -121,9 +139,8 @@ class Holder:
 
     def _take(self, owner: Owner, lease: int, has_lock: bool, connection: Connection) -> Tenure | Ownership:
         row = read(connection)
-        if not self._may_take(row, has_lock):
+        if not self._may_take(row, has_lock) or not _begin(connection):
             return row
-        connection.execute("BEGIN IMMEDIATE")
         row = read(connection)
         if not self._may_take(row, has_lock):  # somebody was faster
             connection.execute("ROLLBACK")

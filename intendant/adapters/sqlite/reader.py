@@ -28,4 +28,4 @@ class SqliteReader(SqliteReads):
 
     async def close(self) -> None:
         """Let go of the file. May be called twice."""
-        await self._close(lambda _: None)
+        await self._close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
@@ -92,22 +93,26 @@ class SqliteReads:
         self._thread, self._database = thread, opened[0]
         return opened[0]
 
-    async def _close(self, first: Callable[[Connection], None]) -> None:
-        """Let what was submitted end, do `first`, close the file, end the thread. May be called twice."""
+    async def _close(
+        self, first: Callable[[Connection], None] | None = None, last: Callable[[], None] | None = None
+    ) -> None:
+        """Let what was submitted end, do `first` if the file still serves, close it, do `last`, end the thread."""
         thread, database = self._thread, self._database
         self._thread = self._database = None
         if thread is None or database is None:
             return
 
-        def last() -> None:
+        def end() -> None:
             try:
-                database.run(first)
-            except StoreUnavailable:
-                pass  # the file is to be closed all the same
-            finally:
+                if first is not None:
+                    with suppress(StoreUnavailable):
+                        database.run(first)
                 database.close()
+            finally:
+                if last is not None:
+                    last()
 
-        await thread.stop(last)
+        await thread.stop(end)
 
     async def _read(self, query: Callable[[Connection], T]) -> T:
         thread, database = self._opened()

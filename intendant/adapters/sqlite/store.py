@@ -88,7 +88,7 @@ class SqliteLog(SqliteReads):
         """See `SqliteStore.close`."""
         holder, self._holder = self._holder, None
         if holder is not None:
-            await self._close(holder.close)
+            await self._close(holder.give_back, holder.let_go)
 
     async def acquire(self, owner: Owner, *, timeout: float, lease: float) -> Tenure:
         """See `Log.acquire`. The lease runs by this machine's wall clock."""

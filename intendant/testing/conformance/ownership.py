@@ -105,14 +105,14 @@ async def an_ended_lease_is_taken_over(open_store: OpenStore) -> None:
 async def renewals_and_commits_keep_the_lease(open_store: OpenStore) -> None:
     """The lease is counted from the last one of them."""
     async with open_store() as first, open_store() as second:
-        pen = await Pen.take(first.log(0), "first", lease=1.5)
+        pen = await Pen.take(first.log(0), "first", lease=1.0)
         for keep in ("renew", "commit"):
-            await anyio.sleep(1.0)
+            await anyio.sleep(0.6)
             if keep == "renew":
                 same(await first.log(0).renew(pen.tenure), True, "renewing a live lease")
             else:
                 await pen.write(commit("t"))
-            waiting = second.log(0).acquire(owner("second"), timeout=0.8, lease=LEASE_S)
+            waiting = second.log(0).acquire(owner("second"), timeout=0.6, lease=LEASE_S)
             await refuses(waiting, PartitionOwned, f"acquire within the lease that a {keep} gave")
 
 
