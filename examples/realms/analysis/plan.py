@@ -42,7 +42,7 @@ RULES: dict[str, Rule] = {
     "import-cycle": Rule(
         "Break the circle", 5, 90, 10, "None of them can be read, tested or loaded without the others."
     ),
-    "heavy-function": Rule("Divide the function", 3, 60, 45, "So much in one piece can be read and tested only as a whole."),
+    "heavy-function": Rule("Divide the function", 3, 60, 45, "So much in one piece is tested only as a whole."),
     "large-file": Rule("Divide the file", 2, 180, 0, "Everyone who changes it meets everyone else."),
     "undocumented": Rule("Document the public names", 0.7, 5, 3, "Their users have to read the code."),
     "orphan": Rule("Link to it or take it away", 2, 10, 0, "Nobody finds it."),
