@@ -234,8 +234,9 @@ class Context:
     async def _call(self, path: str, function: Callable[..., Any], arguments: Any) -> Any:  # noqa: ARG002  for unit tests
         if _is_async(function):
             return await function(*arguments)
-        value = await anyio.to_thread.run_sync(
-            functools.partial(function, *arguments), limiter=self._limiter, abandon_on_cancel=True
+        # In a tuple, because trio refuses a coroutine from a thread: that of a lambda around an async function.
+        (value,) = await anyio.to_thread.run_sync(
+            lambda: (function(*arguments),), limiter=self._limiter, abandon_on_cancel=True
         )
         return await value if inspect.isawaitable(value) else value
 
