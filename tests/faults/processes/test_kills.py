@@ -1,0 +1,71 @@
+"""Real `kill -9` of a loaded process, over one SQLite file kept through all kills."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.faults.processes.conftest import Reader, Stable
+
+ACKNOWLEDGED_MIN = 50  # since the last kill, and
+OPEN_MIN = 20  # at the moment of a kill: a run with less proves nothing
+BACKENDS = ("asyncio", "uvloop", "trio")
+
+
+def kill_loop(
+    kills: int, stable: Stable, reader: Reader, path: Path, examining: Callable[..., Any], *, every: int
+) -> None:
+    began = time.monotonic()
+    chance = random.Random(kills)
+    fewest_open = fewest_acknowledged = 1_000_000
+    for life in range(1, kills + 1):
+        reader.look()
+        before = len(reader.accepted)
+        pid = stable.start(
+            "load", path, reader.path, life, open=reader.open, doubt=reader.doubt, drain=False, backend=BACKENDS[life % 3]
+        )
+        reader.wait_for(
+            lambda before=before: len(reader.accepted) - before >= ACKNOWLEDGED_MIN and len(reader.open) >= OPEN_MIN,
+            f"{ACKNOWLEDGED_MIN} acknowledged and {OPEN_MIN} open",
+        )
+        time.sleep(chance.random() * 0.03)  # a random point
+        stable.kill(pid)
+        reader.look()
+        fewest_open = min(fewest_open, len(reader.open))
+        fewest_acknowledged = min(fewest_acknowledged, len(reader.accepted) - before)
+        if life % every == 0:
+            examining()
+    last = stable.start(
+        "load", path, reader.path, kills + 1, open=reader.open, doubt=reader.doubt, drain=True, backend="asyncio"
+    )
+    assert stable.wait(last) == 0
+    verdict = examining(all_ended=True)
+    assert reader.open == []
+    assert reader.doubt == []
+    assert set(verdict.audit.executions) == {"completed"}
+    assert verdict.audit.executions["completed"] == len(reader.accepted) == len(reader.prepared)
+    assert verdict.audit.steps == 3 * len(reader.accepted)
+    assert len(verdict.epochs) == kills + 1
+    print(
+        f"\n{kills} kills in {time.monotonic() - began:.0f} s: {len(reader.accepted)} acknowledged "
+        f"(at least {fewest_acknowledged} a life), at least {fewest_open} open at a kill, {verdict.audit.records} "
+        f"records, {len(reader.bodies)} step bodies for {verdict.audit.steps} recorded steps; "
+        f"lost {verdict.audit.lost}, duplicated {verdict.audit.duplicated}, recorded steps run again {len(verdict.rerun)}"
+    )
+
+
+def test_four_kills(stable: Stable, reader: Reader, tmp_path: Path, examining: Callable[..., Any]) -> None:
+    kill_loop(4, stable, reader, tmp_path / "work.db", examining, every=2)
+
+
+@pytest.mark.stress
+def test_two_hundred_kills(
+    stable: Stable, reader: Reader, tmp_path: Path, examining: Callable[..., Any], scale: int
+) -> None:
+    kill_loop(200 * scale, stable, reader, tmp_path / "work.db", examining, every=20)
