@@ -193,11 +193,14 @@ class Runtime:
                 partition.fail(RuntimeStopped(f"runtime {self.name!r} was left"))
             await self._portal.stop()
             await self._close_stores()
-        try:
-            await self._leave_group()
+        ours = self._on_failure == "cancel" and self.failed is not None
+        if not (ours and isinstance(error, anyio.get_cancelled_exc_class())):
+            kind = trace = None
+        try:  # a cancellation of ours ends here, where its scope does; one from outside goes on
+            await self._leave_group(kind, error if kind else None, trace)
         finally:
             self._thread = 0
-        if error is None and self.failed is not None:
+        if self.failed is not None and (error is None or kind):
             raise RuntimeStopped(f"runtime {self.name!r} gave up: {self.failed}") from self.failed
 
     async def _open_stores(self) -> ColdStore | None:
@@ -300,9 +303,14 @@ class Runtime:
                 partition.executions.when_idle(idle.wake)
                 await idle.wait()
 
-    async def _leave_group(self) -> None:
+    async def _leave_group(
+        self,
+        kind: type[BaseException] | None = None,
+        error: BaseException | None = None,
+        trace: TracebackType | None = None,
+    ) -> None:
         self._group.cancel_scope.cancel()
-        await self._group.__aexit__(None, None, None)
+        await self._group.__aexit__(kind, error, trace)
 
     async def _close_stores(self) -> None:
         await self._store.close()
