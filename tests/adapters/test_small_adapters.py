@@ -45,6 +45,9 @@ class TestUrls:
         store: Store = open_store(url)
         assert isinstance(store, SqliteStore)
         assert store.path == Path(path)
+        again = open_store(store.name)
+        assert isinstance(again, SqliteStore)
+        assert (again.path, again.name, again.durability) == (store.path, store.name, durability)
         assert store.durability is durability
 
     @pytest.mark.parametrize(

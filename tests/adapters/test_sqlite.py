@@ -269,6 +269,13 @@ async def test_the_lock_file_names_the_owner_and_stays(tmp_path: Path) -> None:
     assert lock.exists()
 
 
+async def test_a_lock_file_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "x.db.lock").mkdir()
+    async with opened(tmp_path / "x.db") as store:
+        with pytest.raises(StoreUnavailable, match=r"lock file .*x\.db\.lock"):
+            await store.log(0).acquire(current_owner(), timeout=1, lease=LEASE_S)
+
+
 async def test_a_removed_lock_file_does_not_make_two_owners(tmp_path: Path) -> None:
     async with opened(tmp_path / "x.db") as first, opened(tmp_path / "x.db") as second:
         old = await Pen.take(first.log(0))

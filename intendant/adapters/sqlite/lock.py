@@ -11,8 +11,10 @@ import os
 import sys
 import time
 import weakref
+from contextlib import suppress
 from pathlib import Path
 
+from intendant.domain.errors import StoreUnavailable
 from intendant.domain.ports import Owner
 
 if sys.platform != "win32":
@@ -38,7 +40,10 @@ class LockFile:
             return True
         if sys.platform == "win32":
             return False
-        file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise StoreUnavailable(f"the lock file {self._path} can't be opened: {error.strerror}") from error
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -50,15 +55,18 @@ class LockFile:
     def note(self, owner: Owner) -> None:
         """Write into the file who holds it."""
         since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        text = json.dumps({"host": owner.host, "pid": owner.pid, "since": since}) + "\n"
-        os.ftruncate(self._file, 0)
-        os.pwrite(self._file, text.encode(), 0)
+        self._write(json.dumps({"host": owner.host, "pid": owner.pid, "since": since}) + "\n")
 
     def drop(self) -> None:
         """Let go of the lock. The file stays: removing it would let two processes lock two files of one name."""
         if self.held:
-            os.ftruncate(self._file, 0)
+            self._write("")
             self.forget()
+
+    def _write(self, text: str) -> None:
+        with suppress(OSError):  # it is for people, and a full disk is no reason to fail
+            os.ftruncate(self._file, 0)
+            os.pwrite(self._file, text.encode(), 0)
 
     def forget(self) -> None:
         """Close the file. In a forked child this leaves the parent's lock alone."""

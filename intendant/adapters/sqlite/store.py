@@ -33,7 +33,8 @@ class SqliteStore:
     def __init__(self, path: str | Path, *, synchronous: Synchronous = "full") -> None:
         self.path = Path(path)
         self.partitions = 1
-        self.name = f"sqlite:{path}" + ("" if synchronous == "full" else f"?synchronous={synchronous}")
+        quoted = str(path).replace("%", "%25").replace("?", "%3F")
+        self.name = f"sqlite:{quoted}" + ("" if synchronous == "full" else f"?synchronous={synchronous}")
         self._log = SqliteLog(self.name, self.path, synchronous)
 
     @property
