@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Literal
 import anyio
 import apsw
 import pytest
+from msgspec.structs import replace
 
 from intendant.adapters import mounts
 from intendant.adapters.process import current_owner
@@ -283,6 +285,36 @@ async def test_a_removed_lock_file_does_not_make_two_owners(tmp_path: Path) -> N
         new = await Pen.take(second.log(0))
         assert await old.send(old.seal(commit("t"))) is Verdict.FENCED
         await new.write(commit("t"))
+
+
+async def test_the_lock_follows_the_ownership(tmp_path: Path) -> None:
+    """Whoever took over a lease takes the lock when the old owner has learnt that it is fenced."""
+    lock = tmp_path / "x.db.lock"
+    async with opened(tmp_path / "x.db") as first, opened(tmp_path / "x.db") as second:
+        old = await Pen.take(first.log(0), "old", lease=0.1)
+        new = await Pen.take(second.log(0), "new")
+        assert await second.log(0).renew(new.tenure)
+        assert json.loads(lock.read_text())["host"] == "host-old"
+        assert not await first.log(0).renew(old.tenure)
+        assert not lock.read_text()
+        assert await second.log(0).renew(new.tenure)
+        assert json.loads(lock.read_text())["host"] == "host-new"
+
+
+async def test_the_dead_are_taken_over_from_where_no_lock_tells(tmp_path: Path) -> None:
+    process = await anyio.run_process([sys.executable, "-c", "import os; print(os.getpid())"])
+    dead = replace(current_owner(), pid=int(process.stdout))
+    async with opened(tmp_path / "x.db") as first, opened(tmp_path / "x.db") as second:
+        for owner, taken in ((dead, True), (replace(dead, boot_id="another"), False)):
+            await first.log(0).acquire(owner, timeout=5, lease=LEASE_S)
+            other = raw(tmp_path / "x.db")
+            other.execute("UPDATE ownership SET locked = 0")
+            other.close()
+            if taken:
+                await second.log(0).acquire(current_owner(), timeout=0, lease=0)
+            else:
+                with pytest.raises(PartitionOwned):
+                    await second.log(0).acquire(current_owner(), timeout=0, lease=LEASE_S)
 
 
 async def test_one_process_may_not_own_a_file_twice(tmp_path: Path) -> None:

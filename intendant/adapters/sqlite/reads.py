@@ -17,14 +17,11 @@ from intendant.parking import current_seam
 T = TypeVar("T")
 
 _SEQUENCE_MAX = 2**63 - 1
-_ENTRIES = (
+_ENTRIES = (  # an entry that begins before `first` may reach into the range, and only the newest of them can
     "SELECT body FROM entries WHERE sequence <= :last AND sequence + count > :first "
     "AND sequence >= ifnull((SELECT max(sequence) FROM entries WHERE sequence <= :first), :first)"
 )
-_ENTRIES_OF_TENANT = (
-    "SELECT body FROM entries WHERE tenant = :tenant AND sequence <= :last AND sequence + count > :first "
-    "AND sequence >= ifnull((SELECT max(sequence) FROM entries WHERE tenant = :tenant AND sequence <= :first), :first)"
-)
+_OF_TENANT = " AND tenant = :tenant"
 
 
 class SqliteReads:
@@ -187,8 +184,7 @@ def _checkpoint(name: str, connection: Connection) -> int:
 def _entries(
     tenant: str | None, first: int, last: int | None, limit: int, newest_first: bool, connection: Connection
 ) -> list[bytes]:
-    # An entry that begins before `first` may reach into the range: the search begins at the newest one that could.
-    select = _ENTRIES if tenant is None else _ENTRIES_OF_TENANT
+    select = _ENTRIES if tenant is None else _ENTRIES + _OF_TENANT
     order = "DESC" if newest_first else "ASC"
     values: dict[str, Value] = {
         "tenant": tenant,

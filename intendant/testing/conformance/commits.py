@@ -10,6 +10,7 @@ import anyio.lowlevel
 from msgspec.structs import replace
 
 from intendant.domain.commit import (
+    PLACES,
     AddToIndex,
     AddToOutbox,
     AppendJournal,
@@ -94,13 +95,15 @@ async def a_batch_out_of_place_changes_nothing(open_store: OpenStore) -> None:
     async with open_store() as store:
         pen = await Pen.take(store.log(0))
         older = await pen.write(one_of_everything())
-        await pen.write(commit("t", records=3))
+        last = await pen.write(commit("t", records=3))
         found = await all_of(store.log(0))
         far = pen.seal(one_of_everything(mark="9"))
         out_of_place = {
             Verdict.GAP: [replace(far, first=pen.next + 1), replace(far, first=pen.next + 1000)],
             Verdict.CONFLICT: [
                 older,
+                replace(last, first=last.first - 1),
+                replace(_checkpoint_only(pen), first=last.first, digest=last.digest),
                 replace(far, first=pen.next - 3),
                 replace(far, first=pen.next - 1),
                 replace(far, first=1),
@@ -183,14 +186,18 @@ async def a_batch_no_writer_sends_is_refused_whole(open_store: OpenStore) -> Non
         pen = await Pen.take(log)
         await pen.write(one_of_everything())
         found = await all_of(log)
-        empty = _checkpoint_only(pen)
+        empty, fresh = _checkpoint_only(pen), pen.seal(one_of_everything(mark="2"))
         wrong = {
             "one key claimed twice": pen.seal(
                 one_of_everything(mark="2"), commit("t", ClaimKey("k", b"1")), commit("t", ClaimKey("k", b"2"))
             ),
             "a document without a record": replace(empty, documents=pen.seal(one_of_everything()).documents),
             "a settlement without a record": replace(empty, outbox_settles=[item.position for item in found["outbox"]]),
-            "another partition": replace(pen.seal(one_of_everything(mark="2")), partition=store.partitions),
+            "a position of the outbox used again": replace(
+                fresh, outbox_adds=[(found["outbox"][0].position, "t", "s", 1, b"")]
+            ),
+            "a position of a journal used again": replace(fresh, journal=[("t", "x1", PLACES, b"")]),
+            "another partition": replace(fresh, partition=store.partitions),
         }
         for what, batch in wrong.items():
             await refuses(pen.send(batch), InternalError, what)
@@ -230,7 +237,9 @@ async def the_last_word_on_each_thing_counts(open_store: OpenStore) -> None:
             commit("t", AppendJournal("x", b"1"), DropJournal("x"), AddToIndex("i", "m", 2), AddToIndex("i", "m", 2)),
             commit("t", DeleteDocument("c", "never"), RemoveFromIndex("i", "never"), DropJournal("never")),
             commit("t", SettleOutbox((1, 2, 3))),
+            commit("u", AddToOutbox("s", b"settled at once"), AddToOutbox("s", b"waits"), SettleOutbox((6 * PLACES,))),
         )
+        same([item.body for item in await log.outbox()], [b"waits"], "events of the batch")
         same([d.body for d in await log.documents("t", "c")], [b"2"], "documents of the batch")
         same(await log.journal("t", "x"), [], "a journal that was dropped with what was appended")
         same([(m.score, m.member) for m in await log.index("i")], [(2, "m")], "members of the index")
