@@ -147,8 +147,8 @@ async def serve(order: dict[str, Any], book: Book) -> int:
     code = 0
     try:
         async with runtime:
-            book.note("serving", os.getpid(), time.monotonic())
             with anyio.open_signal_receiver(signal.SIGTERM) as signals:
+                book.note("serving", os.getpid(), time.monotonic())
                 async with anyio.create_task_group() as group:
 
                     async def leave() -> None:
@@ -217,7 +217,6 @@ async def soak(order: dict[str, Any], book: Book) -> int:
 
     limits = Limits(running=order["running"])
     async with Runtime([realm], hot=f"sqlite:{order['path']}", limits=limits, timeout=600.0) as runtime:
-        tasks = 0
         for number in range(order["rounds"]):
             began = time.monotonic()
             completed = await _round(runtime, order, number)
@@ -227,9 +226,16 @@ async def soak(order: dict[str, Any], book: Book) -> int:
             objects = gc.get_objects()
             alive = {kind.__name__: sum(type(each) is kind for each in objects) for kind in watched}
             del objects
-            tasks = len(anyio.get_running_tasks())
+            names = [task.name or "" for task in anyio.get_running_tasks()]
+            workers = sum(name.endswith("worker") for name in names)
             stats = runtime.stats()
-            alive |= {"tasks": tasks, "open": stats.open, "running": stats.running, "sessions": stats.sessions}
+            alive |= {
+                "tasks": len(names) - workers,
+                "workers": workers,
+                "open": stats.open,
+                "running": stats.running,
+                "sessions": stats.sessions,
+            }
             told = Round(completed, _rss(), seconds, alive)
             book.note("round", msgspec.json.encode(told).decode().replace(" ", ""))
     return 0

@@ -410,9 +410,7 @@ def make_realm(ledger: Ledger) -> Realm:  # noqa: C901  a list of handlers, none
         found: dict[int, int] = {}
 
         async def one(number: int) -> None:
-            found[number] = await ctx.step(
-                "part", async_step(ctx, f"part[{number}]", number * number), key=str(number)
-            )
+            found[number] = await ctx.step("part", async_step(ctx, f"part[{number}]", number * number), key=str(number))
 
         async with anyio.create_task_group() as group:
             for number in range(given["width"]):
@@ -779,7 +777,10 @@ class Driver:
         while True:
             try:
                 await call()
-            except (ActorStopped, OutcomeUnknown):  # the log's writer has crashed: whether it was set is not known, and it may be again
+            except (
+                ActorStopped,
+                OutcomeUnknown,
+            ):  # the log's writer has crashed: whether it was set is not known, and it may be again
                 await anyio.sleep(0.1)
             else:
                 return

@@ -140,6 +140,7 @@ class Reader:
         deadline = time.monotonic() + PATIENCE
         while not (given := condition()):
             assert time.monotonic() < deadline, f"waited in vain for {what}; the last notes: {self.notes[-5:]}"
+            assert not any(kind == "crashed" for kind, _, _ in self.notes), "a process crashed; it has printed why"
             time.sleep(0.001)
             self.look()
         return given
@@ -242,5 +243,3 @@ def examining(tmp_path: Path, reader: Reader) -> Callable[..., Verdict]:
 def scale() -> int:
     """STRESS=n multiplies the counts of `make stress`."""
     return int(os.environ.get("STRESS", "1"))
-
-

@@ -28,7 +28,14 @@ def kill_loop(
         reader.look()
         before = len(reader.accepted)
         pid = stable.start(
-            "load", path, reader.path, life, open=reader.open, doubt=reader.doubt, drain=False, backend=BACKENDS[life % 3]
+            "load",
+            path,
+            reader.path,
+            life,
+            open=reader.open,
+            doubt=reader.doubt,
+            drain=False,
+            backend=BACKENDS[life % 3],
         )
         reader.wait_for(
             lambda before=before: len(reader.accepted) - before >= ACKNOWLEDGED_MIN and len(reader.open) >= OPEN_MIN,

@@ -1,0 +1,158 @@
+"""Two processes and one SQLite file: one serves, one waits, and neither ever does the other's part."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.faults.processes.conftest import Reader, Stable
+
+LEASE = 30.0  # seconds: so long that no take-over in these tests can be by its end
+LEASE_SHORT = 0.5
+HAND_OVER_MAX = 1.0  # seconds
+BACKENDS = ("asyncio", "trio", "uvloop")
+
+
+class Pair:
+    """An owner and a standby; each round the owner goes, and the standby becomes the owner."""
+
+    def __init__(self, stable: Stable, reader: Reader, path: Path) -> None:
+        self.stable = stable
+        self.reader = reader
+        self.path = path
+        self.lives = 0
+        self.owner, self.owner_life = self._start(takeover=0.0)
+        self._serving(self.owner_life)
+
+    def _start(self, takeover: float, lease: float = LEASE) -> tuple[int, int]:
+        self.lives += 1
+        pid = self.stable.start(
+            "serve",
+            self.path,
+            self.reader.path,
+            self.lives,
+            takeover=takeover,
+            lease=lease,
+            backend=BACKENDS[self.lives % 3],
+        )
+        return pid, self.lives
+
+    def _serving(self, life: int) -> float:
+        said = self.reader.wait_for(lambda: self.reader.said("serving", life), f"life {life} to serve")
+        return float(said[1])
+
+    def _served_by(self, life: int) -> int:
+        self.reader.look()
+        return sum(key.startswith(f"L{life}-") for _, key in self.reader.accepted)
+
+    def refuse_a_third(self) -> None:
+        """Without a take-over time a process is told at once who owns the file."""
+        pid, life = self._start(takeover=0.0)
+        assert self.stable.wait(pid) == 3
+        owned = self.reader.wait_for(lambda: self.reader.said("owned", life), "the refusal")
+        assert owned[:2] == [socket.gethostname(), str(self.owner)]
+        assert 0 <= float(owned[2]) < 600
+
+    def round(self, *, kill: bool) -> float:
+        """One hand-over; returns the seconds it took."""
+        standby, life = self._start(takeover=60.0)
+        before = self._served_by(self.owner_life)
+        self.reader.wait_for(
+            lambda: self._served_by(self.owner_life) >= before + 5, "the owner to go on serving beside the standby"
+        )
+        assert self.reader.said("serving", life) is None, "the standby must wait while the owner serves"
+        gone = time.monotonic()
+        if kill:
+            self.stable.kill(self.owner)
+        else:
+            os.kill(self.owner, signal.SIGTERM)
+        serving = self._serving(life)
+        if not kill:
+            assert self.stable.wait(self.owner) == 0
+            left = self.reader.wait_for(lambda: self.reader.said("leaving", self.owner_life), "the owner to leave")
+            gone = float(left[1])
+        self.owner, self.owner_life = standby, life
+        return serving - gone
+
+    def end(self) -> None:
+        os.kill(self.owner, signal.SIGTERM)
+        assert self.stable.wait(self.owner) == 0
+
+
+def hand_overs(rounds: int, stable: Stable, reader: Reader, path: Path, examining: Callable[..., Any]) -> None:
+    pair = Pair(stable, reader, path)
+    took: dict[bool, list[float]] = {False: [], True: []}
+    for number in range(rounds):
+        kill = number % 2 == 1
+        took[kill].append(pair.round(kill=kill))
+        if number % 10 == 0:
+            pair.refuse_a_third()
+    pair.end()
+    verdict = examining()
+    served = [life for kind, life, _ in reader.notes if kind == "serving"]
+    assert all(len(epochs) == 1 for epochs in verdict.epochs.values()), "nobody flaps: each opens the log once"
+    assert len(verdict.epochs) == len(served) == len(set(served)) == rounds + 1
+    print(
+        f"\n{rounds} hand-overs: clean ones at most {max(took[False]):.3f} s, after a kill {max(took[True]):.3f} s; "
+        f"{len(reader.accepted)} acknowledged, lost {verdict.audit.lost}, duplicated {verdict.audit.duplicated}"
+    )
+    assert max(took[False]) < HAND_OVER_MAX
+    assert max(took[True]) < HAND_OVER_MAX
+
+
+def test_two_hand_overs(stable: Stable, reader: Reader, tmp_path: Path, examining: Callable[..., Any]) -> None:
+    hand_overs(2, stable, reader, tmp_path / "work.db", examining)
+
+
+@pytest.mark.stress
+def test_a_hundred_hand_overs(
+    stable: Stable, reader: Reader, tmp_path: Path, examining: Callable[..., Any], scale: int
+) -> None:
+    hand_overs(100 * scale, stable, reader, tmp_path / "work.db", examining)
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_an_owner_that_was_stopped_too_long_is_fenced(
+    stable: Stable, reader: Reader, tmp_path: Path, examining: Callable[..., Any], backend: str
+) -> None:
+    path = tmp_path / "work.db"
+    common = {"takeover": 60.0, "lease": LEASE_SHORT, "backend": backend}
+    first = stable.start("serve", path, reader.path, 1, **common)
+    reader.wait_for(lambda: len(reader.accepted) >= 5, "the first to serve")
+    life, second = 1, 0
+    while reader.said("serving", life) is None or life == 1:
+        # Stopped in the middle of a transaction it holds SQLite's own lock, and nobody can write: then once more.
+        life += 1
+        second = stable.start("serve", path, reader.path, life, **common)
+        os.kill(first, signal.SIGSTOP)
+        began = time.monotonic()
+        reader.wait_for(
+            lambda: reader.said("serving", life) or reader.said("failed", life) or time.monotonic() - began > 3,
+            "the second to take over when the lease is over",
+        )
+        if reader.said("serving", life) is None:
+            os.kill(first, signal.SIGCONT)
+            if reader.said("failed", life) is None:
+                stable.kill(second)
+            assert life < 30
+    reader.wait_for(lambda: any(key.startswith(f"L{life}-") for _, key in reader.accepted), "the second to serve")
+    told = {key for _, key in reader.accepted if key.startswith("L1-")}
+    os.kill(first, signal.SIGCONT)
+    assert stable.wait(first) == 4
+    reader.look()
+    assert reader.said("refused", 1) == ["fenced"], "its callers are told"
+    assert reader.said("failed", 1) == ["Fenced", "RuntimeStopped"], "and so is its host"
+    assert {key for _, key in reader.accepted if key.startswith("L1-")} == told, "nothing was accepted any more"
+    os.kill(second, signal.SIGTERM)
+    assert stable.wait(second) == 0
+    verdict = examining()
+    assert [len(epochs) for epochs in verdict.epochs.values()] == [1, 1], "a fenced owner is not started again"
+    assert verdict.audit.broken == 0, "nothing of an older epoch stands behind the newer one"
