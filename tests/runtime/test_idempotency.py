@@ -1,12 +1,16 @@
 """Keys: claimed before anything runs, and held across sessions, callers and restarts."""
 
 from collections.abc import Awaitable, Callable
+from itertools import chain
 from typing import Any
 
 import anyio
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from intendant import Context, IdempotencyConflict, Realm, Runtime
+from intendant.adapters.memory import MemoryStore
 from intendant.domain.ports import Store
 from intendant.domain.replay import World
 
@@ -126,3 +130,49 @@ async def test_failed_executions_hold_their_key_too(runtime: Callable[..., Runti
             execution = await session.submit("shop.fail", {}, idempotency_key="k")
             assert not (await execution.outcome(timeout=10)).success
         assert len(runs) == 1
+
+
+Call = tuple[str, str, int, str]  # key, type, parameter, session
+calls = st.tuples(
+    st.sampled_from(["a", "b", "c"]),
+    st.sampled_from(["shop.order", "shop.other"]),
+    st.integers(0, 1),
+    st.sampled_from(["desk-1", "desk-2"]),
+)
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@given(rounds=st.lists(st.lists(calls, max_size=6), max_size=4), restarts=st.booleans())
+@settings(max_examples=40, deadline=None)
+def test_each_key_means_one_execution_whatever_comes_at_once(
+    backend: str, rounds: list[list[Call]], restarts: bool
+) -> None:
+    bodies = Bodies()
+    won: dict[str, tuple[str, tuple[str, int]]] = {}
+    lost: list[tuple[Call, IdempotencyConflict]] = []
+
+    async def submit(running: Runtime, call: Call) -> None:
+        key, type, parameter, session = call
+        try:
+            execution = await running.session("acme", session).submit(type, {"p": parameter}, idempotency_key=key)
+        except IdempotencyConflict as conflict:
+            lost.append((call, conflict))
+        else:
+            assert won.setdefault(key, (execution.id, (type, parameter))) == (execution.id, (type, parameter))
+            await execution.result(timeout=10)
+
+    async def play() -> None:
+        store = MemoryStore()
+        for group_of_calls in rounds if restarts else [list(chain(*rounds))]:
+            async with Runtime([bodies.realm], hot=store) as running:
+                for session in ("desk-1", "desk-2"):
+                    await running.open_session("acme", session)
+                async with anyio.create_task_group() as group:
+                    for call in group_of_calls:
+                        group.start_soon(submit, running, call)
+
+    anyio.run(play, backend=backend)
+    assert len(bodies.ran) == len(won)
+    for (key, type, parameter, _session), conflict in lost:
+        assert won[key][1] != (type, parameter)
+        assert conflict.execution_id == won[key][0]
