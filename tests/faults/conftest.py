@@ -8,10 +8,10 @@ the fixture `stage`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import logging
 import math
-import random
 import selectors
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -47,7 +47,7 @@ from intendant import (
 from intendant.actors.execution import decode_journal_row
 from intendant.actors.outbox_relay import event_of
 from intendant.actors.session import Claim
-from intendant.adapters.memory import MemoryColdStore, MemoryFileStore, MemorySnapshot, MemoryStore
+from intendant.adapters.memory import MemoryFileStore, MemorySnapshot, MemoryStore
 from intendant.domain import state as states
 from intendant.domain.commit import PLACES, Batch, KeysTaken, Verdict
 from intendant.domain.ports import (
@@ -105,7 +105,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return self.now
 
     def turn(self) -> None:
-        self._turns.turn(lambda call: self.call_soon(call))
+        self._turns.turn(self.call_soon)
 
 
 class TurnInstrument(trio.abc.Instrument):
@@ -444,11 +444,11 @@ def make_realm(ledger: Ledger) -> Realm:  # noqa: C901  a list of handlers, none
         first = await ctx.step("a", async_step(ctx, "a", 1))
         try:
             await anyio.sleep(5)
-        except anyio.get_cancelled_exc_class():  # noqa: ASYNC103  this is the point
+        except anyio.get_cancelled_exc_class():
             pass
         try:
             second = await ctx.step("b", async_step(ctx, "b", 2, "a"))
-        except BaseException:  # noqa: ASYNC103
+        except BaseException:
             ledger.refused += 1
             second = -100
         try:
@@ -733,21 +733,19 @@ class Driver:
             for tenant, key in list(self.told.executions):
                 await self._result(tenant, key)
             for tenant in sorted({tenant for tenant, _ in self.told.sessions}):
-                while await self.runtime.outbox.pending(tenant):
+                while await self.runtime.outbox.pending(tenant):  # noqa: ASYNC110  virtual time, and no event to wait for
                     await anyio.sleep(0.05)
 
     async def _client(self, calls: tuple[Call, ...]) -> None:
         for call in calls:
             await self._perform(call)
 
-    async def _perform(self, call: Call) -> None:  # noqa: C901  one branch per call
+    async def _perform(self, call: Call) -> None:
         match call:
             case Open(tenant, session, user, must_be_new):
                 if must_be_new:
-                    try:
+                    with contextlib.suppress(SessionExists):  # by an earlier life
                         await self.runtime.create_session(tenant, session, user_id=user)
-                    except SessionExists:
-                        pass  # by an earlier life
                 else:
                     await self.runtime.open_session(tenant, session, user_id=user)
                 self.told.sessions.add((tenant, session))
@@ -1221,3 +1219,8 @@ def stage(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
         },
     )
     logging.disable(logging.NOTSET)
+
+
+@pytest.fixture
+def virtual() -> Callable[[Backend, Callable[[], Awaitable[None]]], None]:
+    return run_virtual

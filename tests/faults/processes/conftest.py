@@ -19,7 +19,6 @@ import anyio
 import pytest
 
 from intendant.adapters.sqlite import SqliteStore
-
 from intendant.domain.records import LogRecord, decode_entry
 from intendant.runtime.audit import Audit, Told, audit
 

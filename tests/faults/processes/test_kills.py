@@ -62,8 +62,8 @@ def kill_loop(
     print(
         f"\n{kills} kills in {time.monotonic() - began:.0f} s: {len(reader.accepted)} acknowledged "
         f"(at least {fewest_acknowledged} a life), at least {fewest_open} open at a kill, {verdict.audit.records} "
-        f"records, {len(reader.bodies)} step bodies for {verdict.audit.steps} recorded steps; "
-        f"lost {verdict.audit.lost}, duplicated {verdict.audit.duplicated}, recorded steps run again {len(verdict.rerun)}"
+        f"records, {len(reader.bodies)} step bodies for {verdict.audit.steps} recorded steps; lost "
+        f"{verdict.audit.lost}, duplicated {verdict.audit.duplicated}, recorded steps run again {len(verdict.rerun)}"
     )
 
 

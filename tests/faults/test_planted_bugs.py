@@ -1,0 +1,398 @@
+"""Faults planted in the protocol: each must be found, or the tests that found nothing prove nothing.
+
+Each bug is a store, or a patch of an actor, that breaks one promise. `hunt` runs the scenarios of the other modules
+over it, cut off and faulted in the same ways, and returns the first thing that is wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import msgspec
+import pytest
+
+from intendant.actors.execution import ExecutionActor
+from intendant.actors.wal_writer import WalWriter
+from intendant.adapters.memory import MemoryLog, MemoryStore
+from intendant.adapters.process import current_owner
+from intendant.domain.commit import Batch, Commit, KeysTaken, PutDocument, Verdict, seal
+from intendant.domain.errors import StoreUnavailable
+from intendant.domain.payloads import StateSet, StepCompleted, StepFailed
+from intendant.domain.ports import Document, Log, OutboxItem, Owner, Tenure
+from intendant.domain.records import Record
+
+if TYPE_CHECKING:
+    from tests.faults.conftest import Cut, Lives, Plan, Scenario, Stage
+
+Wrap = Callable[[MemoryStore], Any]
+
+
+class Hunt:
+    """One scenario, run in every way there is until something is wrong."""
+
+    def __init__(self, stage: Stage, scenario: Scenario, wrap: Wrap | None) -> None:
+        self._stage = stage
+        self._scenario = scenario
+        self._wrap = wrap
+        reference = stage.lives(scenario)
+        assert reference.live()
+        self._wanted = reference.end()
+
+    def run(self) -> str:
+        """What is wrong; empty when nothing is."""
+        lives = self._lives(None)
+        cutting = self._stage.cutting(lives)
+        return self._live(lives, "fault-free", cutting) or self._crashes(cutting.cuts) or self._faults(lives.commits)
+
+    def _crashes(self, cuts: list[Cut]) -> str:
+        for cut in cuts:
+            lives = self._lives(cut)
+            found = lives.violations()
+            if found:
+                return f"{self._scenario.name}, died {cut.when}: {found[0]}"
+            if wrong := self._live(lives, f"died {cut.when}", None):
+                return wrong
+        return ""
+
+    def _faults(self, commits: int) -> str:
+        for number in range(2, commits + 1):
+            for name, (place, error) in self._stage.faults.items():
+                plan = self._stage.fault(number, place, error)
+                if wrong := self._live(self._lives(None), f"{name}, commit {number}", plan):
+                    return wrong
+        return ""
+
+    def _lives(self, cut: Cut | None) -> Lives:
+        lives = self._stage.lives(self._scenario, cut=cut)
+        if self._wrap is not None:
+            lives.wrap = self._wrap
+        return lives
+
+    def _live(self, lives: Lives, when: str, plan: Plan | None) -> str:
+        try:
+            lives.live(plan)
+        except BaseException as error:  # callers were told something that no correct runtime tells
+            return f"{self._scenario.name}, {when}: {error!r}"
+        found = lives.violations() + lives.differences(self._wanted)
+        return f"{self._scenario.name}, {when}: {found[0]}" if found else ""
+
+
+def hunt(stage: Stage, wrap: Wrap | None = None) -> str:
+    """Run all but the largest scenarios in every way there is; returns the first thing that is wrong."""
+    for scenario in stage.scenarios:
+        if not scenario.large and (found := Hunt(stage, scenario, wrap).run()):
+            return found
+    return ""
+
+
+# --- stores that break a promise
+
+
+class BuggyLog(MemoryLog):
+    """A log in memory, over another one's data."""
+
+    def __init__(self, inner: MemoryLog) -> None:
+        super().__init__(inner.shared)
+        self.inner = inner
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in {"_life", "_seam"}:  # it lives as long as the one it stands for
+            return getattr(object.__getattribute__(self, "inner"), name)
+        return object.__getattribute__(self, name)
+
+
+class BuggyStore:
+    """A store whose log breaks a promise."""
+
+    def __init__(self, inner: MemoryStore, log: Callable[[MemoryLog], Log]) -> None:
+        self._inner = inner
+        self._log = log(inner.log(0))
+        self.name = inner.name
+        self.partitions = 1
+        self.durability = inner.durability
+
+    async def open(self) -> None:
+        await self._inner.open()
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+    def log(self, partition: int) -> Log:
+        return self._log
+
+
+def over(log: Callable[[MemoryLog], Log]) -> Wrap:
+    return lambda store: BuggyStore(store, log)
+
+
+class AcknowledgesBeforeCommit(BuggyLog):
+    """Says OK at once, and applies the batch when it is next asked anything."""
+
+    late: Batch | None = None
+
+    async def commit(self, batch: Batch) -> Verdict | KeysTaken:
+        await self._catch_up()
+        verdict = self.shared.partition.judge(batch)
+        taken = self.shared.partition.taken(batch) if verdict is Verdict.OK else None
+        if verdict is Verdict.OK and taken is None:
+            self.late = batch
+        return taken or verdict
+
+    async def document(self, tenant: str, collection: str, key: str) -> Document | None:
+        await self._catch_up()
+        return await self.inner.document(tenant, collection, key)
+
+    async def outbox(self, *, after: int = 0, limit: int = 256, tenant: str | None = None) -> list[OutboxItem]:
+        await self._catch_up()
+        return await self.inner.outbox(after=after, limit=limit, tenant=tenant)
+
+    async def release(self, tenure: Tenure) -> None:
+        await self._catch_up()
+        await self.inner.release(tenure)
+
+    async def _catch_up(self) -> None:
+        late, self.late = self.late, None
+        if late is not None:
+            await self.inner.commit(late)
+
+
+class OutboxOutsideTheCommit(BuggyLog):
+    """Adds a batch's events in a second move, after the reply."""
+
+    events: Batch | None = None
+
+    async def commit(self, batch: Batch) -> Verdict | KeysTaken:
+        if self.events is not None:
+            events, self.events = self.events, None
+            for item in events.outbox_adds:
+                self.shared.partition.apply(_only_outbox(events, item))
+        verdict = await self.inner.commit(msgspec.structs.replace(batch, outbox_adds=[]))
+        if verdict is Verdict.OK and batch.outbox_adds:
+            self.events = batch
+        return verdict
+
+
+def _only_outbox(batch: Batch, item: tuple[int, str, str, int, bytes]) -> Batch:
+    return Batch(
+        batch.partition, batch.epoch, batch.token, 0, 0, 0, b"", [], [], [], [], [], [], [], [], [item], [], {}
+    )
+
+
+class KeysWithoutTenant(BuggyLog):
+    """Claims keys for all tenants at once."""
+
+    async def commit(self, batch: Batch) -> Verdict | KeysTaken:
+        claims = [("", key, value) for _, key, value in batch.claims]
+        verdict = await self.inner.commit(msgspec.structs.replace(batch, claims=claims))
+        if isinstance(verdict, KeysTaken):
+            by_key = {key: value for (_, key), value in verdict.taken.items()}
+            return KeysTaken({(of, key): by_key[key] for of, key, _ in batch.claims if key in by_key})
+        return verdict
+
+    async def key(self, tenant: str, key: str) -> bytes | None:
+        return await self.inner.key("", key)
+
+
+class DocumentsWithoutTenant(BuggyLog):
+    """Keeps one document of a key, whosever it is."""
+
+    async def commit(self, batch: Batch) -> Verdict | KeysTaken:
+        writes = [msgspec.structs.replace(each, tenant="") for each in batch.documents]
+        return await self.inner.commit(msgspec.structs.replace(batch, documents=writes))
+
+    async def document(self, tenant: str, collection: str, key: str) -> Any:
+        return await self.inner.document("", collection, key)
+
+
+class AppliesHalf(BuggyLog):
+    """Loses the journal's rows of a batch: not whole, and not nothing."""
+
+    async def commit(self, batch: Batch) -> Verdict | KeysTaken:
+        return await self.inner.commit(msgspec.structs.replace(batch, journal=[]))
+
+
+class AppliesRepeats(BuggyLog):
+    """Applies a batch that comes a second time once more."""
+
+    async def commit(self, batch: Batch) -> Verdict | KeysTaken:
+        verdict = await self.inner.commit(batch)
+        if verdict is Verdict.DUP:
+            self.shared.partition.apply(batch)
+        return verdict
+
+
+STORES: dict[str, Callable[[MemoryLog], Log]] = {
+    "acknowledges before the commit": AcknowledgesBeforeCommit,
+    "outbox outside of the commit": OutboxOutsideTheCommit,
+    "keys without their tenant": KeysWithoutTenant,
+    "documents without their tenant": DocumentsWithoutTenant,
+    "half a batch": AppliesHalf,
+    "repeats are applied again": AppliesRepeats,
+}
+
+
+def test_without_a_bug_nothing_is_found(stage: Stage) -> None:
+    found = hunt(replace(stage, scenarios=stage.scenarios[:3]), over(lambda log: log))
+    assert found == ""
+
+
+@pytest.mark.parametrize("bug", STORES)
+def test_a_planted_store_is_found(stage: Stage, bug: str) -> None:
+    found = hunt(stage, over(STORES[bug]))
+    print(f"\n{bug}: {found:.300}")
+    assert found
+
+
+# --- actors that break a promise
+
+
+async def record_without_waiting(self: Any, step: StepCompleted | StepFailed) -> None:
+    """The step's result is used before it is recorded."""
+    commits: list[Commit] = []
+
+    class Taking:
+        async def commit(self, commit: Commit) -> None:
+            commits.append(commit)
+
+    writer = self._services.writer
+    self._services = _with_writer(self._services, Taking())
+    try:
+        await _record_step(self, step)
+    finally:
+        self._services = _with_writer(self._services, writer)
+    for commit in commits:
+        writer.append(commit)
+
+
+def _with_writer(services: Any, writer: Any) -> Any:
+    return replace(services, writer=writer)
+
+
+_record_step = ExecutionActor.record_step
+_end = getattr(ExecutionActor, "_end")  # noqa: B009  private to all but those who break it
+_write = getattr(WalWriter, "_send")  # noqa: B009
+_seal = getattr(WalWriter, "_seal")  # noqa: B009
+
+
+def end_twice(self: Any, *arguments: Any) -> Any:
+    """The terminal record is written twice."""
+    reply = _end(self, *arguments)
+    _end(self, *arguments)
+    return reply
+
+
+async def renumber_and_retry(self: Any, batch: Batch) -> Any:
+    """After a lost reply the batch is numbered anew, behind what the store holds by now, and sent again."""
+    try:
+        return await self._log.commit(batch)
+    except StoreUnavailable:
+        commits = self.last_commits
+        first = self._log.inner.shared.partition.ownership.next_sequence if batch.first > 1 else batch.first
+        again, _ = seal(commits, partition=0, epoch=batch.epoch, token=batch.token, first=first, time=batch.time)
+        await anyio.sleep(0.01)
+        verdict = await self._log.commit(again)
+        self._next = again.first
+        return Verdict.OK if isinstance(verdict, KeysTaken) else verdict
+
+
+def seal_and_remember(self: Any, appends: Any) -> Any:
+    self.last_commits = [append.commit for append in appends]
+    return _seal(self, appends)
+
+
+ACTORS: dict[str, list[tuple[type, str, Any]]] = {
+    "a step is used before it is recorded": [(ExecutionActor, "record_step", record_without_waiting)],
+    "a terminal record twice": [(ExecutionActor, "_end", end_twice)],
+    "a lost reply is answered with new numbers": [
+        (WalWriter, "_send", renumber_and_retry),
+        (WalWriter, "_seal", seal_and_remember),
+    ],
+}
+
+
+@pytest.mark.parametrize("bug", ACTORS)
+def test_a_planted_actor_is_found(stage: Stage, bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        for place, name, planted in ACTORS[bug]:
+            patch.setattr(place, name, planted)
+        found = hunt(stage)
+    print(f"\n{bug}: {found:.300}")
+    assert found
+
+
+# --- the fence: two processes, one of which does not know yet that it has lost
+
+
+class NoFence(BuggyLog):
+    """Looks at the numbers of a batch, and not at who sends it."""
+
+    async def commit(self, batch: Batch) -> Verdict | KeysTaken:
+        ownership = self.shared.partition.ownership
+        return await self.inner.commit(
+            msgspec.structs.replace(batch, epoch=ownership.epoch, token=ownership.token, first=ownership.next_sequence)
+        )
+
+
+class NoToken(BuggyLog):
+    """Compares epochs only, and gives the next owner the same one: as after a fail-over that lost data."""
+
+    async def acquire(self, owner: Owner, *, timeout: float, lease: float) -> Tenure:
+        epoch = self.shared.partition.ownership.epoch
+        tenure = await self.inner.acquire(owner, timeout=timeout, lease=lease)
+        self.shared.partition.ownership.epoch = max(epoch, 1)
+        return msgspec.structs.replace(tenure, epoch=max(epoch, 1))
+
+    async def commit(self, batch: Batch) -> Verdict | KeysTaken:
+        ownership = self.shared.partition.ownership
+        if batch.epoch != ownership.epoch:
+            return Verdict.FENCED
+        return await self.inner.commit(msgspec.structs.replace(batch, token=ownership.token))
+
+
+async def break_in(log: Callable[[MemoryLog], Log]) -> list[str]:
+    """A process sleeps past its lease, another takes over, the first goes on: what it gets in, in words."""
+    found: list[str] = []
+    store = MemoryStore()
+    twin = store.twin()
+    await store.open()
+    await twin.open()
+    first, second = log(store.log(0)), log(twin.log(0))
+    old = await first.acquire(current_owner(), timeout=0.0, lease=1.0)
+    verdict = await first.commit(_batch(old, old.next_sequence, "old"))
+    assert verdict is Verdict.OK
+    await anyio.sleep(2.0)
+    new = await second.acquire(current_owner(), timeout=5.0, lease=1.0)
+    late = [await first.commit(_batch(old, new.next_sequence - back, "late")) for back in (0, 1)]
+    if late != [Verdict.FENCED, Verdict.FENCED]:
+        found.append(f"batches of epoch {old.epoch} are answered {late} in epoch {new.epoch}")
+    document = await second.document("acme", "session_data", "s")
+    if document is None or document.body != msgspec.msgpack.encode("old"):
+        found.append("a fenced owner has written")
+    await first.release(old)
+    if await second.commit(_batch(new, new.next_sequence, "new")) is not Verdict.OK:
+        found.append("the new owner can't write")
+    return found
+
+
+def _batch(tenure: Tenure, first: int, value: str) -> Batch:
+    body = msgspec.msgpack.encode(value)
+    record = Record("state_set", "s", "", StateSet("session_data", "s", msgspec.Raw(body)))
+    commit = Commit("acme", [record], [PutDocument("session_data", "s", body)])
+    batch, _ = seal([commit], partition=0, epoch=tenure.epoch, token=tenure.token, first=first, time=1)
+    return batch
+
+
+@pytest.mark.parametrize("planted", [None, NoFence, NoToken])
+def test_a_missing_fence_is_found(
+    stage: Stage, virtual: Callable[..., None], planted: Callable[[MemoryLog], Log] | None
+) -> None:
+    found: list[str] = []
+
+    async def main() -> None:
+        found.extend(await break_in(planted or (lambda log: log)))
+
+    virtual(stage.backend, main)
+    assert bool(found) == (planted is not None), found
