@@ -17,17 +17,17 @@ run: $(READY)
 	$(BIN)/intendant demo
 
 test: $(READY)
-	$(BIN)/pytest -q $(ARGS)
+	$(BIN)/pytest -q -n 2 --dist worksteal $(ARGS)
 
 check: $(READY)
-	$(BIN)/ruff check intendant tests examples benchmarks
-	$(BIN)/ruff format --check intendant tests examples benchmarks
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 stress: $(READY)
-	STRESS=$(STRESS) $(BIN)/pytest -q -m stress -p no:cacheprovider $(ARGS)
+	STRESS=$(STRESS) $(BIN)/pytest -q -m "stress or scaled" -p no:cacheprovider $(ARGS)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks.throughput $(ARGS)

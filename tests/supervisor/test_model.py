@@ -127,7 +127,7 @@ def new_history(rng: Random, puppet: MakePuppet, spec: MakeSpec, strategy: Strat
 # ---------------------------------------------------------------------- against the model
 
 
-@pytest.mark.stress
+@pytest.mark.scaled
 @pytest.mark.parametrize("strategy", Strategy)
 async def test_rounds_agree_with_the_model(
     puppet: MakePuppet, spec: MakeSpec, running: Running, strategy: Strategy, log: list[str]
@@ -183,7 +183,7 @@ def assert_order(log: list[str]) -> None:
 # ---------------------------------------------------------------------- any interleaving
 
 
-@pytest.mark.stress
+@pytest.mark.scaled
 @pytest.mark.parametrize("strategy", Strategy)
 async def test_invariants_hold_in_any_interleaving(
     puppet: MakePuppet, spec: MakeSpec, running: Running, strategy: Strategy
