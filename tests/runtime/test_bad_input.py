@@ -808,7 +808,7 @@ def test_names_that_are_taken() -> None:
         ({"timeout": -1}, "timeout"),
         ({"publisher": 7}, "publisher"),
     ],
-    ids=str,
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else None,  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
 )
 def test_runtimes_that_can_not_be(options: dict[str, Any], says: str) -> None:
     with pytest.raises((ValueError, TypeError), match=says):
@@ -829,7 +829,7 @@ def test_runtimes_that_can_not_be(options: dict[str, Any], says: str) -> None:
         ({"hot": "sqlite:x.db?synchronous=off"}, "synchronous=off"),
         ({"cold": "arangodb+typo:", "hot": "memory:"}, "cold"),
     ],
-    ids=str,
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else None,  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
 )
 async def test_stores_that_can_not_be(options: dict[str, Any], says: str) -> None:
     running = Runtime(**options)
