@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import sys
+import threading
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -166,6 +167,18 @@ async def test_a_cancelled_open_leaves_nothing_open(tmp_path: Path) -> None:
         await store.open()
     await Pen.take(store.log(0))
     await store.close()
+
+
+async def test_a_cancelled_close_closes(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "x.db")
+    await store.open()
+    await Pen.take(store.log(0))
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await store.close()
+    assert not [thread for thread in threading.enumerate() if thread.name == store.name]
+    async with opened(tmp_path / "x.db") as other:
+        await other.log(0).acquire(current_owner(), timeout=0, lease=LEASE_S)
 
 
 async def test_a_failed_sync_stops_the_store_until_it_is_opened_anew(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from intendant.domain.commit import (
 from intendant.domain.ports import Document, IndexMember, Log, OutboxItem
 from intendant.domain.records import decode_entry
 from intendant.testing.conformance.pen import HOSTILE_IDS, Pen, commit
-from intendant.testing.conformance.promise import LogCheck, OpenStore, same
+from intendant.testing.conformance.promise import LogCheck, OpenStore, promise, same
 
 
 async def nothing_is_there_at_first(open_store: OpenStore) -> None:
@@ -78,6 +78,7 @@ async def _pages(log: Log, limit: int, newest_first: bool) -> list[str]:
     ):
         same([document.body for document in page], [document.key.encode() for document in page], "bodies of keys")
         found.extend(document.key for document in page)
+        promise(len(found) < 1000, "pages come to an end")
     return found
 
 
@@ -121,6 +122,7 @@ async def an_index_is_ordered_by_score_tenant_and_member(open_store: OpenStore) 
             found: list[IndexMember] = []
             while page := await log.index("i", after=found[-1] if found else None, limit=limit):
                 found.extend(page)
+                promise(len(found) <= len(members), "pages come to an end")
             same(found, expected, f"the index in pages of {limit}")
         same(
             await log.index("i", after=IndexMember(5, "", ""), limit=1), [IndexMember(5, "A", "a:b")], "from a score on"
