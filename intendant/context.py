@@ -319,9 +319,29 @@ def _decode(result: Raw, function: Callable[..., Any]) -> Any:
     return msgspec.msgpack.decode(result, type=_return_type(getattr(function, "__func__", function)))
 
 
-@functools.lru_cache(maxsize=4096)
 def _return_type(function: Callable[..., Any]) -> Any:
-    """The type that a function says it returns; plain data when it doesn't say, or says what can't be looked up."""
+    """The type that a function says it returns; plain data when it doesn't say, or says what can't be looked up.
+
+    Remembered by code and annotation, never by function: a closure would be kept alive with all that it holds.
+    """
+    try:
+        said = function if isinstance(function, type) else getattr(function, "__annotations__", {}).get("return", Any)
+        place = (getattr(function, "__code__", None), said)
+        known = _return_types.get(place)
+    except (TypeError, NameError):  # an annotation that can't be hashed, or not be evaluated
+        return _look_up_type(function)
+    if known is None:
+        if len(_return_types) >= _RETURN_TYPES_MAX:
+            _return_types.clear()
+        known = _return_types[place] = _look_up_type(function)
+    return known
+
+
+_RETURN_TYPES_MAX: Final = 4096
+_return_types: dict[tuple[Any, Any], Any] = {}
+
+
+def _look_up_type(function: Callable[..., Any]) -> Any:
     try:
         annotation = function if isinstance(function, type) else typing.get_type_hints(function).get("return", Any)
         custom = isinstance(msgspec.inspect.type_info(annotation), msgspec.inspect.CustomType)
