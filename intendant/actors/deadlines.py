@@ -52,6 +52,8 @@ class Deadlines:
         bucket = self._buckets.get(tick)
         if bucket is not None:
             bucket.discard(item)
+            if not bucket:
+                bucket.clear()  # an empty set keeps the room it once needed, and there is one for each tick
 
     def __len__(self) -> int:
         return sum(map(len, self._buckets.values()))
