@@ -191,6 +191,7 @@ class Round(msgspec.Struct):
 
     completed: int
     rss: int
+    sqlite: int  # of it SQLite's own: above all its page cache, which is bounded and fills with the file
     seconds: float
     alive: dict[str, int]
 
@@ -198,6 +199,8 @@ class Round(msgspec.Struct):
 async def soak(order: dict[str, Any], book: Book) -> int:
     """Identical rounds of many intents over many sessions in one process; counts after each."""
     import gc
+
+    import apsw
 
     from intendant.actors.actor import Cell
     from intendant.actors.endings import Ending
@@ -236,7 +239,7 @@ async def soak(order: dict[str, Any], book: Book) -> int:
                 "running": stats.running,
                 "sessions": stats.sessions,
             }
-            told = Round(completed, _rss(), seconds, alive)
+            told = Round(completed, _rss(), apsw.memory_used(), seconds, alive)
             book.note("round", msgspec.json.encode(told).decode().replace(" ", ""))
     return 0
 
