@@ -205,5 +205,5 @@ def _position_at(time: int, connection: Connection) -> int:
         if entry_time >= time:
             high = sequence
         else:
-            low = sequence + count
+            low = max(sequence + count, (low + high) // 2 + 1)  # also over a gap, that damage left
     return int(low)
