@@ -182,7 +182,7 @@ class Plan:
 
     async def after_commit(self, number: int, batch: Batch) -> None: ...
 
-    async def before_read(self, number: int) -> None: ...
+    async def before_read(self, number: int, what: str) -> None: ...
 
 
 class FaultyStore:
@@ -239,40 +239,40 @@ class FaultyLog:
         return await self.inner.acquire(owner, timeout=timeout, lease=lease)
 
     async def renew(self, tenure: Tenure) -> bool:
-        await self._read()
+        await self._read("renew")
         return await self.inner.renew(tenure)
 
     async def release(self, tenure: Tenure) -> None:
         await self.inner.release(tenure)
 
     async def document(self, tenant: str, collection: str, key: str) -> Document | None:
-        await self._read()
+        await self._read("document")
         return await self.inner.document(tenant, collection, key)
 
     async def documents(
         self, tenant: str, collection: str, *, after: str = "", limit: int = 100, newest_first: bool = False
     ) -> list[Document]:
-        await self._read()
+        await self._read("documents")
         return await self.inner.documents(tenant, collection, after=after, limit=limit, newest_first=newest_first)
 
     async def journal(self, tenant: str, execution: str) -> list[bytes]:
-        await self._read()
+        await self._read("journal")
         return await self.inner.journal(tenant, execution)
 
     async def index(self, name: str, *, after: IndexMember | None = None, limit: int = 1000) -> list[IndexMember]:
-        await self._read()
+        await self._read("index")
         return await self.inner.index(name, after=after, limit=limit)
 
     async def key(self, tenant: str, key: str) -> bytes | None:
-        await self._read()
+        await self._read("key")
         return await self.inner.key(tenant, key)
 
     async def outbox(self, *, after: int = 0, limit: int = 256, tenant: str | None = None) -> list[OutboxItem]:
-        await self._read()
+        await self._read("outbox")
         return await self.inner.outbox(after=after, limit=limit, tenant=tenant)
 
     async def checkpoint(self, name: str) -> int:
-        await self._read()
+        await self._read("checkpoint")
         return await self.inner.checkpoint(name)
 
     async def entries(
@@ -284,16 +284,16 @@ class FaultyLog:
         limit: int = 100,
         newest_first: bool = False,
     ) -> list[bytes]:
-        await self._read()
+        await self._read("entries")
         return await self.inner.entries(tenant, first=first, last=last, limit=limit, newest_first=newest_first)
 
     async def position_at(self, time: int) -> int:
-        await self._read()
+        await self._read("position_at")
         return await self.inner.position_at(time)
 
-    async def _read(self) -> None:
+    async def _read(self, what: str) -> None:
         self.reads += 1
-        await self.plan.before_read(self.reads)
+        await self.plan.before_read(self.reads, what)
 
 
 # --- what handlers leave behind outside of the runtime
@@ -1109,7 +1109,7 @@ class ReadFault(Plan):
         self.at = at
         self.error = error
 
-    async def before_read(self, number: int) -> None:
+    async def before_read(self, number: int, what: str) -> None:
         if number == self.at:
             raise self.error()
 
@@ -1129,7 +1129,7 @@ class Outage(Plan):
     async def before_commit(self, number: int, batch: Batch) -> None:
         self._check()
 
-    async def before_read(self, number: int) -> None:
+    async def before_read(self, number: int, what: str) -> None:
         if number == self._at_read:
             self.begin()
         self._check()
@@ -1180,6 +1180,11 @@ class Stage:
     cutting: Callable[[Lives], Cutting]
     fault: Callable[..., Fault]
     read_fault: Callable[..., ReadFault]
+    plan: type[Plan]
+    store: type[FaultyStore]
+    realm: Callable[[Ledger], Realm]
+    ledger: type[Ledger]
+    published: type[Published]
     outage: type[Outage]
     crash_soon: type[CrashSoon]
     faults: dict[str, tuple[Literal["before", "after"], Callable[[], Exception]]]
@@ -1209,6 +1214,11 @@ def stage(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
         cutting=Cutting,
         fault=Fault,
         read_fault=ReadFault,
+        plan=Plan,
+        store=FaultyStore,
+        realm=make_realm,
+        ledger=Ledger,
+        published=Published,
         outage=Outage,
         crash_soon=CrashSoon,
         faults={
@@ -1219,6 +1229,16 @@ def stage(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
         },
     )
     logging.disable(logging.NOTSET)
+
+
+@pytest.fixture
+def auditing() -> Callable[[LogReader], Awaitable[list[str]]]:
+    return audit
+
+
+@pytest.fixture
+def in_order() -> Callable[[Sequence[Event]], list[str]]:
+    return check_order
 
 
 @pytest.fixture
