@@ -38,7 +38,7 @@ def test_each_promise_names_tests_that_exist() -> None:
     promises = re.split(r"^## ", text, flags=re.MULTILINE)[1:]
     assert [int(promise.split(".")[0]) for promise in promises] == list(range(1, len(promises) + 1))
     for promise in promises:
-        named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", promise)
+        named = re.findall(r"`((?:tests|intendant/testing)/[\w/]+\.py)::(\w+)`", promise)
         assert named, f"no test is named for: {promise.splitlines()[0]}"
         for file, test in named:
             assert re.search(rf"^(async )?def {test}\(", (ROOT / file).read_text(), re.MULTILINE), f"{file}::{test}"
