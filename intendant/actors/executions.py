@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import anyio
 import msgspec
 
 from intendant.actors.execution import Accepted, ExecutionActor, decode_execution
@@ -81,6 +82,7 @@ class Executions:
         self._serving = False
         self._idle_calls: list[Callable[[], None]] = []
         self._supervisor: DynamicSupervisor
+        self._loading: anyio.CancelScope
 
     # --- what sessions ask
 
@@ -157,16 +159,20 @@ class Executions:
         self._open.clear()
         self._waiting.clear()
         self._running = 0
+        self._loading = anyio.CancelScope()
         try:
-            await self._read_open_set()
-            await self._tell_missed_ends()
-            await self._supervisor.run(_Ready(task_status, self._begin))
+            with self._loading:
+                await self._read_open_set()
+                await self._tell_missed_ends()
+            if not self._loading.cancel_called:
+                await self._supervisor.run(_Ready(task_status, self._begin))
         finally:
             self._serving = False
 
     def stop(self) -> None:
         """Suspend every handler and end; nothing is recorded by that."""
         self._serving = False
+        self._loading.cancel()
         self._supervisor.stop()
 
     async def _read_open_set(self) -> None:

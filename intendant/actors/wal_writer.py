@@ -101,6 +101,7 @@ class WalWriter:
         self._parking = seam.parking()
         self.serving = False
         self._stopping = False
+        self._acquiring = anyio.CancelScope()
         self._tenure: Tenure
         self._next = 0
         self._last_time = 0
@@ -139,6 +140,7 @@ class WalWriter:
     def stop(self) -> None:
         """Commit what waits, release the partition, end."""
         self._stopping = True
+        self._acquiring.cancel()
         self._parking.wake()
 
     async def run(self, task_status: Started) -> None:
@@ -147,8 +149,12 @@ class WalWriter:
         However it ends, every commit that waits is answered; one in flight is left to be found at the next resume.
         """
         self._stopping = False
+        self._acquiring = anyio.CancelScope()
         try:
-            await self._acquire()
+            with self._acquiring:
+                await self._acquire()
+            if self._acquiring.cancelled_caught:
+                return  # it was stopped while it stood by
             self.serving = True
             async with anyio.create_task_group() as group:
                 group.start_soon(self._heartbeat)

@@ -35,9 +35,9 @@ async def double(number: int) -> int:
     return 2 * number
 
 
-async def cancel_after(steps: int, scope: anyio.CancelScope) -> None:
+async def cancel_after(steps: int, scope: anyio.CancelScope, pause: float = 0.0) -> None:
     for _ in range(steps):
-        await anyio.lowlevel.checkpoint()
+        await anyio.sleep(pause)
     scope.cancel()
 
 
@@ -168,3 +168,28 @@ def test_door_that_runs_a_runtime_in_a_thread_of_its_own(runtime: Callable[..., 
 def test_door_of_a_runtime_that_can_not_be_entered_raises_why(runtime: Callable[..., Runtime]) -> None:
     with pytest.raises(ValueError, match="fsync"), blocking(runtime(durability="fsync")):
         pass
+
+
+async def test_host_cancelled_at_every_await_of_entering_and_leaving_leaves_nothing_behind(
+    runtime: Callable[..., Runtime], hot: Store, audit: Callable[[Store], Any]
+) -> None:
+    runs: list[int] = []
+    running = runtime(make_realm(runs))
+    entered = 0
+    pause = 0.0 if hot.name == "memory:" else 0.0005  # a file takes its time, whatever the loop does meanwhile
+    for steps in range(80):
+        scope = anyio.CancelScope()
+        async with anyio.create_task_group() as group:
+            with scope:
+                group.start_soon(cancel_after, steps, scope, pause)
+                async with running:
+                    entered += 1
+                    session = await running.open_session("acme", "desk-1")
+                    await session.submit("shop.order", {"number": steps}, idempotency_key=f"k-{steps}")
+    async with running:
+        session = await running.open_session("acme", "desk-1")
+        for steps in range(80):
+            execution = await session.submit("shop.order", {"number": steps}, idempotency_key=f"k-{steps}")
+            assert await execution.result(timeout=10) == 2 * steps
+        assert len((await audit(hot)).executions) == 80
+    assert entered > 0

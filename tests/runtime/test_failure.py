@@ -4,6 +4,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -22,6 +23,7 @@ from intendant import (
     Status,
     StoreUnavailable,
 )
+from intendant.adapters.sqlite import SqliteStore
 from intendant.domain.commit import Batch, Verdict
 from intendant.domain.ports import Store
 from intendant.domain.replay import World
@@ -238,3 +240,14 @@ async def test_error_of_the_host_comes_through_as_it_is(runtime: Callable[..., R
             session = await running.open_session("acme", "desk-1")
             await session.submit(wait, {"a": 1})
             raise LookupError("of the host")
+
+
+async def test_standby_that_is_cancelled_gives_up_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "work.db"
+    async with Runtime([shop], hot=SqliteStore(path)) as owner:
+        begun = anyio.current_time()
+        with anyio.move_on_after(0.1):
+            async with Runtime([shop], hot=SqliteStore(path), takeover_timeout=60):
+                raise AssertionError("a live lease must not be taken")
+        assert anyio.current_time() - begun < 5
+        await owner.open_session("acme", "desk-1")
