@@ -71,6 +71,8 @@ class WalReader:
         Raises RuntimeStopped (or Fenced) when the partition does not serve any more.
         """
         partition = self._partition_of(check_id(tenant, "tenant"))
+        if after is not None and (type(after) is not int or after < 0):
+            raise InvalidIntent("after", f"must be a sequence, a whole number from 0 on, not {after!r:.40}")
         return _Tail(partition, tenant, partition.writer.committed if after is None else after)
 
     async def replay(self, tenant: str, execution: str | None = None) -> World:

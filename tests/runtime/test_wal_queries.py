@@ -171,6 +171,13 @@ async def test_tail_yields_what_was_and_what_comes(runtime: Callable[..., Runtim
         assert await execution.result(timeout=10) == 4
 
 
+@pytest.mark.parametrize("after", [-1, "7", True, 1.5])
+async def test_tail_begins_behind_a_sequence(runtime: Callable[..., Runtime], after: Any) -> None:
+    async with runtime() as running:
+        with pytest.raises(InvalidIntent, match="after"):
+            running.wal.tail("acme", after=after)
+
+
 @pytest.mark.parametrize(
     ("field", "filters"),
     [
