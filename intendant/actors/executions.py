@@ -152,7 +152,7 @@ class Executions:
             on_give_up=self._give_up,
             parking=self._services.seam.parking,
             workers=self._services.limits.running + 64,  # those that are condemned must not wait for those that run
-            idle_workers=256,
+            idle_workers=1024,
             work_shutdown=0.0,  # suspending is cancelling at once: nothing is recorded by it
         )
         self._life += 1
