@@ -15,6 +15,17 @@ if TYPE_CHECKING:  # pytest's importlib mode gives conftest no importable name
     from tests.faults.conftest import Cut, End, Lives, Scenario, Stage
 
 
+EXTENT = pytest.mark.parametrize(
+    "thorough", [pytest.param(False, id="most"), pytest.param(True, id="all", marks=pytest.mark.stress)]
+)
+"""What `make test` looks at, and what `make stress` does."""
+
+
+def every(scenario: Scenario, count: int, *, thorough: bool, step: int = 1) -> range:
+    """From 1 to `count`: all of them for the smaller scenarios, or every `step`th; of the large one a few."""
+    return range(1, count + 1, 1 if thorough else max(step, count // 6) if scenario.large else step)
+
+
 def fault_free(stage: Stage, scenario: Scenario) -> tuple[Lives, End, list[Cut]]:
     """The run that all others must end like, and the moments at which it may die."""
     lives = stage.lives(scenario)
@@ -39,20 +50,22 @@ def check_recovery(stage: Stage, scenario: Scenario, cut: Cut, wanted: End) -> l
     return cutting.cuts
 
 
-def test_dies_around_every_commit(stage: Stage, scenario: Scenario) -> None:
+@EXTENT
+def test_dies_around_every_commit(stage: Stage, scenario: Scenario, *, thorough: bool) -> None:
     _, wanted, cuts = fault_free(stage, scenario)
     assert len(cuts) >= 8
-    for cut in cuts:
-        check_recovery(stage, scenario, cut, wanted)
+    for number in every(scenario, len(cuts), thorough=thorough):
+        check_recovery(stage, scenario, cuts[number - 1], wanted)
 
 
 @pytest.mark.parametrize(
     "fault", ["not applied", "applied, reply lost", "writer crashes before", "writer crashes after"]
 )
-def test_lives_on_with_a_fault_at_every_commit(stage: Stage, scenario: Scenario, fault: str) -> None:
+@EXTENT
+def test_lives_on_with_a_fault_at_every_commit(stage: Stage, scenario: Scenario, fault: str, *, thorough: bool) -> None:
     reference, wanted, _ = fault_free(stage, scenario)
     when, error = stage.faults[fault]
-    for number in range(1, reference.commits + 1):
+    for number in every(scenario, reference.commits, thorough=thorough):
         lives = stage.lives(scenario)
         plan = stage.fault(number, when, error)
         if number == 1 and error().__class__ is RuntimeError:
@@ -62,13 +75,14 @@ def test_lives_on_with_a_fault_at_every_commit(stage: Stage, scenario: Scenario,
         check_end(lives, wanted, f"{fault} at commit {number}")
 
 
+@EXTENT
 @pytest.mark.parametrize("error", ["unavailable", "crash"])
-def test_lives_on_with_a_fault_at_every_read(stage: Stage, scenario: Scenario, error: str) -> None:
+def test_lives_on_with_a_fault_at_every_read(stage: Stage, scenario: Scenario, error: str, *, thorough: bool) -> None:
     """A fault while something is read may reach the caller who asked for it; the rest goes on."""
     reference, wanted, cuts = fault_free(stage, scenario)
     assert reference.reads
     raised = stage.faults["not applied" if error == "unavailable" else "writer crashes before"][1]
-    for number in range(1, reference.reads + 1):
+    for number in every(scenario, reference.reads, thorough=thorough, step=4):
         for cut in (None, cuts[len(cuts) // 2]):  # from the start, and in the middle of things: at a resume
             lives = stage.lives(scenario, cut=cut)
             try:
@@ -82,10 +96,12 @@ def test_lives_on_with_a_fault_at_every_read(stage: Stage, scenario: Scenario, e
             check_end(lives, wanted, f"{error} at read {number}")
 
 
-def test_the_host_is_cancelled_at_every_commit(stage: Stage, scenario: Scenario) -> None:
+@EXTENT
+def test_the_host_is_cancelled_about_every_commit(stage: Stage, scenario: Scenario, *, thorough: bool) -> None:
     """Cancelled hard: the runtime flushes and goes; the next one opens the same store."""
     reference, wanted, _ = fault_free(stage, scenario)
-    for turn in range(1, reference.turns, max(reference.turns // max(reference.commits, 1), 1)):
+    step = max(reference.turns // max(reference.commits, 1), 1)
+    for turn in range(1, reference.turns, step if thorough else 2 * step):
         lives = stage.lives(scenario)
         lives.live(leave_at=turn, cancel=True)
         assert lives.violations() == [], f"cancelled at turn {turn}"

@@ -6,13 +6,12 @@ runtime, by cancelling its host, by a crash of the writer that takes sessions an
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
-    from tests.faults.conftest import End, Lives, Scenario, Stage
+    from tests.faults.conftest import End, Lives, Outage, Scenario, Stage
 
 TURNS = 12  # of a scenario that `make test` looks at; `make stress` looks at all
 
@@ -82,42 +81,46 @@ def test_suspended_by_restart_at_every_turn(stage: Stage, scenario: Scenario) ->
     restart_everywhere(stage, scenario, all=True)
 
 
-@pytest.mark.parametrize("seconds", [5.0, 15.0])
-def test_an_outage_from_any_read_of_a_resume_ends_nothing(stage: Stage, scenario: Scenario, seconds: float) -> None:
+EXTENT = pytest.mark.parametrize(
+    "thorough", [pytest.param(False, id="some"), pytest.param(True, id="all", marks=pytest.mark.stress)]
+)
+
+
+def live_through(lives: Lives, outage: Outage, wanted: End, when: str, at: float = float("inf")) -> None:
+    """An outage while a scenario runs; after it, everything goes on to the same end."""
+    try:
+        lives.live(outage, leave_at=at, call_at=outage.begin)
+    except BaseException as error:  # the caller whom nothing answered in time
+        if not any(word in repr(error) for word in ("Unavailable", "OutcomeUnknown", "StartFailed")):
+            raise
+    assert lives.ended_differently(wanted) == [], when
+    assert lives.live(), when
+    assert lives.violations() + lives.differences(wanted) == [], when
+
+
+@EXTENT
+def test_an_outage_from_any_read_of_a_resume_ends_nothing(stage: Stage, scenario: Scenario, *, thorough: bool) -> None:
     reference = stage.lives(scenario)
     cutting = stage.cutting(reference)
     assert reference.live(cutting)
     wanted = reference.end()
     cut = cutting.cuts[len(cutting.cuts) // 2]
-    for number in range(1, reference.reads):
-        lives = stage.lives(scenario, cut=cut)
-        try:
-            lives.live(stage.outage(seconds, number))
-        except BaseException as error:  # the caller whom nothing answered in time
-            if not any(word in repr(error) for word in ("Unavailable", "OutcomeUnknown", "StartFailed")):
-                raise
-        assert lives.ended_differently(wanted) == [], f"outage from read {number} on"
-        assert lives.live(), f"outage from read {number} on"
-        assert lives.violations() + lives.differences(wanted) == [], f"outage from read {number} on"
+    for seconds in (5.0, 15.0) if thorough else (5.0,):
+        for number in range(1, reference.reads if thorough else min(reference.reads, 5)):
+            when = f"outage of {seconds} s from read {number} on"
+            live_through(stage.lives(scenario, cut=cut), stage.outage(seconds, number), wanted, when)
 
 
-@pytest.mark.parametrize("seconds", [1.0, 120.0])
-def test_an_outage_of_the_store_ends_nothing(stage: Stage, scenario: Scenario, seconds: float) -> None:
+@EXTENT
+def test_an_outage_of_the_store_ends_nothing(stage: Stage, scenario: Scenario, *, thorough: bool) -> None:
     """Callers may be told that it does not answer; what was accepted goes on when it does. Also during a resume."""
     reference = stage.lives(scenario)
     cutting = stage.cutting(reference)
     assert reference.live(cutting)
     wanted = reference.end()
-    for turn in turns_of(reference, all="STRESS" in os.environ):
-        for cut in (None, cutting.cuts[len(cutting.cuts) // 2]):
-            when = f"outage of {seconds} s at turn {turn}{' of a resume' if cut else ''}"
-            lives = stage.lives(scenario, cut=cut)
-            outage = stage.outage(seconds)
-            try:
-                lives.live(outage, leave_at=turn, call_at=outage.begin)
-            except BaseException as error:  # the caller whom nothing answered in time
-                if not any(word in repr(error) for word in ("Unavailable", "OutcomeUnknown", "Timeout", "StartFailed")):
-                    raise
-            assert lives.ended_differently(wanted) == [], when
-            assert lives.live(), when
-            assert lives.violations() + lives.differences(wanted) == [], when
+    middle = cutting.cuts[len(cutting.cuts) // 2]
+    for seconds in (1.0, 120.0) if thorough else (1.0,):
+        for turn in list(turns_of(reference, all=thorough))[:: 1 if thorough else 3]:
+            for cut in (None, middle):
+                when = f"outage of {seconds} s at turn {turn}{' of a resume' if cut else ''}"
+                live_through(stage.lives(scenario, cut=cut), stage.outage(seconds), wanted, when, turn)

@@ -37,10 +37,12 @@ def kill_loop(
             drain=False,
             backend=BACKENDS[life % 3],
         )
-        reader.wait_for(
-            lambda before=before: len(reader.accepted) - before >= ACKNOWLEDGED_MIN and len(reader.open) >= OPEN_MIN,
-            f"{ACKNOWLEDGED_MIN} acknowledged and {OPEN_MIN} open",
-        )
+        wanted = before + ACKNOWLEDGED_MIN
+
+        def loaded(wanted: int = wanted) -> bool:
+            return len(reader.accepted) >= wanted and len(reader.open) >= OPEN_MIN
+
+        reader.wait_for(loaded, f"{ACKNOWLEDGED_MIN} acknowledged and {OPEN_MIN} open")
         time.sleep(chance.random() * 0.03)  # a random point
         stable.kill(pid)
         reader.look()
