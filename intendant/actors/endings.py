@@ -8,6 +8,16 @@ from intendant.domain.state import ExecutionState
 from intendant.parking import Reply
 
 
+class Wait(Reply[ExecutionState]):
+    """Somebody's wait for the end of an execution. When its deadline passes it fails, and changes nothing else."""
+
+    __slots__ = ()
+
+    def expire(self) -> None:
+        """The deadline has passed: whoever waits gets TimeoutError."""
+        self.fail(TimeoutError("the execution has not ended in time; it goes on, and may be waited for again"))
+
+
 class Ending:
     """The end of one execution, known or to come. Lives as long as someone holds it."""
 
@@ -16,7 +26,7 @@ class Ending:
     def __init__(self) -> None:
         self.state: ExecutionState | None = None
         self._error: BaseException | None = None
-        self._waiting: set[Reply[ExecutionState]] = set()
+        self._waiting: set[Wait] = set()
 
     @property
     def failed(self) -> bool:
@@ -28,9 +38,9 @@ class Ending:
         """Whether someone waits for it."""
         return bool(self._waiting)
 
-    def wait(self) -> Reply[ExecutionState]:
+    def wait(self) -> Wait:
         """A reply that is given when the execution ends; hand it to `forget` when nobody waits any more."""
-        reply: Reply[ExecutionState] = Reply()
+        reply = Wait()
         if self.state is not None:
             reply.set(self.state)
         elif self._error is not None:
@@ -39,7 +49,7 @@ class Ending:
             self._waiting.add(reply)
         return reply
 
-    def forget(self, reply: Reply[ExecutionState]) -> None:
+    def forget(self, reply: Wait) -> None:
         """Nobody waits for this reply any more."""
         self._waiting.discard(reply)
 

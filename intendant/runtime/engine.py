@@ -70,6 +70,7 @@ class Engine:
         self.seam = current_seam()
         self.store, self.cold = _stores(settings)
         self.files: FileStore = settings.files or open_files(self.store.name)
+        self.deadlines = Deadlines(self.seam)
         self.partitions: list[Partition] = []
         self.portal: anyio.from_thread.BlockingPortal
         self._settings = settings
@@ -142,7 +143,6 @@ class Engine:
 
     def _build(self) -> None:
         settings = self._settings
-        deadlines = Deadlines(self.seam)
         owner = current_owner()
         threads = anyio.CapacityLimiter(40)
         self.partitions = [
@@ -153,7 +153,7 @@ class Engine:
                 repertoire=settings.repertoire,
                 clock=settings.clock,
                 seam=self.seam,
-                deadlines=deadlines,
+                deadlines=self.deadlines,
                 files=self.files,
                 threads=threads,
                 limits=settings.limits,
@@ -168,7 +168,7 @@ class Engine:
         ]
         self._root = tree.build(
             self.partitions,
-            deadlines,
+            self.deadlines,
             on_event=self._supervised,
             shutdown=settings.shutdown,
             takeover_timeout=settings.takeover_timeout,

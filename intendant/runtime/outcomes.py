@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import anyio
 
+from intendant.actors.endings import Wait
 from intendant.domain.state import ExecutionState, Outcome
 from intendant.parking import Reply, Seam
 from intendant.runtime.handles import Execution
@@ -38,7 +39,7 @@ class Outcomes(AsyncIterator[tuple[Execution[R], Outcome[R]]]):
         self._deadline = None if timeout is None else seam.time() + timeout
 
     async def __anext__(self) -> tuple[Execution[R], Outcome[R]]:
-        while self._unread:
+        while self._unread and not self._ended:
             execution, reply = self._unread[0]
             await self._look_up_end(execution)
             self._unread.popleft()
@@ -48,15 +49,15 @@ class Outcomes(AsyncIterator[tuple[Execution[R], Outcome[R]]]):
         while not self._ended:
             with anyio.fail_after(None if self._deadline is None else self._deadline - self._seam.time()):
                 await self._parking.wait()
-        execution, reply = self._ended.popleft()
+        execution, ended = self._ended.popleft()
         self._left -= 1
-        return execution, execution.outcome_of(reply.result())
+        return execution, execution.outcome_of(ended.result())
 
-    def _notify(self, execution: Execution[R], reply: Reply[ExecutionState]) -> None:
+    def _notify(self, execution: Execution[R], reply: Wait) -> None:
         ended, parking = self._ended, self._parking
 
-        def settled(reply: Reply[ExecutionState]) -> None:
-            ended.append((execution, reply))
+        def settled(outcome: Reply[ExecutionState]) -> None:
+            ended.append((execution, outcome))
             parking.wake()
 
         if reply.settled:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
@@ -322,18 +323,20 @@ class Runtime:
         ending = execution.ending
         if ending.state is not None:
             return ending.state
-        self._serving()
+        engine = self._serving()
         if ending.failed:  # of an earlier time that this runtime was entered
             ending = execution.ending = self.ending(execution.tenant, execution.id)
-        if timeout is not None:
-            with anyio.fail_after(timeout):
-                return await self.wait_ended(execution, None)
-        await self._look_up_end(execution)
-        reply = ending.wait()
+        wait = ending.wait()
+        tick = None if timeout is None or timeout == math.inf else engine.deadlines.add(wait, timeout)
         try:
-            return await reply.wait(self._entered().seam)
+            if not engine.partition(execution.tenant).executions.is_open(execution.tenant, execution.id):
+                with anyio.fail_after(timeout):  # a store is asked, which may not answer
+                    await self._look_up_end(execution)
+            return await wait.wait(engine.seam)
         finally:
-            ending.forget(reply)
+            ending.forget(wait)
+            if tick is not None:
+                engine.deadlines.remove(wait, tick)
 
     def _refresh(self, execution: Execution[Any]) -> Ending:
         """The ending that is told in this life of the runtime: a handle may come from an earlier one."""
