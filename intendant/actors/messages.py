@@ -15,8 +15,12 @@ from intendant.parking import Reply
 
 
 class Open(Struct, frozen=True, gc=False):
-    """Create the session; if it exists, return it, or with `must_be_new` answer SessionExists."""
+    """Create the session; if it exists, return it, or with `must_be_new` answer SessionExists.
 
+    `creation` tells repetitions of one call from another call: it is recorded with the session that it made.
+    """
+
+    creation: str
     user_id: str
     solution: str
     metadata: dict[str, Any]

@@ -106,7 +106,7 @@ class SessionActor(Actor[SessionMessage]):
             self._answer_open(message)
             return
         payload = payloads.SessionCreated(
-            message.user_id, message.solution, message.metadata, self._services.clock.now()
+            message.user_id, message.solution, message.metadata, self._services.clock.now(), message.creation
         )
         state = states.session_created(self._tenant, self._id, payload)
         record = Record("session_created", self._id, "", payload)
@@ -129,7 +129,7 @@ class SessionActor(Actor[SessionMessage]):
     def _answer_open(self, message: Open) -> None:
         if self._state is None:
             self._opening.append(message)
-        elif message.must_be_new:
+        elif message.must_be_new and message.creation != self._state.creation:
             message.reply.fail(SessionExists(self._id))
         else:
             message.reply.set(self._state)

@@ -29,12 +29,13 @@ class Emitted(Struct, frozen=True):
 
 
 class SessionCreated(Struct, frozen=True):
-    """`session_created`."""
+    """`session_created`. `creation` is of the call that made it, so that its repetitions find their own work."""
 
     user_id: str
     solution: str
     metadata: dict[str, Any]
     at: int
+    creation: str = ""
 
 
 class SessionClosed(Struct, frozen=True):

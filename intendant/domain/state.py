@@ -52,6 +52,7 @@ class SessionState(Struct, frozen=True):
     metadata: dict[str, Any]
     created_at: int
     closed_at: int = 0
+    creation: str = ""
 
     @property
     def closed(self) -> bool:
@@ -133,7 +134,15 @@ class Event(Struct, frozen=True):
 
 def session_created(tenant: str, session: str, payload: SessionCreatedPayload) -> SessionState:
     """The document that `session_created` makes."""
-    return SessionState(session, tenant, payload.user_id, payload.solution, payload.metadata, payload.at)
+    return SessionState(
+        id=session,
+        tenant=tenant,
+        user_id=payload.user_id,
+        solution=payload.solution,
+        metadata=payload.metadata,
+        created_at=payload.at,
+        creation=payload.creation,
+    )
 
 
 def session_closed(state: SessionState, at: int) -> SessionState:

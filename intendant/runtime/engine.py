@@ -230,7 +230,8 @@ class Engine:
         if isinstance(event, ChildRestarting):
             self.restarts += 1
         elif isinstance(event, ChildCrashed):
-            logger.error("%s crashed", event.path, exc_info=event.cause)
+            level = logging.ERROR if self.serving else logging.DEBUG  # before that, whoever enters is told
+            logger.log(level, "%s crashed", event.path, exc_info=event.cause)
         if self._settings.on_event is not None:
             self._settings.on_event(event)
 

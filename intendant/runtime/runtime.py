@@ -225,9 +225,10 @@ class Runtime:
             check_id(user_id, "user_id")
         check_id(solution, "solution")
         checked = check_metadata(metadata)
+        creation = make_id(self._settings.clock.now())
 
         def question(reply: Reply[SessionState]) -> SessionMessage:
-            return Open(user_id, solution, checked, must_be_new, reply)
+            return Open(creation, user_id, solution, checked, must_be_new, reply)
 
         try:
             await self._ask(tenant, session, question, timeout)

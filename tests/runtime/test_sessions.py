@@ -7,6 +7,8 @@ import anyio
 import pytest
 
 from intendant import Context, Realm, Runtime, SessionClosed, SessionExists, UnknownSession
+from intendant.actors.messages import SessionMessage, Settled
+from intendant.actors.session import SessionActor
 from intendant.domain.ports import Store
 from intendant.domain.replay import World
 
@@ -142,3 +144,25 @@ async def test_ids_that_look_alike_are_kept_apart(runtime: Callable[..., Runtime
             assert (await running.session(tenant, id).view()).metadata == {"place": place}
         world = await audit(hot)
         assert len(world.executions) == len(pairs)
+
+
+async def test_creation_that_is_asked_twice_finds_its_own_work(
+    runtime: Callable[..., Runtime], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crashes: list[SessionMessage] = []
+    receive = SessionActor.receive
+
+    async def crash_before_the_answer(actor: SessionActor, message: SessionMessage) -> None:
+        if isinstance(message, Settled) and not crashes:
+            crashes.append(message)
+            raise LookupError("as told")
+        await receive(actor, message)
+
+    monkeypatch.setattr(SessionActor, "receive", crash_before_the_answer)
+    async with runtime() as running:
+        session = await running.create_session("acme", "desk-1")
+        assert crashes
+        assert (await session.view()).id == "desk-1"
+        with pytest.raises(SessionExists):
+            await running.create_session("acme", "desk-1")
+        assert len(await running.wal.query("acme", type="session_created")) == 1
