@@ -757,7 +757,9 @@ class Driver:
             case Many(intents):
                 await self._many(intents)
             case SetData(tenant, session, version):
-                state = self.runtime.state
+                state, known = self.runtime.state, self.told.data.get((tenant, session), version)
+                if known > version:  # a client that begins anew sets older ones again
+                    self.told.data[tenant, session] = version
                 await self._set(lambda: state.set_session(tenant, session, {"version": version}))
                 self.told.data[tenant, session] = version
             case SetExecution(tenant, key, data):

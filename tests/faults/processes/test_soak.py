@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 ROUNDS = 5
 RSS_MAX = 1.05  # of what it was after the first round
-WORKERS_MAX = 256 + 64  # that stay parked for the next executions and sessions
+RUNNING = 1_000
+WORKERS_MAX = RUNNING + 64 + 64  # that stay parked for the next executions and sessions
 
 
 def soak(intents: int, sessions: int, stable: Stable, reader: Reader, path: Path, backend: str) -> list[dict[str, Any]]:
@@ -26,7 +27,7 @@ def soak(intents: int, sessions: int, stable: Stable, reader: Reader, path: Path
         intents=intents,
         sessions=sessions,
         rounds=ROUNDS,
-        running=1000,
+        running=RUNNING,
     )
     assert stable.wait(pid) == 0
     reader.look()
