@@ -2,6 +2,7 @@
 
 from intendant.actors.actor import Actor
 from intendant.actors.mailbox import Mailbox
+from intendant.actors.messages import Progress
 from intendant.actors.outbox_relay import DeadLetter, RelaySettings
 from intendant.actors.ref import Ref
 from intendant.actors.services import Limits
@@ -85,6 +86,7 @@ __all__ = [
     "Overloaded",
     "Page",
     "PartitionOwned",
+    "Progress",
     "Realm",
     "Ref",
     "Rejected",

@@ -86,6 +86,7 @@ class Context:
         self.solution = solution
         self.execution_id = execution_id
         self.artifacts: dict[str, Raw] = {}
+        self.in_progress: list[str] = []  # the steps whose functions run
         self._recording = recording
         self._files = files
         self._limiter = limiter
@@ -203,6 +204,7 @@ class Context:
         return _decode(recorded.result, function)
 
     async def _perform(self, path: str, function: Callable[..., Any], arguments: Any, arguments_digest: bytes) -> Any:
+        self.in_progress.append(path)
         try:
             value = await self._call(path, function, arguments)
             result = encode_value(value, f"result of step {path!r}")
@@ -211,6 +213,8 @@ class Context:
                 raise
             await self._record_failure(path, arguments_digest, error)
             raise StepFailedError(path, type(error).__name__, _message(error)) from error
+        finally:
+            self.in_progress.remove(path)
         completed = StepCompleted(path, Raw(result), self._recording.now(), arguments_digest, self.take_events())
         await self._record(completed)
         return _decode(completed.result, function)

@@ -89,6 +89,7 @@ class ExecutionActor(Actor[ExecutionMessage]):
         self._has_journal = False
         self._on_end = on_end
         self._suspended = suspended
+        self._context: Context | None = None
         self._cut_off = False
         self._over = False
 
@@ -123,7 +124,8 @@ class ExecutionActor(Actor[ExecutionMessage]):
         """Answer what others ask about this execution."""
         match message:
             case Describe(reply):
-                reply.set(Progress([], self._recorded))
+                running = self._context.in_progress if self._context is not None else []
+                reply.set(Progress(list(running), self._recorded))
 
     async def condemn(self, cause: BaseException) -> None:
         """The restart budget is spent: end it, failed, with what crashed it."""
@@ -170,7 +172,7 @@ class ExecutionActor(Actor[ExecutionMessage]):
 
     async def _play(self, handler: Handler) -> None:
         state = self._state
-        context = Context(
+        context = self._context = Context(
             self,
             tenant_id=state.tenant,
             session=state.session,

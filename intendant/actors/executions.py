@@ -11,7 +11,10 @@ from typing import Any
 import anyio
 import msgspec
 
+from intendant.actors.actor import Cell
 from intendant.actors.execution import Accepted, ExecutionActor, decode_execution
+from intendant.actors.messages import ExecutionMessage
+from intendant.actors.ref import Ref
 from intendant.actors.services import Services
 from intendant.domain import state as states
 from intendant.domain.errors import Overloaded
@@ -33,13 +36,21 @@ _PAGE = 1_000  # members of the open set that are read at a time
 class _Open:
     """An execution that has not ended: waiting for its turn, or running."""
 
-    __slots__ = ("accepted", "actor", "id", "tenant")
+    __slots__ = ("accepted", "actor", "cell", "id", "tenant")
 
     def __init__(self, tenant: str, id: str, accepted: Accepted | None) -> None:
         self.tenant = tenant
         self.id = id
         self.accepted = accepted
         self.actor: ExecutionActor | None = None
+        self.cell: Cell[ExecutionMessage] | None = None  # made when somebody has a message for it
+
+    def left(self) -> None:
+        """Its handler does not run any more: what it was asked is answered with ActorStopped."""
+        self.actor = None
+        if self.cell is not None:
+            self.cell.end()
+            self.cell = None
 
     @property
     def child_id(self) -> str:
@@ -121,6 +132,15 @@ class Executions:
     def is_open(self, tenant: str, execution: str) -> bool:
         """Whether this execution is known here as not ended."""
         return f"{tenant}/{execution}" in self._open
+
+    def ref(self, tenant: str, execution: str) -> Ref[ExecutionMessage] | None:
+        """The reference of a running execution's actor; None when its handler does not run here."""
+        entry = self._open.get(f"{tenant}/{execution}")
+        if entry is None or entry.actor is None:
+            return None
+        if entry.cell is None:
+            entry.cell = self._cell(entry.child_id, entry.actor)
+        return entry.cell.ref
 
     @property
     def open(self) -> int:
@@ -230,17 +250,36 @@ class Executions:
             on_end=lambda: self._ended(entry),
         )
 
+    def _cell(self, child_id: str, actor: ExecutionActor) -> Cell[ExecutionMessage]:
+        def schedule() -> None:
+            try:
+                self._supervisor.perform(f"{child_id}/mailbox", cell.turn, cell.crashed)
+            except SupervisorError:
+                cell.end()
+
+        services = self._services
+        cell: Cell[ExecutionMessage] = Cell(
+            f"{self._path}/executions/{child_id}",
+            lambda: actor,
+            capacity=services.limits.session_mailbox,
+            seam=services.seam,
+            deadlines=services.deadlines,
+            schedule=schedule,
+        )
+        return cell
+
     def _ended(self, entry: _Open) -> None:
         self._open.pop(entry.child_id, None)
 
     def _crashed(self, entry: _Open, _cause: BaseException) -> None:
         """Resume it, after the back-off that the supervisor decided: all is read from hot state again."""
         self.restarts += 1
+        entry.left()
         self._launch(entry)
 
     def _left(self, entry: _Open) -> None:
         """The handler does not run any more: ended, suspended, or without a handler."""
-        entry.actor = None
+        entry.left()
         self._running -= 1
         self._fill()
         if not self._running and not self._waiting:

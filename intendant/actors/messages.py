@@ -68,7 +68,7 @@ SessionMessage = Open | Close | Submit | Settled
 
 
 class Progress(Struct, frozen=True):
-    """Where a running execution is: the steps that run now, and how many are recorded."""
+    """Where a running execution is: the steps whose functions run now, and how many steps are recorded."""
 
     running: list[str]
     recorded: int

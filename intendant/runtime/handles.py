@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
+from intendant.actors.messages import Progress
 from intendant.context import Context
 from intendant.domain import state as states
 from intendant.domain.errors import ExecutionCancelled, ExecutionFailed
@@ -58,6 +59,10 @@ class Execution(Generic[R]):
     async def view(self) -> ExecutionView:
         """What is known now. Raises UnknownExecution."""
         return await self._runtime.view_execution(self.tenant, self.id)
+
+    async def progress(self, *, timeout: float = 5.0) -> Progress | None:
+        """Ask its actor which steps run now, and how many are recorded; None when no handler of it runs here."""
+        return await self._runtime.ask_progress(self.tenant, self.id, timeout)
 
     async def status(self) -> Status:
         """Where it stands now. Raises UnknownExecution."""

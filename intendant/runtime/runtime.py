@@ -14,12 +14,13 @@ import anyio.from_thread
 from msgspec import Struct
 
 from intendant.actors.endings import Ending
-from intendant.actors.messages import Close, Open, SessionMessage, Submit
+from intendant.actors.messages import Close, Describe, Open, Progress, SessionMessage, Submit
 from intendant.actors.outbox_relay import RelaySettings
 from intendant.actors.services import Limits
 from intendant.adapters.clock import SystemClock
 from intendant.adapters.publishers import CallbackPublisher
 from intendant.domain.errors import (
+    ActorStopped,
     InvalidIntent,
     OutcomeUnknown,
     RuntimeStopped,
@@ -352,6 +353,16 @@ class Runtime:
         if view is None or not view.tracked:
             raise UnknownExecution(id)
         return view
+
+    async def ask_progress(self, tenant: str, id: str, timeout: float) -> Progress | None:
+        """Ask a running execution's actor where it is; None when no handler of it runs here."""
+        ref = self._reach(tenant).executions.ref(tenant, id)
+        if ref is None:
+            return None
+        try:
+            return await ref.ask(Describe, timeout=check_timeout(timeout, finite=True))
+        except ActorStopped:
+            return None  # it came to its end meanwhile
 
     async def _read_execution(self, tenant: str, id: str) -> ExecutionState:
         state = await self.state.tracked_execution(tenant, id)

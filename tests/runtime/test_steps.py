@@ -24,6 +24,7 @@ from intendant import (
     Limits,
     OutcomeUnknown,
     Overloaded,
+    Progress,
     Realm,
     Runtime,
     Shutdown,
@@ -425,3 +426,31 @@ def test_keyboard_interrupt_in_a_handler_is_the_hosts(tmp_path: Path, backend: s
             return await running.execution("acme", id).status()
 
     assert anyio.run(look) is Status.RUNNING
+
+
+async def test_progress_is_asked_of_the_actor_while_the_handler_runs(runtime: Callable[..., Runtime]) -> None:
+    realm = Realm("shop")
+    begun, go_on = anyio.Event(), anyio.Event()
+
+    async def first() -> None:
+        pass
+
+    async def second() -> None:
+        begun.set()
+        await go_on.wait()
+
+    @realm.handler
+    async def run(ctx: Context, nothing: dict[str, Any]) -> None:
+        await ctx.step("first", first)
+        await ctx.step("second", second)
+
+    async with runtime(realm) as running:
+        session = await running.open_session("acme", "desk-1")
+        execution = await session.submit("shop.run", {})
+        with anyio.fail_after(10):
+            await begun.wait()
+        assert await execution.progress() == Progress(running=["second"], recorded=1)
+        assert await running.execution("bolt", execution.id).progress() is None
+        go_on.set()
+        await execution.result(timeout=10)
+        assert await execution.progress() is None
