@@ -124,7 +124,7 @@ class SessionActor(Actor[SessionMessage]):
                 self._answer_open(each)
 
         self._opening.append(message)
-        self._commit(commit, self._as_message(proceed), new=True)
+        self._commit(commit, self._as_message(proceed))
 
     def _answer_open(self, message: Open) -> None:
         if self._state is None:
@@ -157,7 +157,7 @@ class SessionActor(Actor[SessionMessage]):
                 self.ref.tell_control(each)
 
         self._closing = []
-        self._commit(commit, self._as_message(proceed), new=False)
+        self._commit(commit, self._as_message(proceed))
 
     # --- accepting intents
 
@@ -207,7 +207,7 @@ class SessionActor(Actor[SessionMessage]):
             else:
                 self._accepted(submission, accepted, outcome.result().first, places)
 
-        self._commit(commit, settled, new=True)
+        self._commit(commit, settled)
 
     def _accepted(
         self, submission: _Submission, accepted: list[ExecutionState], first: int, places: Places | None
@@ -277,15 +277,12 @@ class SessionActor(Actor[SessionMessage]):
 
         return settled
 
-    def _commit(self, commit: Commit, settled: Callable[[Reply[Receipt]], None], *, new: bool) -> None:
-        """Hand a commit to the writer, which calls `settled` with its outcome."""
+    def _commit(self, commit: Commit, settled: Callable[[Reply[Receipt]], None]) -> None:
+        """Hand a commit to the writer, which calls `settled` with its outcome, in the order they came."""
         reply: Reply[Receipt] = Reply()
         reply.on_settled(settled)
         try:
-            if new:
-                self._services.writer.accept(commit, reply)
-            else:
-                self._services.writer.append(commit, reply)
+            self._services.writer.accept(commit, reply)
         except Exception as error:
             reply.fail(error)
 

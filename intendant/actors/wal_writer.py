@@ -171,12 +171,26 @@ class WalWriter:
             self._abandon(self._mailbox.clear())
 
     async def _acquire(self) -> None:
-        settings = self._settings
-        tenure = await self._log.acquire(self._owner, timeout=settings.takeover_timeout, lease=settings.lease)
+        tenure = await self._granted()
         self._tenure = tenure
         self._next = tenure.next_sequence
         self._last_time = tenure.last_time
         self._renewed = self._seam.time()
+
+    async def _granted(self) -> Tenure:
+        """Become the owner. Whoever was it before waits out an outage of the store; at first, an outage is an error."""
+        settings = self._settings
+        attempt = 0
+        while True:
+            try:
+                return await self._log.acquire(self._owner, timeout=settings.takeover_timeout, lease=settings.lease)
+            except StoreUnavailable as error:
+                if not self.commits:
+                    raise
+                attempt += 1
+                delay = settings.retry.delay(attempt, lambda: 0.5)
+                logger.warning("partition %d can't be taken, trying again in %.2f s: %s", self.partition, delay, error)
+            await anyio.sleep(delay)
 
     async def _write_opened(self) -> None:
         opened = WriterOpened(self._owner.host, self._owner.pid, self._clock.now())

@@ -203,10 +203,7 @@ async def soak(order: dict[str, Any], book: Book) -> int:
     from intendant.actors.endings import Ending
     from intendant.actors.execution import ExecutionActor
     from intendant.actors.ref import Question
-    from intendant.adapters.sqlite import database
     from intendant.parking import Reply
-
-    database.__dict__["CACHE_KIB"] = 4096  # so that the page cache is full after the first round, and grows no more
 
     watched: list[type[Any]] = [Cell, Ending, ExecutionActor, Question, Reply]
     realm = Realm("load")
