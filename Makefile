@@ -24,7 +24,7 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
-	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/pyright --project pyproject.toml --pythonpath $(BIN)/python
 
 stress: $(READY)
 	STRESS=$(STRESS) $(BIN)/pytest -q -m "stress or scaled" -p no:cacheprovider $(ARGS)
