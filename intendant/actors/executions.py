@@ -30,6 +30,7 @@ from intendant.supervisor import (
 
 logger = logging.getLogger("intendant.executions")
 
+_END = "/end"  # under this name a condemned execution is ended; no id holds a slash
 _PAGE = 1_000  # members of the open set that are read at a time
 
 
@@ -288,16 +289,23 @@ class Executions:
                 call()
 
     def _give_up(self, child_id: str, cause: BaseException) -> None:
-        entry = self._open.get(child_id)
+        """The restart budget is spent: end it, failed. If not even that works, it stays open for the next resume."""
+        entry = self._open.get(child_id.removesuffix(_END))
         if entry is None or not self._serving:
             return
+        if child_id.endswith(_END):
+            logger.error("execution %s could not be ended and stays open", entry.child_id, exc_info=cause)
+            self._left(entry)
+            return
         logger.error("execution %s crashed too often and is ended", child_id, exc_info=cause)
+        self._condemn(entry, cause)
 
+    def _condemn(self, entry: _Open, cause: BaseException) -> None:
         async def condemn() -> None:
             await self._actor(entry).condemn(cause)
             self._left(entry)
 
-        self._supervisor.perform(f"{child_id}/end", condemn, lambda _cause: self._give_up(child_id, cause))
+        self._supervisor.perform(f"{entry.child_id}{_END}", condemn, lambda _cause: self._condemn(entry, cause))
 
 
 class _Ready(msgspec.Struct):
