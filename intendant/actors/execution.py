@@ -244,7 +244,7 @@ class ExecutionActor(Actor[ExecutionMessage]):
         payload: ExecutionCompleted | ExecutionFailed,
         state: ExecutionState,
     ) -> Reply[Receipt]:
-        operations: list[Operation] = [self._put(state), RemoveFromIndex(states.OPEN, self._id)]
+        operations: list[Operation] = [self._put(state), _leave_open_set(state)]
         if self._has_journal:
             operations.append(DropJournal(self._id))
         operations += self._outbox(payload.events)
@@ -291,6 +291,10 @@ class ExecutionActor(Actor[ExecutionMessage]):
     def _outbox(self, events: list[Emitted]) -> list[AddToOutbox]:
         session = self._state.session
         return [AddToOutbox(session, encode(OutboxEvent.of(self._id, event))) for event in events]
+
+
+def _leave_open_set(state: ExecutionState) -> RemoveFromIndex:
+    return RemoveFromIndex(states.OPEN, state.id, states.open_score(state.session))
 
 
 class OutboxEvent(msgspec.Struct, frozen=True, array_like=True):

@@ -37,12 +37,13 @@ _PAGE = 1_000  # members of the open set that are read at a time
 class _Open:
     """An execution that has not ended: waiting for its turn, or running."""
 
-    __slots__ = ("accepted", "actor", "cell", "id", "tenant")
+    __slots__ = ("accepted", "actor", "cell", "id", "tenant", "waiting")
 
     def __init__(self, tenant: str, id: str, accepted: Accepted | None) -> None:
         self.tenant = tenant
         self.id = id
         self.accepted = accepted
+        self.waiting = True  # for its turn
         self.actor: ExecutionActor | None = None
         self.cell: Cell[ExecutionMessage] | None = None  # made when somebody has a message for it
 
@@ -88,7 +89,8 @@ class Executions:
         self._intensity = intensity
         self._backoff = backoff
         self._open: dict[str, _Open] = {}
-        self._waiting: deque[_Open] = deque()
+        self._waiting: deque[_Open] = deque()  # one that was preferred stands in it twice
+        self._found: dict[tuple[str, int], list[_Open]] = {}  # by session, what a resume found open
         self._running = 0
         self._life = 0
         self._serving = False
@@ -114,6 +116,12 @@ class Executions:
         """Give reserved places back."""
         if places.life == self._life:
             self._running -= places.count
+            self._fill()
+
+    def prefer(self, tenant: str, session: str) -> None:
+        """A session that gets an intent is resumed first: what was found open of it goes ahead of all that waits."""
+        if self._found and (entries := self._found.pop((tenant, states.open_score(session)), None)):
+            self._waiting.extendleft(sorted(entries, key=lambda entry: entry.id, reverse=True))
             self._fill()
 
     def start(self, accepted: Accepted, places: Places | None) -> None:
@@ -179,6 +187,7 @@ class Executions:
         self._life += 1
         self._open.clear()
         self._waiting.clear()
+        self._found.clear()
         self._running = 0
         self._loading = anyio.CancelScope()
         try:
@@ -197,14 +206,16 @@ class Executions:
         self._supervisor.stop()
 
     async def _read_open_set(self) -> None:
+        """Every open execution waits for its turn, the oldest first."""
         after: IndexMember | None = None
-        while True:
-            page = await self._services.log.index(states.OPEN, after=after, limit=_PAGE)
+        found: list[_Open] = []
+        while page := await self._services.log.index(states.OPEN, after=after, limit=_PAGE):
             for member in page:
-                self._waiting.append(self._add(_Open(member.tenant, member.member, None)))
-            if len(page) < _PAGE:
-                return
+                entry = self._add(_Open(member.tenant, member.member, None))
+                self._found.setdefault((member.tenant, member.score), []).append(entry)
+                found.append(entry)
             after = page[-1]
+        self._waiting.extend(sorted(found, key=lambda entry: entry.id))
 
     async def _tell_missed_ends(self) -> None:
         """Tell those who wait for what ended in a commit whose answer nobody here got, because the writer crashed."""
@@ -226,10 +237,15 @@ class Executions:
     def _fill(self) -> None:
         """Give free places to those who wait, in order."""
         while self._serving and self._waiting and self._running < self._services.limits.running:
-            self._running += 1
-            self._launch(self._waiting.popleft())
+            entry = self._waiting.popleft()
+            if entry.waiting:
+                self._running += 1
+                self._launch(entry)
+        if not self._waiting:
+            self._found.clear()
 
     def _launch(self, entry: _Open) -> None:
+        entry.waiting = False
         try:
             self._supervisor.perform(entry.child_id, partial(self._live, entry), partial(self._crashed, entry))
         except SupervisorError:

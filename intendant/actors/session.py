@@ -166,6 +166,7 @@ class SessionActor(Actor[SessionMessage]):
             message.reply.fail(UnknownSession(self._id))
         else:
             try:
+                self._executions.prefer(self._tenant, self._id)
                 self._executions.check_room(len(message.intents))
                 submission = _Submission(message, self._accept(message.intents))
             except Exception as error:
@@ -251,7 +252,7 @@ class SessionActor(Actor[SessionMessage]):
             operations += (
                 ClaimKey(intent.key, encode(Claim(state.id, intent.type, intent.digest))),
                 PutDocument(states.EXECUTIONS, state.id, encode(state)),
-                AddToIndex(states.OPEN, state.id),
+                AddToIndex(states.OPEN, state.id, states.open_score(self._id)),
             )
         return Commit(self._tenant, records, operations), accepted
 

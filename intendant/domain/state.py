@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import zlib
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
@@ -130,6 +131,11 @@ class Event(Struct, frozen=True):
     payload: Any
     position: int
     time: int
+
+
+def open_score(session: str) -> int:
+    """The score of a session's executions in the open set, which brings them together for recovery."""
+    return zlib.crc32(session.encode())
 
 
 def session_created(tenant: str, session: str, payload: SessionCreatedPayload) -> SessionState:
