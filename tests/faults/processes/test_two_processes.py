@@ -157,9 +157,11 @@ def test_an_owner_that_was_stopped_too_long_is_fenced(
     reader.look()
     assert reader.said("refused", 1) == ["fenced"], "its callers are told"
     assert reader.said("failed", 1) == ["Fenced", "RuntimeStopped"], "and so is its host"
-    assert {key for _, key in reader.accepted if key.startswith("L1-")} == told, "nothing was accepted any more"
+    late = {key for _, key in reader.accepted if key.startswith("L1-")} - told
+    assert len(late) <= 1, "only what the store had taken before it was stopped, and its caller not yet been told"
     os.kill(second, signal.SIGTERM)
     assert stable.wait(second) == 0
     verdict = examining()
     assert [len(epochs) for epochs in verdict.epochs.values()] == [1, 1], "a fenced owner is not started again"
     assert verdict.audit.broken == 0, "nothing of an older epoch stands behind the newer one"
+    assert verdict.audit.lost == 0, "and what its callers were told late stands before it"
