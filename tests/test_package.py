@@ -84,7 +84,7 @@ def test_import_is_quick() -> None:
 
 def import_seconds(modules: str) -> float:
     code = f"import time; begun = time.process_time(); import {modules}; print(time.process_time() - begun)"
-    return min(float(run(code)) for _ in range(5))
+    return min(float(run(code)) for _ in range(20))  # other tests run beside this one: the least is the truth
 
 
 @pytest.fixture(scope="module")
