@@ -13,7 +13,6 @@ from urllib.parse import parse_qsl, unquote
 
 from intendant.adapters.files import DirectoryFileStore
 from intendant.adapters.memory import MemoryColdStore, MemoryFileStore, MemoryStore
-from intendant.adapters.sqlite import SqliteStore
 from intendant.domain.errors import InvalidValue
 from intendant.domain.ports import ColdStore, FileStore, Store
 
@@ -59,7 +58,9 @@ def _split(url: str) -> tuple[str, str, dict[str, str]]:
     return scheme.lower(), path, dict(parse_qsl(query, keep_blank_values=True))
 
 
-def _sqlite(path: str, options: dict[str, str]) -> SqliteStore:
+def _sqlite(path: str, options: dict[str, str]) -> Store:
+    from intendant.adapters.sqlite import SqliteStore  # noqa: PLC0415  a program that never opens one need not load it
+
     synchronous = options.pop("synchronous", "full").lower()
     if path.startswith("//"):  # people write sqlite:///x.db, and mean different files by it
         raise InvalidValue(
