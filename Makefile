@@ -1,5 +1,6 @@
 # make run     sets up everything and runs the main job: the realms example, with a real kill in the middle
-# make test    sets up everything and runs the tests
+# make test    sets up everything, also a redis-server, and runs the tests
+# make test-docker   the same against the servers of docker-compose.test.yml, which it starts and removes
 # make check   ruff, mypy, pyright, import-linter
 # make stress  the full counts (at most an hour on two cores; STRESS=n scales them)
 # make bench   ours, timed
@@ -10,14 +11,27 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 STRESS ?= 1
+# tests start hundreds of processes, which should not compile our modules each time
+export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run test check stress bench lock clean
+.PHONY: run test test-docker redis check stress bench lock clean
 
 run: $(READY)
 	$(BIN)/intendant demo
 
-test: $(READY)
+test: $(READY) redis
 	$(BIN)/pytest -q -n 2 --dist worksteal $(ARGS)
+
+test-docker: $(READY) redis
+	docker compose --file docker-compose.test.yml up --detach --wait
+	INTENDANT_TEST_DOCKER=1 $(BIN)/pytest -q -n 2 --dist worksteal $(ARGS); status=$$?; \
+		docker compose --file docker-compose.test.yml down --volumes; exit $$status
+
+# tests kill servers of their own: a server elsewhere does not replace this one
+redis:
+	@command -v redis-server >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
+		&& apt-get update -qq && apt-get install -y -qq redis-server >/dev/null; } \
+		|| { echo "redis-server is missing; on Debian: apt-get install redis-server"; exit 1; }
 
 check: $(READY)
 	$(BIN)/ruff check .
@@ -26,10 +40,10 @@ check: $(READY)
 	$(BIN)/mypy
 	$(BIN)/pyright --project pyproject.toml --pythonpath $(BIN)/python
 
-stress: $(READY)
-	STRESS=$(STRESS) $(BIN)/pytest -q -m "stress or scaled" -p no:cacheprovider $(ARGS)
+stress: $(READY) redis
+	STRESS=$(STRESS) $(BIN)/pytest -q -m "stress or scaled" -p no:cacheprovider -o timeout=0 $(ARGS)
 
-bench: $(READY)
+bench: $(READY) redis
 	$(BIN)/python -m benchmarks.throughput $(ARGS)
 
 # the versions that developers and CI get; users get the ranges of pyproject.toml

@@ -2,7 +2,8 @@
 
     python -m benchmarks.throughput [--rounds 3] [--scale 1.0] [--only sqlite,uvloop] [--json] [--force]
 
-Each measurement is a process of its own, on a new store, and is audited: an unsound one ends the benchmark. Rounds are
+Each measurement is a process of its own, on a new store, and is audited: an unsound one ends the benchmark. Redis is a
+redis-server of this machine, ArangoDB the stand-in of the tests in a process of its own. Rounds are
 interleaved, so that whatever else the machine does meets all of them; what is told is the median, and how far the
 rounds lie apart. It refuses to begin on a busy machine, because nothing measured there can be compared.
 """
@@ -17,7 +18,8 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, contextmanager
 from itertools import product
 from pathlib import Path
 from typing import Any, Final
@@ -28,11 +30,14 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-STORES: Final = ("memory", "sqlite")
+from tests.arango_standin.process import StandIn
+from tests.infrastructure.redis_server import RedisServer
+
+STORES: Final = ("memory", "sqlite", "redis-everysec", "redis-always", "redis-everysec+cold")
 CALLERS: Final = (1, 64, 512)
 STEPS: Final = (0, 3)
 BACKENDS: Final = ("asyncio", "uvloop", "trio")
-INTENTS: Final = {("memory", 1): 4_000, ("sqlite", 1): 1_500, ("memory", 64): 15_000, ("sqlite", 64): 15_000}
+INTENTS: Final = {1: 1_500, 64: 15_000}  # by callers, 64 and more
 SESSIONS: Final = 100
 LOAD_AVERAGE_MAX: Final = 0.5
 MEASUREMENT_SECONDS_MAX: Final = 600
@@ -48,7 +53,7 @@ class Setting(Struct, frozen=True):
 
     def intents(self, scale: float) -> int:
         """Enough for a second or more, and several for each caller."""
-        count = INTENTS[self.store, min(self.callers, 64)] * scale / (1 + self.steps / 2)
+        count = INTENTS[min(self.callers, 64)] * scale / (1 + self.steps / 2)
         return max(int(count), 2 * self.callers)
 
     def matches(self, words: list[str]) -> bool:
@@ -69,6 +74,9 @@ class Result(Struct, frozen=True):
     p99_ms: float
     submit_p50_ms: float
     cpu_s_per_1000: float
+    hot_server_cpu_s_per_1000: float | None
+    cold_server_cpu_s_per_1000: float | None
+    lag_s: float | None
     commits: int
     rss_mb: float
     durability: str
@@ -81,10 +89,9 @@ class Result(Struct, frozen=True):
 
 def measure(setting: Setting, scale: float) -> dict[str, Any]:
     """One round: a load in a process of its own, on a store of its own."""
-    with tempfile.TemporaryDirectory(prefix="intendant-bench-") as folder:
-        hot = "memory:" if setting.store == "memory" else f"sqlite:{Path(folder) / 'load.db'}"
+    with place(setting.store) as stores:
         options = {
-            "--hot": hot,
+            **stores,
             "--backend": setting.backend,
             "--intents": setting.intents(scale),
             "--callers": setting.callers,
@@ -101,11 +108,30 @@ def measure(setting: Setting, scale: float) -> dict[str, Any]:
     return figures
 
 
+@contextmanager
+def place(store: str) -> Generator[dict[str, str]]:
+    """A new store, as the load's options; it goes afterwards."""
+    hot, _, cold = store.partition("+")
+    with ExitStack() as servers:
+        options = {"--hot": "memory:"}
+        if hot == "sqlite":
+            folder = servers.enter_context(tempfile.TemporaryDirectory(prefix="intendant-bench-"))
+            options["--hot"] = f"sqlite:{Path(folder) / 'load.db'}"
+        elif hot != "memory":
+            options["--hot"] = servers.enter_context(RedisServer(appendfsync=hot.partition("-")[2])).url
+        if cold:
+            options["--cold"] = f"{servers.enter_context(StandIn()).url}/load"
+        yield options
+
+
 def result(setting: Setting, rounds: list[dict[str, Any]]) -> Result:
     """What the rounds of one setting come to."""
 
     def median(name: str) -> float:
         return statistics.median(float(each[name]) for each in rounds)
+
+    def perhaps(name: str) -> float | None:
+        return None if any(each.get(name) is None for each in rounds) else median(name)
 
     speeds = [each["per_second"] for each in rounds]
     return Result(
@@ -118,6 +144,9 @@ def result(setting: Setting, rounds: list[dict[str, Any]]) -> Result:
         p99_ms=median("p99_ms"),
         submit_p50_ms=median("submit_p50_ms"),
         cpu_s_per_1000=median("cpu_s_per_1000"),
+        hot_server_cpu_s_per_1000=perhaps("hot_server_cpu_s_per_1000"),
+        cold_server_cpu_s_per_1000=perhaps("cold_server_cpu_s_per_1000"),
+        lag_s=perhaps("lag_s"),
         commits=int(median("commits")),
         rss_mb=median("rss_mb"),
         durability=rounds[0]["durability"],

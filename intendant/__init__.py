@@ -1,19 +1,23 @@
 """Intendant: supervised actors with a durable log, embedded in a Python process."""
 
 from intendant.actors.actor import Actor
-from intendant.actors.mailbox import Mailbox
+from intendant.actors.mailbox import Mailbox, Overflow
 from intendant.actors.messages import Progress
 from intendant.actors.outbox_relay import DeadLetter, RelaySettings
 from intendant.actors.ref import Ref
 from intendant.actors.services import Limits
 from intendant.actors.system import ActorSystem
 from intendant.context import Context
+from intendant.domain.erasure import Erased
 from intendant.domain.errors import (
     AcknowledgedDataMissing,
     ActorStopped,
+    BeingErased,
+    Deadlock,
     DuplicateStep,
     Ended,
     ExecutionCancelled,
+    ExecutionEnded,
     ExecutionFailed,
     Fenced,
     IdempotencyConflict,
@@ -30,40 +34,57 @@ from intendant.domain.errors import (
     Rejected,
     Retryable,
     RuntimeStopped,
+    SagaFailed,
     SessionClosed,
     SessionExists,
     StepFailed,
+    StillOpen,
     Stopped,
     StoreUnavailable,
     Suspended,
+    UnfinishedMigration,
     UnknownExecution,
+    UnknownQuery,
     UnknownSession,
     WrongThread,
 )
-from intendant.domain.payloads import Failure
+from intendant.domain.payloads import Failure, SagaRecord, SagaStep, Signal, StepState
+from intendant.domain.quotas import TenantLimits
 from intendant.domain.records import LogRecord
-from intendant.domain.state import Event, FileReference, Outcome, Status
+from intendant.domain.retention import Retention
+from intendant.domain.retry import Retry, RetryAfter
+from intendant.domain.state import CancelResult, Event, FileReference, Outcome, Status
 from intendant.parking import Reply
 from intendant.realm import Realm
 from intendant.runtime.blocking import blocking
 from intendant.runtime.config import Shutdown
+from intendant.runtime.event_stream import ExecutionEvent
 from intendant.runtime.handles import Execution, Session
 from intendant.runtime.intent import Intent
-from intendant.runtime.runtime import Runtime, Stats
+from intendant.runtime.runtime import Runtime
+from intendant.runtime.stats import Stats
 from intendant.runtime.views import ExecutionView, Page, SessionView
+from intendant.steps.saga import Saga
+from intendant.steps.step import Step
 
 __all__ = [
     "AcknowledgedDataMissing",
     "Actor",
     "ActorStopped",
     "ActorSystem",
+    "BeingErased",
+    "CancelResult",
     "Context",
     "DeadLetter",
+    "Deadlock",
     "DuplicateStep",
     "Ended",
+    "Erased",
     "Event",
     "Execution",
     "ExecutionCancelled",
+    "ExecutionEnded",
+    "ExecutionEvent",
     "ExecutionFailed",
     "ExecutionView",
     "Failure",
@@ -83,6 +104,7 @@ __all__ = [
     "NotOwner",
     "Outcome",
     "OutcomeUnknown",
+    "Overflow",
     "Overloaded",
     "Page",
     "PartitionOwned",
@@ -92,21 +114,35 @@ __all__ = [
     "Rejected",
     "RelaySettings",
     "Reply",
+    "Retention",
+    "Retry",
+    "RetryAfter",
     "Retryable",
     "Runtime",
     "RuntimeStopped",
+    "Saga",
+    "SagaFailed",
+    "SagaRecord",
+    "SagaStep",
     "Session",
     "SessionClosed",
     "SessionExists",
     "SessionView",
     "Shutdown",
+    "Signal",
     "Stats",
     "Status",
+    "Step",
     "StepFailed",
+    "StepState",
+    "StillOpen",
     "Stopped",
     "StoreUnavailable",
     "Suspended",
+    "TenantLimits",
+    "UnfinishedMigration",
     "UnknownExecution",
+    "UnknownQuery",
     "UnknownSession",
     "WrongThread",
     "blocking",

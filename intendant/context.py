@@ -1,72 +1,58 @@
 """What a handler sees: durable calls, and facts that are the same at every resume.
 
-`Context` decides what a call means; the `Recording` behind it (an execution's actor, or a unit test's memory) keeps
-what was decided. Replay is nothing but this: a call whose result is in the journal returns it.
+A call whose result is in the journal returns it: replay is nothing but this. What a call means is decided here and in
+`steps`; the `Recording` behind (an execution's actor, or a unit test's memory) keeps what was decided.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import inspect
 import logging
 import random
-import typing
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Protocol, TypeVar, TypeVarTuple, overload
+from typing import Any, Literal, TypeVar, TypeVarTuple, Unpack, overload
 
 import anyio
-import anyio.to_thread
-import msgspec
-import msgspec.inspect
 from msgspec import Raw
 
-from intendant.domain.codec import digest, encode_value
-from intendant.domain.commit import PLACES as EVENTS_MAX
-from intendant.domain.errors import DuplicateStep, IntendantError, InvalidValue, JournalMismatch, Suspended
+from intendant.domain.codec import encode_value
+from intendant.domain.errors import InvalidValue
 from intendant.domain.errors import StepFailed as StepFailedError
 from intendant.domain.ids import check_id
-from intendant.domain.payloads import Emitted, Failure, StepCompleted, StepFailed
+from intendant.domain.payloads import Emitted
 from intendant.domain.ports import FileStore
-from intendant.domain.state import FileReference
+from intendant.domain.retry import Policy, Retry
+from intendant.steps.attempt import call
+from intendant.steps.events import Events
+from intendant.steps.files import Files
+from intendant.steps.function import StepFunction
+from intendant.steps.policy import StepPolicy, policy_of
+from intendant.steps.recording import Recording
+from intendant.steps.saga import UNDO_RETRY, UNDO_TIMEOUT, Saga, undo_policy
+from intendant.steps.scopes import Scope
+from intendant.steps.step import Step
+from intendant.steps.steps import Steps
+from intendant.steps.undoing import Undoing
+from intendant.steps.waiting import Waiting
 
 T = TypeVar("T")
+I = TypeVar("I")  # noqa: E741  an item
 Ts = TypeVarTuple("Ts")
 
-ARGUMENTS_BYTES_MAX: Final = 16 * 1024 * 1024  # arguments are digested, not kept
-MESSAGE_LENGTH_MAX: Final = 2_000  # of a recorded error
-
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-class Recording(Protocol):
-    """Where a context's durable calls go."""
-
-    @property
-    def journal(self) -> Mapping[str, StepCompleted | StepFailed]:
-        """What was recorded of this execution before this run, by path."""
-        ...
-
-    @property
-    def suspended(self) -> bool:
-        """Whether the handler is being unwound to resume later."""
-        ...
-
-    async def record_step(self, step: StepCompleted | StepFailed) -> None:
-        """Make a step durable; returns when it is."""
-        ...
-
-    def now(self) -> int:
-        """The wall clock, in µs since 1970 UTC."""
-        ...
 
 
 class Context:
     """One run of a handler. It is valid only while the handler runs, and only in its event loop.
 
     When the process dies, the handler is called anew: steps that were recorded return their result at once, and
-    everything outside of steps runs again.
+    everything outside of steps runs again. `attempt` counts the attempts of the handler, from 1.
+
+    When the execution is cancelled, the handler is cancelled natively, at its next await. Durable calls that it makes
+    while it handles that (in `except`, `finally`, `__aexit__`) run, for as long as `cleanup=` of the handler allows;
+    other awaits raise again unless it shields itself. While it is suspended, they raise Suspended.
     """
 
     def __init__(
@@ -80,27 +66,39 @@ class Context:
         started_at: int,
         files: FileStore | None = None,
         limiter: anyio.CapacityLimiter | None = None,
+        attempt: int = 1,
     ) -> None:
         self.tenant_id = tenant_id
         self.session = session
         self.solution = solution
         self.execution_id = execution_id
+        self.attempt = attempt
         self.artifacts: dict[str, Raw] = {}
-        self.in_progress: list[str] = []  # the steps whose functions run
-        self._recording = recording
-        self._files = files
+        self.queries: dict[str, Callable[[], Any]] = {}
         self._limiter = limiter
-        self._now = started_at
-        self._used: set[str] = set()
-        self._emitted = 0
-        self._recorded_events = sum(len(step.events) for step in recording.journal.values())
-        self._waiting_events: list[Emitted] = []
-        self._unreached = len(recording.journal)
+        self._files = files
+        self._events = Events(recording.recorded_events)
+        self._steps = Steps(
+            recording,
+            self._events,
+            tenant=tenant_id,
+            execution=execution_id,
+            now=started_at,
+            files=files,
+            call=self._call,
+        )
+        self._waiting = Waiting(recording, self._steps, self._events)
+        self._recording = recording
 
     @property
     def replaying(self) -> bool:
         """Whether what runs now ran before: some recorded step has not been reached yet."""
-        return self._unreached > 0
+        return self._steps.replaying
+
+    @property
+    def in_progress(self) -> list[str]:
+        """The steps whose functions run."""
+        return self._steps.in_progress
 
     @functools.cached_property
     def random(self) -> random.Random:
@@ -115,244 +113,324 @@ class Context:
     @functools.cached_property
     def files(self) -> Files:
         """Content too large for a value, kept by tenant and digest."""
-        return Files(self, self._files, self._check_live)
+        return Files(self.tenant_id, self.session, self._files, self._steps, self._recording)
 
     def now(self) -> datetime:
-        """The time of the last thing recorded, in UTC: the same at every resume."""
-        return _EPOCH + timedelta(microseconds=self._now)
+        """The time of the newest thing recorded, in UTC: the same at every resume, unless steps run side by side."""
+        return _EPOCH + timedelta(microseconds=self._steps.now)
+
+    # --- steps
+
+    def scope(self, name: str, *, key: str | None = None) -> Scope:
+        """Put a name before those of the steps, waits and scopes in a `with` block, so that they may be used again.
+
+            with ctx.scope("invoice", key=order.id):
+                await send(ctx, order)  # its step "render" is recorded as invoice[A-17]/render
+
+        The scope is of the task that enters it and of tasks that are started in it; each of several tasks may be in
+        one of its own. Raises as `step` does: DuplicateStep for a name that is used twice in one scope without `key`.
+        """
+        return self._steps.scope(name, key)
 
     @overload
     async def step(
-        self, name: str, function: Callable[[*Ts], Awaitable[T]], *arguments: *Ts, key: str | None = None
+        self,
+        name: str,
+        function: Callable[[Step, *Ts], Awaitable[T]],
+        *arguments: *Ts,
+        key: str | None = None,
+        **policy: Unpack[StepPolicy],
     ) -> T: ...
     @overload
-    async def step(self, name: str, function: Callable[[*Ts], T], *arguments: *Ts, key: str | None = None) -> T: ...
-    async def step(self, name: str, function: Callable[[*Ts], Any], *arguments: *Ts, key: str | None = None) -> Any:
+    async def step(
+        self,
+        name: str,
+        function: Callable[[Step, *Ts], T],
+        *arguments: *Ts,
+        key: str | None = None,
+        **policy: Unpack[StepPolicy],
+    ) -> T: ...
+    @overload
+    async def step(
+        self,
+        name: str,
+        function: Callable[[*Ts], Awaitable[T]],
+        *arguments: *Ts,
+        key: str | None = None,
+        **policy: Unpack[StepPolicy],
+    ) -> T: ...
+    @overload
+    async def step(
+        self,
+        name: str,
+        function: Callable[[*Ts], T],
+        *arguments: *Ts,
+        key: str | None = None,
+        **policy: Unpack[StepPolicy],
+    ) -> T: ...
+    async def step(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        *arguments: *Ts,  # pyright: ignore[reportInvalidTypeVarUse]  # mypy wants it as in the overloads
+        key: str | None = None,
+        **policy: Unpack[StepPolicy],
+    ) -> Any:
         """Run `function(*arguments)` once and record its result; at every resume, return what was recorded.
 
-        A plain function runs in a worker thread, an async one here. The step's identity is `name`, with `key` where a
-        name is used more than once. Annotate the function's return type: the result comes back as that type (without
-        one, as plain data), now and at every resume alike.
+        A plain function runs in a worker thread, an async one here. One whose first parameter is annotated `Step` is
+        called as `function(step, *arguments)`. The step's identity is `name`, with `key` where a name is used more
+        than once; it may be called from several tasks at once. Annotate the function's return type: the result comes
+        back as that type (without one, as plain data), now and at every resume alike. One over 64 KiB, up to 64 MiB,
+        is kept in the file store.
 
-        After a crash the function may run a second time if it had not been recorded: its effects should bear that.
-        Cancellation (a time-out around it, a suspension) records nothing; a thread that runs on is left behind and
-        its result dropped.
+        When the function raises an `Exception`, or takes longer than `timeout`, or is silent for longer than
+        `heartbeat`, the attempt has failed: that is recorded, and `retry` says whether and when there is another one.
+        `deadline` limits all attempts together, from the first one's beginning. After a crash the function may run
+        again if it had not been recorded: its effects should bear that. Cancellation (a time-out around the step, a
+        suspension) records nothing; a thread that runs on is left behind and its result dropped.
 
         Raises DuplicateStep for a name used twice without `key`; InvalidValue for arguments that can't be encoded
-        (pass them in a closure) and for a result that can't, or is over 64 KiB; JournalMismatch when it was recorded
-        with other arguments; StepFailed when the function raised, from its exception: recorded too, and raised again
-        at every resume.
+        (pass them in a closure); JournalMismatch when it was recorded with other arguments; StepFailed when the last
+        attempt failed, from its exception: raised again at every resume. An attempt has failed, for good, also when
+        its result can't be encoded, or is over 64 MiB.
         """
-        path = self._claim(name, key)
-        arguments_digest = _digest_arguments(path, arguments)
-        recorded = self._recording.journal.get(path)
-        if recorded is not None:
-            return self._replay(recorded, arguments_digest, function)
-        return await self._perform(path, function, arguments, arguments_digest)
+        path = self._steps.claim(name, key)
+        each = policy_of(policy)
+        if self._recording.cancellation is None:
+            return await self._steps.run(path, function, arguments, each)
+        return await self._steps.durably(lambda: self._steps.run(path, function, arguments, each), [path])
+
+    @overload
+    async def map(
+        self,
+        name: str,
+        function: Callable[[I], Awaitable[T]],
+        items: Iterable[I],
+        *,
+        key: Callable[[I], str] | None = None,
+        limit: int = 16,
+        return_errors: Literal[False] = False,
+        **policy: Unpack[StepPolicy],
+    ) -> list[T]: ...
+    @overload
+    async def map(
+        self,
+        name: str,
+        function: Callable[[I], T],
+        items: Iterable[I],
+        *,
+        key: Callable[[I], str] | None = None,
+        limit: int = 16,
+        return_errors: Literal[False] = False,
+        **policy: Unpack[StepPolicy],
+    ) -> list[T]: ...
+    @overload
+    async def map(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        items: Iterable[I],
+        *,
+        key: Callable[[I], str] | None = None,
+        limit: int = 16,
+        return_errors: bool = False,
+        **policy: Unpack[StepPolicy],
+    ) -> list[Any]: ...
+    async def map(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        items: Iterable[I],
+        *,
+        key: Callable[[I], str] | None = None,
+        limit: int = 16,
+        return_errors: bool = False,
+        **policy: Unpack[StepPolicy],
+    ) -> list[Any]:
+        """Run `function(item)` for each item as a step of its own, at most `limit` at a time; results in order.
+
+        An item's step is `name[key(item)]`, without `key` `name[its place from 0]`. The first one that fails for good
+        cancels the rest, and its StepFailed is raised; with `return_errors=True` all run, and a StepFailed stands in
+        the place of an item that failed. The policy is of each item, as in `step`, and so is what is raised.
+        """
+        if limit < 1:
+            raise InvalidValue("limit", f"must be 1 or more, not {limit}")
+        each = policy_of(policy)
+        rows = [
+            (self._steps.claim(name, str(place) if key is None else key(item)), item)
+            for place, item in enumerate(items)
+        ]
+        if not return_errors:
+            self._steps.raise_recorded([path for path, _ in rows])
+        return await self._steps.durably(
+            lambda: self._map(function, rows, each, limit, return_errors=return_errors), [path for path, _ in rows]
+        )
+
+    async def _map(
+        self,
+        function: Callable[..., Any],
+        rows: list[tuple[str, Any]],
+        each: Policy,
+        limit: int,
+        *,
+        return_errors: bool,
+    ) -> list[Any]:
+        results: list[Any] = [None] * len(rows)
+        waiting = iter(enumerate(rows))
+
+        async def work() -> None:
+            for place, (path, item) in waiting:
+                try:
+                    results[place] = await self._steps.run(path, function, (item,), each)
+                except StepFailedError as error:
+                    if not return_errors:
+                        raise
+                    results[place] = error
+
+        try:
+            async with anyio.create_task_group() as group:
+                for _ in range(min(limit, len(rows))):
+                    group.start_soon(work)
+        except ExceptionGroup as failures:
+            raise _first(failures) from None
+        return results
+
+    def saga(
+        self,
+        name: str,
+        *,
+        key: str | None = None,
+        undo_retry: Retry = UNDO_RETRY,
+        undo_timeout: timedelta | None = UNDO_TIMEOUT,
+    ) -> Saga:
+        """A block whose steps are undone, the last one first, when it fails: `async with ctx.saga("place") as saga`.
+
+        `saga.step(..., undo=...)` runs its steps; its name is the scope of their paths (`place/reserve`), with `key`
+        where a name is used more than once. An undo is tried as `undo_retry` says (default: 5 attempts, with 1, 2, 4
+        and 8 s in between), each for at most `undo_timeout` (default: 10 minutes). See `Saga` for what happens when.
+
+        What the block failed with is recorded, and it never goes forward again: where the handler has a `retry`, its
+        next attempt comes to the same failure, and should catch it.
+
+        Raises DuplicateStep, when it is entered, for a name used twice without `key`; InvalidValue.
+        """
+        policy = undo_policy(undo_retry, undo_timeout)
+        undoing = Undoing(self._recording, self._steps, self._events, self.emit)
+        return Saga(self._recording, self._steps, undoing, None, name, key, policy)
+
+    # --- waiting
+
+    async def sleep(self, delay: timedelta, *, key: str | None = None) -> None:
+        """Wait for `delay`, counted from the first time this is reached: a restart in between costs nothing.
+
+        What is recorded is when the wait is over, so that it goes on while the process is down, and another `delay`
+        after a change of the code changes nothing for executions that wait already. A handler that sleeps more than
+        once tells its sleeps apart by `key`. The wait may take some milliseconds longer, and longer when very many are
+        over at once. While it waits the handler may be suspended (see `Limits.resident`): plain tasks beside it are
+        unwound then, and run again when it resumes.
+
+        Raises DuplicateStep for a second sleep without `key`; InvalidValue for what is no timedelta, and for a wait
+        beyond the year 2255.
+        """
+        await self._waiting.sleep(delay, key)
+
+    async def sleep_until(self, moment: datetime, *, key: str | None = None) -> None:
+        """Wait until the wall clock shows `moment` (with a time zone); otherwise as `sleep`.
+
+        The first `moment` that is asked for is recorded and holds.
+        """
+        await self._waiting.sleep_until(moment, key)
+
+    @overload
+    async def wait_signal(
+        self, name: str, *, type: type[T], timeout: timedelta | None = None, key: str | None = None
+    ) -> T: ...
+    @overload
+    async def wait_signal(self, name: str, *, timeout: timedelta | None = None, key: str | None = None) -> Any: ...
+    async def wait_signal(
+        self, name: str, *, type: Any = Any, timeout: timedelta | None = None, key: str | None = None
+    ) -> Any:
+        """The payload of the next signal of this name that no other wait took, as `type` (default: as plain data).
+
+        Signals that came before are taken first, in the order they came; each is delivered once. Which of the two came
+        first, the signal or the end of `timeout`, is recorded: at every resume it is the same. Waiting is as with
+        `sleep`, and `key` tells apart several waits for one name. A wait that is cancelled from outside, by a cancel
+        scope around it, is given up: a signal that comes later, or had just come, is for the next wait. Use `timeout`
+        where a resume must see the same.
+
+        Raises TimeoutError after `timeout`; InvalidValue for a payload that does not fit `type`, which is used up;
+        DuplicateStep for a second wait for this name without `key`; InvalidIntent for a malformed name.
+        """
+        return await self._waiting.signal(name, type, timeout, key)
+
+    def on_query(self, name: str, answer: Callable[[], Any]) -> None:
+        """Let `execution.query(name)` be answered by `answer()`, with what this handler knows at that moment.
+
+        Register it again at each run, best at the handler's beginning. `answer` is a plain function that must not
+        wait; its value is encoded like a step's, up to 64 KiB. Nothing is recorded, and no query is answered before
+        the handler has come as far as it was before a resume. Another one of the same name replaces it.
+
+        Raises InvalidIntent for a malformed name, InvalidValue for what can't be called.
+        """
+        check_id(name, "query name")
+        if inspect.iscoroutinefunction(answer) or not callable(answer):
+            raise InvalidValue(f"the answer of query {name!r}", "must be a plain function without parameters")
+        self.queries[name] = answer
+        self._recording.active()
+
+    # --- what else it gives
 
     def emit(self, name: str, payload: object = None) -> None:
         """Emit an event to the outside. It leaves through the outbox once the next record of this execution is durable.
 
+        An event that was recorded before a resume is known by its name and payload and not emitted again: build both
+        from parameters, step results and `ctx`, which are the same at every resume.
+
         Raises InvalidValue for a payload that can't be encoded or is over 64 KiB, and for more than 1,024 events since
         the last record.
         """
-        self._check_live()
-        check_id(name, "event name")
-        event = Emitted(self._emitted, name, Raw(encode_value(payload, f"event {name!r}")))
-        if self._emitted >= self._recorded_events:
-            if len(self._waiting_events) == EVENTS_MAX:
-                most = f"the {EVENTS_MAX:,} that ride with one record"
-                raise InvalidValue(f"event {name!r}", f"is one more than {most}; record a step in between")
-            self._waiting_events.append(event)
-        self._emitted += 1
+        self._steps.check_live()
+        self._events.emit(name, payload)
 
     def artifact(self, name: str, value: object) -> None:
         """Give a named result beside the handler's own; setting it again replaces it. Kept with the execution's end.
 
         Raises InvalidValue for a value that can't be encoded or is over 64 KiB: keep large ones as files.
         """
-        self._check_live()
+        self._steps.check_live()
         self.artifacts[check_id(name, "artifact name")] = Raw(encode_value(value, f"artifact {name!r}"))
 
+    # --- for whoever runs the handler
+
+    @property
+    def ahead(self) -> int:
+        """How much of what was recorded, but by a clean-up, this run has not come to."""
+        return self._steps.ahead
+
+    @property
+    def closed(self) -> bool:
+        """Whether the run is over, and another one follows."""
+        return self._steps.closed
+
+    def close(self) -> None:
+        """The run is over: nothing that it left behind may record any more."""
+        self._steps.close()
+
     def take_events(self) -> list[Emitted]:
-        """What was emitted and rides with the next record. For whoever records."""
-        events, self._waiting_events = self._waiting_events, []
-        return events
+        """What was emitted and rides with the next record."""
+        return self._events.take()
 
-    def _claim(self, name: str, key: str | None) -> str:
-        self._check_live()
-        check_id(name, "step name")
-        path = name if key is None else f"{name}[{check_id(key, 'step key')}]"
-        if path in self._used:
-            raise DuplicateStep(path)
-        self._used.add(path)
-        return path
-
-    def _check_live(self) -> None:
-        if self._recording.suspended:
-            raise Suspended(
-                f"execution {self.execution_id} is being suspended, and resumes later, or its handler has returned"
-            )
-
-    def _replay(self, recorded: StepCompleted | StepFailed, arguments: bytes, function: Callable[..., Any]) -> Any:
-        if recorded.arguments != arguments:
-            raise JournalMismatch(recorded.path, recorded.arguments.hex() or "(none)", arguments.hex() or "(none)")
-        self._unreached -= 1
-        self._now = recorded.at
-        if isinstance(recorded, StepFailed):
-            raise StepFailedError(recorded.path, recorded.error.code, recorded.error.message)
-        return _decode(recorded.result, function)
-
-    async def _perform(self, path: str, function: Callable[..., Any], arguments: Any, arguments_digest: bytes) -> Any:
-        self.in_progress.append(path)
-        try:
-            value = await self._call(path, function, arguments)
-            result = encode_value(value, f"result of step {path!r}")
-        except Exception as error:
-            if self._recording.suspended or isinstance(error, InvalidValue):
-                raise
-            await self._record_failure(path, arguments_digest, error)
-            raise StepFailedError(path, type(error).__name__, _message(error)) from error
-        finally:
-            self.in_progress.remove(path)
-        completed = StepCompleted(path, Raw(result), self._recording.now(), arguments_digest, self.take_events())
-        await self._record(completed)
-        return _decode(completed.result, function)
-
-    async def _record_failure(self, path: str, arguments: bytes, error: Exception) -> None:
-        failure = failure_of(error)
-        await self._record(
-            StepFailed(path, failure, self._recording.now(), arguments=arguments, events=self.take_events())
-        )
-
-    async def _record(self, step: StepCompleted | StepFailed) -> None:
-        self._check_live()
-        self._unreached = 0  # what was recorded and not reached by now is not part of the handler any more
-        try:
-            await self._recording.record_step(step)
-        except InvalidValue:
-            self._waiting_events[:0] = step.events  # nothing was recorded
-            raise
-        self._now = step.at
-
-    async def _call(self, path: str, function: Callable[..., Any], arguments: Any) -> Any:  # noqa: ARG002  for unit tests
-        if _is_async(function):
-            return await function(*arguments)
-        # In a tuple, because trio refuses a coroutine from a thread: that of a lambda around an async function.
-        (value,) = await anyio.to_thread.run_sync(
-            lambda: (function(*arguments),), limiter=self._limiter, abandon_on_cancel=True
-        )
-        return await value if inspect.isawaitable(value) else value
+    async def _call(self, path: str, kind: StepFunction, function: Callable[..., Any], arguments: Any) -> Any:  # noqa: ARG002  for unit tests
+        return await call(function, arguments, kind.is_async, self._limiter)
 
 
-class Files:
-    """Content that is too large for a value, kept by tenant and digest."""
-
-    def __init__(self, context: Context, store: FileStore | None, check_live: Callable[[], None]) -> None:
-        self._context = context
-        self._store = store
-        self._check_live = check_live
-
-    async def put(self, filename: str, content: bytes, metadata: dict[str, Any] | None = None) -> FileReference:
-        """Keep content; it is durable when this returns. Keep the reference in a step's result or an artifact.
-
-        The same content twice is kept once, so that running again at a resume costs nothing but time.
-        """
-        if not isinstance(content, bytes):  # pyright: ignore[reportUnnecessaryIsInstance]  # not every caller checks types
-            raise InvalidValue("content", f"must be bytes, not {type(content).__name__}; encode text first")
-        self._check_live()
-        context = self._context
-        key = await self._opened().put(context.tenant_id, content)
-        return FileReference(
-            reference=key,
-            tenant=context.tenant_id,
-            session=context.session,
-            location=f"files:{key}",
-            filename=filename,
-            metadata=metadata or {},
-            digest=key,
-            size=len(content),
-        )
-
-    async def get(self, reference: FileReference) -> bytes | None:
-        """The content of a reference, or None if it is not there any more."""
-        return await self._opened().get(self._context.tenant_id, reference.digest)
-
-    def _opened(self) -> FileStore:
-        if self._store is None:
-            raise InvalidValue("files", "this context has no file store; pass files=MemoryFileStore()")
-        return self._store
-
-
-def failure_of(error: BaseException) -> Failure:
-    """As it is recorded: errors of ours by their code, others by their type's name, messages cut to 2,000 letters."""
-    if isinstance(error, StepFailedError):
-        return Failure(error.kind, _message(error))
-    code = error.code if isinstance(error, IntendantError) else type(error).__name__
-    return Failure(code, _message(error))
-
-
-def _message(error: BaseException) -> str:
-    with contextlib.suppress(Exception):
-        return str(error).encode("utf-8", "replace").decode()[:MESSAGE_LENGTH_MAX]
-    return "(its message can't be read)"
-
-
-def _digest_arguments(path: str, arguments: tuple[Any, ...]) -> bytes:
-    if not arguments:
-        return b""
-    return digest(
-        *(
-            encode_value(argument, f"argument {place} of step {path!r} (pass it in a closure)", ARGUMENTS_BYTES_MAX)
-            for place, argument in enumerate(arguments, 1)
-        )
-    )
-
-
-def _is_async(function: Callable[..., Any]) -> bool:
-    while isinstance(function, functools.partial):
-        function = function.func
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
-
-
-def _decode(result: Raw, function: Callable[..., Any]) -> Any:
-    while isinstance(function, functools.partial):
-        function = function.func
-    if not inspect.isroutine(function) and not isinstance(function, type):
-        function = type(function).__call__
-    return msgspec.msgpack.decode(result, type=_return_type(getattr(function, "__func__", function)))
-
-
-def _return_type(function: Callable[..., Any]) -> Any:
-    """The type that a function says it returns; plain data when it doesn't say, or says what can't be looked up.
-
-    Remembered by code and annotation, never by function: a closure would be kept alive with all that it holds.
-    """
-    try:
-        said = function if isinstance(function, type) else getattr(function, "__annotations__", {}).get("return", Any)
-        place = (getattr(function, "__code__", None), said)
-        known = _return_types.get(place)
-    except (TypeError, NameError):  # an annotation that can't be hashed, or not be evaluated
-        return _look_up_type(function)
-    if known is None:
-        if len(_return_types) >= _RETURN_TYPES_MAX:
-            _return_types.clear()
-        known = _return_types[place] = _look_up_type(function)
-    return known
-
-
-_RETURN_TYPES_MAX: Final = 4096
-_return_types: dict[tuple[Any, Any], Any] = {}
-
-
-def _look_up_type(function: Callable[..., Any]) -> Any:
-    try:
-        annotation = function if isinstance(function, type) else typing.get_type_hints(function).get("return", Any)
-        custom = isinstance(msgspec.inspect.type_info(annotation), msgspec.inspect.CustomType)
-        msgspec.msgpack.Decoder(annotation)
-    except (NameError, TypeError, AttributeError):
-        return Any
-    return Any if custom else annotation
+def _first(failures: ExceptionGroup[Exception]) -> Exception:
+    """The failure that cancelled the others; what came at the same moment follows as its notes."""
+    first, *others = failures.exceptions
+    for other in others:
+        first.add_note(f"at the same moment: {other!r}")
+    return first  # no group: a step raises none of its own, it is recorded and told as StepFailed
 
 
 class _Logger(logging.LoggerAdapter[logging.Logger]):

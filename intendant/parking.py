@@ -113,6 +113,10 @@ class Seam(Protocol):
         """The loop's clock, in seconds from an arbitrary start."""
         ...
 
+    def current_task(self) -> int:
+        """The running task, by the id that `anyio.get_running_tasks` has it under."""
+        ...
+
     def call_soon(self, call: Callable[[], object]) -> None:
         """Run `call` on this loop soon. May be used from any thread; raises RuntimeError once the loop has ended."""
         ...
@@ -167,6 +171,9 @@ class _AsyncioSeam:
     def time(self) -> float:
         return self._loop.time()
 
+    def current_task(self) -> int:
+        return id(asyncio.current_task(self._loop))
+
     def call_soon(self, call: Callable[[], object]) -> None:
         self._loop.call_soon_threadsafe(call)
 
@@ -213,6 +220,9 @@ class _TrioSeam:
     def time(self) -> float:
         now: float = self._trio.current_clock().current_time()
         return now
+
+    def current_task(self) -> int:
+        return id(self._trio.current_task())
 
     def call_soon(self, call: Callable[[], object]) -> None:
         self._token.run_sync_soon(call)

@@ -5,17 +5,22 @@ from __future__ import annotations
 import inspect
 import typing
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from datetime import timedelta
 from types import MappingProxyType
 from typing import Any, TypeVar, overload
 
 import msgspec
 import msgspec.inspect
 from msgspec import Struct
+from msgspec.structs import replace
 
 from intendant.context import Context
 from intendant.domain.codec import encode_value
 from intendant.domain.errors import InvalidIntent, InvalidValue
 from intendant.domain.ids import check_type
+from intendant.domain.retention import Retention
+from intendant.domain.retry import ONCE, Policy, Retry
+from intendant.steps.cancellation import CLEANUP
 
 P = TypeVar("P")
 R = TypeVar("R")
@@ -23,6 +28,8 @@ HandlerFunction = Callable[[Context, P], Awaitable[R]]
 F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
 
 PARAMETERS_BYTES_MAX = 64 * 1024
+THREADS = 40  # of a realm that does not say how many
+THREADS_MAX = 10_000
 
 
 class Handler(Struct, frozen=True):
@@ -33,6 +40,10 @@ class Handler(Struct, frozen=True):
     parameters: Any
     result: Any
     fields: frozenset[str] | None = None  # of the parameters; None when any will do
+    policy: Policy = Policy()
+    realm: str = ""
+    cleanup: timedelta = CLEANUP
+    exclusive: bool = False
 
     def encode(self, parameters: object) -> bytes:
         """Encode parameters; raises InvalidIntent when they do not fit the handler's type, or are too large."""
@@ -72,11 +83,18 @@ class Realm:
 
     @content.handler
     async def count_words(ctx: Context, document: Document) -> int: ...
+
+    `threads`: how many plain functions of its steps run at a time, in worker threads; beyond, steps wait for one. Each
+    realm has threads of its own, so that one whose threads all hang holds no other one up.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, retention: Retention | None = None, threads: int = THREADS) -> None:
         check_type(f"{name}.handler")
+        if type(threads) is not int or not 1 <= threads <= THREADS_MAX:
+            raise ValueError(f"threads must be a whole number from 1 to {THREADS_MAX:,}, not {threads!r:.40}")
         self.name = name
+        self.retention = retention
+        self.threads = threads
         self._handlers: dict[str, Handler] = {}
 
     @property
@@ -87,18 +105,50 @@ class Realm:
     @overload
     def handler(self, function: F) -> F: ...
     @overload
-    def handler(self, *, name: str | None = None) -> Callable[[F], F]: ...
-    def handler(self, function: F | None = None, *, name: str | None = None) -> F | Callable[[F], F]:
+    def handler(
+        self,
+        *,
+        name: str | None = None,
+        retry: Retry = ONCE,
+        timeout: timedelta | None = None,
+        deadline: timedelta | None = None,
+        cleanup: timedelta = CLEANUP,
+        exclusive: bool = False,
+    ) -> Callable[[F], F]: ...
+    def handler(
+        self,
+        function: F | None = None,
+        *,
+        name: str | None = None,
+        retry: Retry = ONCE,
+        timeout: timedelta | None = None,
+        deadline: timedelta | None = None,
+        cleanup: timedelta = CLEANUP,
+        exclusive: bool = False,
+    ) -> F | Callable[[F], F]:
         """Register `async def function(ctx, parameters) -> result`; the function itself is returned unchanged.
 
         The intent type is `realm.name`, by default with the function's name. Parameters are a msgspec Struct, a
-        dataclass, a TypedDict or a mapping; the result anything that msgspec can encode. Raises TypeError for a
-        function that can't be a handler, ValueError for a name that is taken.
+        dataclass, a TypedDict or a mapping; the result anything that msgspec can encode.
+
+        When it raises an `Exception`, the attempt has failed; `retry` says whether and when it is called again: steps
+        that completed keep their results, steps that failed run again. `timeout` limits each attempt, `deadline` all
+        of them from the acceptance on; both run on while the process is down. `cleanup` is how long durable calls may
+        go on after a cancel; it begins anew at a resume. An `exclusive` one runs alone in its session: it begins when
+        all that began before it have ended, and nothing begins before it has.
+
+        Raises TypeError for a function that can't be a handler, ValueError for a name that is taken or a limit that
+        is none.
         """
+
+        policy = Policy(retry, timeout, deadline)
+        if cleanup <= timedelta(0):
+            raise ValueError(f"cleanup must be longer than nothing, not {cleanup}")
 
         def register(function: F) -> F:
             _check_async(function)
-            handler = _inspect(f"{self.name}.{_given_name(function) if name is None else name}", function)
+            type = f"{self.name}.{_given_name(function) if name is None else name}"
+            handler = replace(_inspect(type, function, policy, cleanup), realm=self.name, exclusive=exclusive)
             if handler.type in self._handlers:
                 raise ValueError(f"{handler.type} has a handler already; say @{self.name}.handler(name=...)")
             self._handlers[handler.type] = handler
@@ -116,7 +166,12 @@ class Repertoire:
     def __init__(self, realms: Iterable[Realm]) -> None:
         self._by_type: dict[str, Handler] = {}
         self._by_function: dict[Callable[..., Any], Handler] = {}
+        self.retentions: dict[str, Retention] = {}  # by realm, of those that have their own
+        self.threads: dict[str, int] = {}  # by realm
         for realm in _checked(realms):
+            self.threads[realm.name] = max(realm.threads, self.threads.get(realm.name, 0))
+            if realm.retention is not None:
+                self.retentions[realm.name] = realm.retention
             for handler in realm.handlers.values():
                 if handler.type in self._by_type:
                     raise ValueError(f"{handler.type} is in two realms named {realm.name!r}; rename one of them")
@@ -146,7 +201,7 @@ def _check_async(function: object) -> None:
         raise TypeError(f"a handler is an `async def`; {function!r} is not (blocking code belongs into steps)")
 
 
-def _inspect(type: str, function: Callable[..., Any]) -> Handler:
+def _inspect(type: str, function: Callable[..., Any], policy: Policy, cleanup: timedelta) -> Handler:
     check_type(type)
     parameters = list(inspect.signature(function).parameters.values())
     if len(parameters) != 2 or any(each.kind not in _POSITIONAL for each in parameters):
@@ -172,7 +227,7 @@ def _inspect(type: str, function: Callable[..., Any]) -> Handler:
         msgspec.msgpack.Decoder(result)
     except TypeError as error:
         raise TypeError(f"{type}: its result has a type that can't be decoded: {error}") from error
-    return Handler(type, function, hints[name], result, fields)
+    return Handler(type, function, hints[name], result, fields, policy, cleanup=cleanup)
 
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)

@@ -10,11 +10,14 @@ import pytest
 
 from intendant import Realm, Runtime
 from intendant.adapters.memory import MemoryStore
+from intendant.adapters.redis import RedisStore
 from intendant.adapters.sqlite import SqliteStore
 from intendant.domain.ports import LogReader, Store
 from intendant.domain.records import LogRecord, decode_entry
 from intendant.domain.replay import World, replay
 from intendant.domain.state import EXECUTIONS, OPEN, SESSIONS, ExecutionState, SessionState
+
+pytest_plugins = ["tests.infrastructure.fixtures"]
 
 
 @pytest.fixture(params=["asyncio", "trio"])
@@ -25,15 +28,19 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
     return "asyncio", {"use_uvloop": request.param == "uvloop"}
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "redis"])
 def hot(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     """One hot store; a runtime that is left and another that is entered over it are a restart."""
+    if request.param == "redis":
+        return RedisStore(request.getfixturevalue("redis_url"))
     return MemoryStore() if request.param == "memory" else SqliteStore(tmp_path / "work.db")
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "redis"])
 def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A hot store by its URL."""
+    if request.param == "redis":
+        return str(request.getfixturevalue("redis_url"))
     return "memory:" if request.param == "memory" else f"sqlite:{tmp_path / 'work.db'}"
 
 

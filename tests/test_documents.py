@@ -26,6 +26,21 @@ def test_the_first_program_of_the_readme_runs_and_runs_nothing_twice(tmp_path: P
         assert (done.stdout, done.stderr) == ("3\n", "")
 
 
+def programs(document: Path) -> list[tuple[str, str]]:
+    """Programs that are followed by what they print."""
+    return re.findall(r"```python\n((?:(?!```).)*)```\n+```text\n(.*?)```", document.read_text(), re.DOTALL)
+
+
+@pytest.mark.parametrize("document", [each for each in DOCUMENTS if programs(each)], ids=lambda path: path.name)
+def test_the_programs_of_chapters_print_what_they_say(document: Path, tmp_path: Path) -> None:
+    for program, printed in programs(document):
+        (tmp_path / "program.py").write_text(program)
+        done = subprocess.run(
+            [sys.executable, "program.py"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert (done.stdout, done.stderr) == (printed, "")
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_links_lead_somewhere(document: Path) -> None:
     targets = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", document.read_text())
@@ -42,6 +57,16 @@ def test_each_promise_names_tests_that_exist() -> None:
         assert named, f"no test is named for: {promise.splitlines()[0]}"
         for file, test in named:
             assert re.search(rf"^(async )?def {test}\(", (ROOT / file).read_text(), re.MULTILINE), f"{file}::{test}"
+
+
+def test_each_rule_of_supervision_names_tests_that_exist() -> None:
+    text = (ROOT / "docs" / "supervision.md").read_text()
+    rows = [line for line in text.splitlines() if line.startswith("| ") and "left out" not in line][1:]
+    assert rows
+    for row in rows:
+        assert re.search(r"`tests/[\w/]+\.py::\w+` \|$", row), f"no test is named for: {row}"
+    for file, test in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text):
+        assert re.search(rf"^(async )?def {test}\(", (ROOT / file).read_text(), re.MULTILINE), f"{file}::{test}"
 
 
 def test_nothing_is_imported_through_the_root_links() -> None:

@@ -6,8 +6,10 @@
 """
 
 from intendant.actors.actor import Actor
-from intendant.actors.mailbox import Mailbox
+from intendant.actors.dead_letters import DeadLetters, Reason, Undelivered
+from intendant.actors.mailbox import Mailbox, Overflow
+from intendant.actors.pressure import Pressure
 from intendant.actors.ref import Ref
 from intendant.actors.system import ActorSystem
 
-__all__ = ["Actor", "ActorSystem", "Mailbox", "Ref"]
+__all__ = ["Actor", "ActorSystem", "DeadLetters", "Mailbox", "Overflow", "Pressure", "Reason", "Ref", "Undelivered"]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from weakref import WeakValueDictionary
 
+from intendant.domain.errors import UnknownExecution
 from intendant.domain.state import ExecutionState
 from intendant.parking import Reply
 
@@ -89,6 +91,15 @@ class Endings:
         ending = self._endings.get((state.tenant, state.id))
         if ending is not None:
             ending.tell(state)
+
+    def erase(self, tenant: str, executions: Collection[str] | None) -> None:
+        """Forget how these executions ended, or with None all of a tenant; who waits for them gets UnknownExecution."""
+        for of, execution in list(self._endings):
+            ending = self._endings.get((of, execution))
+            if of == tenant and (executions is None or execution in executions) and ending is not None:
+                del self._endings[of, execution]
+                ending.state = None
+                ending.fail(UnknownExecution(execution))
 
     def awaited(self) -> list[tuple[str, str]]:
         """The executions, by tenant and id, whose end someone waits for."""

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable, Mapping
+import random
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any, Final
 
 import anyio
+import anyio.lowlevel
 import msgspec
 from msgspec import Raw
 
 from intendant.actors.actor import Actor
 from intendant.actors.messages import Describe, ExecutionMessage, Progress
+from intendant.actors.noted_files import NotedFiles
+from intendant.actors.outage import wait_out
+from intendant.actors.outbox_event import OutboxEvent
 from intendant.actors.services import Services
-from intendant.context import Context, failure_of
+from intendant.actors.waits import ExecutionWaits, Place, Query
+from intendant.context import Context
 from intendant.domain import state as states
 from intendant.domain.codec import encode, encode_value
 from intendant.domain.commit import (
@@ -26,27 +35,43 @@ from intendant.domain.commit import (
     Receipt,
     RemoveFromIndex,
 )
-from intendant.domain.errors import InternalError, InvalidValue, Stopped, StoreUnavailable, Suspended
+from intendant.domain.errors import (
+    BeingErased,
+    InternalError,
+    InvalidValue,
+    Stopped,
+    StoreUnavailable,
+    Suspended,
+    UnknownQuery,
+)
+from intendant.domain.journal import HANDLER, Journal, Row, encode_journal_row, record_type
 from intendant.domain.payloads import (
     Emitted,
+    ExecutionCancelled,
     ExecutionCompleted,
     ExecutionFailed,
     ExecutionStarted,
     Failure,
+    Signal,
     StepCompleted,
     StepFailed,
+    TimerSet,
 )
 from intendant.domain.records import Record
+from intendant.domain.sagas import SagaRow, Sagas, is_of_saga
 from intendant.domain.state import ExecutionState, Status
+from intendant.domain.waits import Wait, WaitEnd, Waits
 from intendant.parking import Reply
 from intendant.realm import Handler
-from intendant.supervisor import Backoff
+from intendant.steps.attempt import TimeLimits, sleep_until
+from intendant.steps.cancellation import Cancellation
+from intendant.steps.steps import failure_of
+from intendant.supervisor import Backoff, SupervisorError, Worker, current_worker
 
 logger = logging.getLogger("intendant.execution")
 
 _PATIENT: Final = Backoff(initial=0.1, maximum=5.0)
 
-Journal = Mapping[str, StepCompleted | StepFailed]
 decode_execution = msgspec.msgpack.Decoder(ExecutionState).decode
 
 
@@ -64,7 +89,8 @@ class HandlerCrashed(Exception):
 class ExecutionActor(Actor[ExecutionMessage]):
     """One execution in this process. `run` is its life; ending it early suspends the handler, and records nothing.
 
-    `accepted` is what its acceptance handed over; at a resume there is none, and all is read from hot state.
+    `accepted` is what its acceptance handed over; at a resume there is none, and all is read from hot state. While the
+    handler does nothing but wait, it may be made `passive`: it is suspended alone, until what it waits for has come.
     """
 
     def __init__(
@@ -74,10 +100,12 @@ class ExecutionActor(Actor[ExecutionMessage]):
         id: str,
         *,
         accepted: Accepted | None,
-        suspended: Callable[[], bool],
-        on_end: Callable[[], None],
+        place: Place,
     ) -> None:
-        self.journal: Journal = {}
+        self.passive = False
+        self.cancellation: Cancellation | None = None
+        self.recorded_events: Sequence[Emitted] = ()
+        self._journal = Journal()  # what was recorded before this attempt of the handler
         self._services = services
         self._tenant = tenant
         self._id = id
@@ -87,11 +115,18 @@ class ExecutionActor(Actor[ExecutionMessage]):
         self._recorded = 0  # steps, and
         self._events = 0  # events that they carried
         self._has_journal = False
-        self._on_end = on_end
-        self._suspended = suspended
+        self._place = place
         self._context: Context | None = None
+        self.files = NotedFiles(services.files)
+        self._loaded = False
+        self._task = 0  # the handler's own
+        self._worker: Worker | None = None  # that it runs on
+        self._waiting: dict[str, int] = {}  # what it waits for, by path, and the task that does
+        self._pausing: list[str] = []  # between two attempts: steps by path, or "attempt()" for itself
+        self._resting = False
         self._cut_off = False
         self._over = False
+        self._playing: Handler | None = None
 
     # --- the life of an execution
 
@@ -99,7 +134,7 @@ class ExecutionActor(Actor[ExecutionMessage]):
         """Load, run the handler, write the end. Returns early when suspended; raises when this process is at fault."""
         state = await self._load()
         if state.status.ended:
-            self._on_end()
+            self._place.end(None)
             return
         self._state = state
         handler = self._services.repertoire.find(state.type)
@@ -107,9 +142,13 @@ class ExecutionActor(Actor[ExecutionMessage]):
             await self._without_handler()
             return
         try:
+            if state.status is Status.ACCEPTED and self._fold.cancelled is not None:
+                await self._end_cancelled(None, None).wait(self._services.seam)
+                return
             if state.status is Status.ACCEPTED:
                 await self._start()
-            await self._play(handler)
+            while not await self._play(handler):
+                self._state = await self._load()  # the next attempt goes on from what was recorded
         except Stopped:
             if self._services.writer.serving:
                 raise
@@ -118,21 +157,57 @@ class ExecutionActor(Actor[ExecutionMessage]):
     @property
     def suspended(self) -> bool:
         """Whether nothing more may be recorded: the handler is being unwound to resume later, or the end is written."""
-        return self._over or self._cut_off or self._suspended()
+        cancelled = self._worker is not None and self._worker.cancelled
+        return self._over or self._cut_off or cancelled or self._place.suspended()
 
     async def receive(self, message: ExecutionMessage) -> None:
         """Answer what others ask about this execution."""
         match message:
             case Describe(reply):
                 running = self._context.in_progress if self._context is not None else []
-                reply.set(Progress(list(running), self._recorded))
+                reply.set(Progress(list(running), self._recorded, [*self._waiting, *self._pausing]))
 
-    async def condemn(self, cause: BaseException) -> None:
-        """The restart budget is spent: end it, failed, with what crashed it."""
+    def may_leave(self, parents: Collection[int | None]) -> bool:
+        """Whether the handler's own task waits, alone: `parents` are the tasks that have started others."""
+        alone = list(self._waiting.values()) == [self._task] and not self._pausing and self._task not in parents
+        if not (alone and self._resting) or self.cancellation is not None:
+            return False
+        (path,) = self._waiting
+        return not self._waits().over(path)  # else it is told in a moment, and nobody does that again
+
+    def passivate(self) -> None:
+        """The handler is about to be suspended, alone: from here on it records nothing."""
+        self.passive = self._cut_off = True
+
+    def cut_off(self) -> None:
+        """Record nothing more, whatever the handler still does."""
+        self._cut_off = True
+        if self.cancellation is not None:
+            self.cancellation.abort()
+
+    @property
+    def leaves(self) -> bool:
+        """Whether the handler was interrupted alone, and not with all the others."""
+        return self.passive or (self.cancellation is not None and self.cancellation.struck)
+
+    def cancel(self) -> None:
+        """A cancel is recorded: the handler is told, if it runs; if it does not, that is looked for when it is to."""
+        if self._playing is None or self.cancellation is not None:
+            return
+        limit, context = self._playing.cleanup.total_seconds(), self._context
+        self.cancellation = Cancellation(limit, context.ahead if context else 0, self._place.interrupt)
+        try:
+            self._place.beside(self.cancellation.watch)
+        except SupervisorError:
+            self.cancellation.abort()  # handlers are being suspended: nothing of it begins
+        else:
+            self.cancellation.begin()
+
+    async def condemn(self, failure: Failure) -> None:
+        """End it, failed, without running its handler."""
         state = await self._load()
         if not state.status.ended:
             self._state = state
-            failure = Failure("crashed", f"crashed again and again, last with {cause!r}")
             await self._end_failed(failure, None).wait(self._services.seam)
 
     async def _load(self) -> ExecutionState:
@@ -140,29 +215,32 @@ class ExecutionActor(Actor[ExecutionMessage]):
         if self._accepted is not None:
             accepted, self._accepted = self._accepted, None
             self._since = accepted.since
+            self._loaded = True
             return accepted.state
-        failures = 0
-        while True:
-            try:
-                return await self._read()
-            except StoreUnavailable as error:  # an outage is no crash, and nobody is condemned for it
-                delay = _PATIENT.delay(failures, lambda: 0.5)
-                failures += 1
-                logger.warning("execution %s can't be read, trying again in %.1f s: %s", self._id, delay, error)
-                await anyio.sleep(delay)
+        self._loaded = False
+        return await wait_out(self._read, _PATIENT, self._read_later)
+
+    def _read_later(self, delay: float, error: StoreUnavailable) -> None:
+        """An outage is no crash, and nobody is condemned for it."""
+        logger.warning("execution %s can't be read, trying again in %.1f s: %s", self._id, delay, error)
 
     async def _read(self) -> ExecutionState:
         log = self._services.log
+        if self._place.newest is not None:  # of an earlier run here: what it recorded must be found
+            with contextlib.suppress(Stopped):
+                await self._place.newest.wait(self._services.seam)
         document = await log.document(self._tenant, states.EXECUTIONS, self._id)
         if document is None:
             raise InternalError(f"execution {self._id} is in the open set and has no document")
-        rows = [decode_journal_row(row) for row in await log.journal(self._tenant, self._id)]
-        self.journal = {row.path: row for row in rows}
-        self._recorded = len(rows)
-        self._events = sum(len(row.events) for row in rows)
-        self._has_journal = bool(rows)
+        journal = self._journal = Journal.of(await log.journal(self._tenant, self._id))
+        self.recorded_events = journal.events
+        self._recorded = sum(isinstance(row, StepCompleted | StepFailed) for row in journal.rows)
+        self._events = len(self.recorded_events)
+        self._has_journal = bool(journal.rows)
         self._since = document.since
-        return decode_execution(document.body)
+        self._state = decode_execution(document.body)
+        self._loaded = True
+        return self._state
 
     async def _start(self) -> None:
         payload = ExecutionStarted(self.now())
@@ -170,7 +248,47 @@ class ExecutionActor(Actor[ExecutionMessage]):
         record = Record("execution_started", self._state.session, self._id, payload)
         await self._services.writer.commit(Commit(self._tenant, [record], [self._put(self._state)]))
 
-    async def _play(self, handler: Handler) -> None:
+    async def _play(self, handler: Handler) -> bool:
+        """One attempt of the handler; False when it failed and there is to be another one."""
+        failed = self._journal.failed
+        if failed is not None and failed.next_at > self.now() and self._is_cancelled:
+            await self._end_cancelled(None, self._context).wait(self._services.seam)
+            return True
+        try:
+            result = await self._attempt(handler, failed)
+        except Exception as error:
+            return self.suspended or await self._attempt_failed(handler, error, self._called)
+        except anyio.get_cancelled_exc_class():
+            if self.leaves and not self.suspended:
+                self._end_cancelled(None, self._context)
+            raise
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            raise HandlerCrashed(f"{self._state.type} raised {error!r}") from error
+        if not self.suspended:
+            await self._complete(result, self._called)
+        return True
+
+    async def _attempt(self, handler: Handler, failed: StepFailed | None) -> bytes:
+        """Wait until the attempt may begin, and call the handler; returns what it returns, encoded."""
+        self._playing = handler
+        try:
+            if failed is not None:
+                self._context = None  # nobody asks the attempt that is over
+                await self.pause("attempt()", failed.next_at)
+            if self.cancellation is not None:
+                await anyio.lowlevel.checkpoint()  # it was interrupted in the moment when its wait was over
+            return await self._call(handler, failed)
+        except BaseExceptionGroup as group:  # trio's: of what a task group raised in a handler that is interrupted
+            _, rest = group.split(anyio.get_cancelled_exc_class())
+            raise group if rest is None else rest from None
+        finally:
+            self._playing = None
+            if self.cancellation is not None:
+                self.cancellation.close()
+
+    async def _call(self, handler: Handler, failed: StepFailed | None) -> bytes:
         state = self._state
         context = self._context = Context(
             self,
@@ -179,21 +297,53 @@ class ExecutionActor(Actor[ExecutionMessage]):
             solution=state.solution,
             execution_id=state.id,
             started_at=state.started_at,
-            files=self._services.files,
-            limiter=self._services.threads,
+            files=self.files,
+            limiter=self._services.threads[handler.realm],
+            attempt=failed.attempt + 1 if failed else 1,
         )
-        try:
-            result = encode_value(await handler.function(context, handler.decode(state.parameters)), "result")
-        except Exception as error:
-            if not self.suspended:
-                await self._fail(error, context)
-        except (KeyboardInterrupt, anyio.get_cancelled_exc_class()):
-            raise
-        except BaseException as error:
-            raise HandlerCrashed(f"{state.type} raised {error!r}") from error
-        else:
-            if not self.suspended:
-                await self._complete(result, context)
+        self._task, self._worker = self._services.seam.current_task(), current_worker()
+        left = handler.policy.seconds_left(*self._begun(), self.now())
+        if self._is_cancelled:
+            self.cancel()
+            left = None  # its clean-up has a limit of its own
+        call = partial(handler.function, context, handler.decode(state.parameters))
+        return encode_value(await TimeLimits(handler.policy, left).run(call), "result")
+
+    @property
+    def _called(self) -> Context:
+        assert self._context is not None  # noqa: S101  the handler was called with it
+        return self._context
+
+    @property
+    def _is_cancelled(self) -> bool:
+        """Whether a cancel is durable."""
+        waits = self._place.waits
+        return self._journal.waits.cancelled is not None if waits is None else waits.cancelled
+
+    def _begun(self) -> tuple[int, int]:
+        """When the execution was accepted, and when this attempt began: times that a restart does not change."""
+        failed = self._journal.failed
+        return self._state.accepted_at, failed.next_at if failed else self._state.started_at
+
+    async def _attempt_failed(self, handler: Handler, error: Exception, context: Context) -> bool:
+        """Record it: as the execution's end, or as an attempt that another one follows."""
+        if isinstance(error, Stopped) and not self._services.writer.serving:
+            raise error  # not the handler's doing
+        if self._fold.cancelled is not None:
+            await self._fail(error, context)
+            return True
+        now = self.now()
+        next_at = handler.policy.next_attempt(context.attempt, error, self._state.accepted_at, now, random.random)
+        if next_at is None:
+            await self._fail(error, context)
+            return True
+        context.close()
+        failed = StepFailed(
+            HANDLER, failure_of(error), now, context.attempt, False, events=context.take_events(), next_at=next_at
+        )
+        logger.info("attempt %d of %s %s failed: %r", context.attempt, self._state.type, self._id, error)
+        await self.record_step(failed)
+        return False
 
     async def _without_handler(self) -> None:
         state = self._state
@@ -210,10 +360,13 @@ class ExecutionActor(Actor[ExecutionMessage]):
     # --- how it ends
 
     async def _complete(self, result: bytes, context: Context) -> None:
-        payload = ExecutionCompleted(Raw(result), self.now(), context.artifacts, context.take_events())
-        state = states.execution_completed(self._state, payload, self._events + len(payload.events))
+        if self._fold.cancelled is not None:
+            await self._end_cancelled(None, context).wait(self._services.seam)
+            return
+        events, left = context.take_events(), self._undelivered()
+        payload = ExecutionCompleted(Raw(result), self.now(), context.artifacts, events, *left, self.sagas.records())
         try:
-            reply = self._end("execution_completed", payload, state)
+            reply = self._end(payload)
         except InvalidValue as error:  # all artifacts together are larger than a commit may be
             await self._fail(error, None)
         else:
@@ -232,54 +385,182 @@ class ExecutionActor(Actor[ExecutionMessage]):
         await reply.wait(self._services.seam)
 
     def _end_failed(self, failure: Failure, context: Context | None) -> Reply[Receipt]:
+        if self._fold.cancelled is not None:
+            return self._end_cancelled(failure, context)
         artifacts = context.artifacts if context else {}
         events = context.take_events() if context else []
-        payload = ExecutionFailed(failure, self.now(), artifacts, events)
-        state = states.execution_failed(self._state, payload, self._events + len(events))
-        return self._end("execution_failed", payload, state)
+        payload = ExecutionFailed(failure, self.now(), artifacts, events, *self._undelivered(), self.sagas.records())
+        return self._end(payload)
 
-    def _end(
-        self,
-        type: str,
-        payload: ExecutionCompleted | ExecutionFailed,
-        state: ExecutionState,
-    ) -> Reply[Receipt]:
+    def _end_cancelled(self, failure: Failure | None, context: Context | None) -> Reply[Receipt]:
+        """Once a cancel was decided this is the end, whatever the handler came to."""
+        if failure is None and self.cancellation is not None and self.cancellation.overrun is not None:
+            failure = failure_of(self.cancellation.overrun)
+        artifacts = context.artifacts if context and not context.closed else {}
+        events = context.take_events() if context else []
+        left, sagas = self._undelivered(), self.sagas.records()
+        payload = ExecutionCancelled(self.now(), failure, artifacts, events, *left, sagas)
+        try:
+            return self._end(payload)
+        except InvalidValue:  # what it gave is larger than a commit may be: its end goes without
+            return self._end_cancelled(failure, None)
+
+    def _end(self, payload: states.End) -> Reply[Receipt]:
+        state = states.execution_ended(self._state, payload, self._events + len(payload.events))
         operations: list[Operation] = [self._put(state), _leave_open_set(state)]
-        if self._has_journal:
+        fold = self._fold
+        if self._has_journal or fold.by_path or fold.received or fold.cancelled:
             operations.append(DropJournal(self._id))
+        if fold.by_path:
+            operations += self._waits().leavings()
         operations += self._outbox(payload.events)
         reply: Reply[Receipt] = Reply()
         reply.on_settled(lambda outcome: self._ended(state, outcome))
-        record = Record(type, state.session, self._id, payload)
+        record = Record(states.ENDS[type(payload)][0], state.session, self._id, payload)
         self._services.writer.append(Commit(self._tenant, [record], operations), reply)
         self._over = True
+        self._place.close()
         return reply
 
     def _ended(self, state: ExecutionState, outcome: Reply[Receipt]) -> None:
         """Tell those who wait; from the writer's answer, because whoever ran the handler may be gone by then."""
+        self._place.end(outcome.error)
         if outcome.error is None:
-            self._on_end()
             self._services.endings.tell(state)
+
+    def _undelivered(self) -> tuple[list[Signal], int]:
+        return self._fold.undelivered(), self._fold.ready_count
 
     # --- what the context records through
 
+    @property
+    def journal(self) -> Mapping[str, StepCompleted | StepFailed]:
+        """What was recorded before this attempt of the handler: of each step the newest."""
+        return self._journal.steps
+
+    def fence(self) -> int:
+        """See `WalWriter.fence`."""
+        return self._services.writer.fence()
+
     async def record_step(self, step: StepCompleted | StepFailed) -> None:
         """Commit a step's record and its row in the journal, and the events that ride with it."""
-        body = encode(step)
-        type = "step_completed" if isinstance(step, StepCompleted) else "step_failed"
-        record = Record(type, self._state.session, self._id, Raw(body))
-        operations: list[Operation] = [
-            AppendJournal(self._id, encode_journal_row(step, body)),
-            *self._outbox(step.events),
-        ]
+        reply = self._append(step, step.events)
+        if step.path == HANDLER:
+            self._fold.forget_time_outs()
+        elif is_of_saga(step):
+            self._follow(step)
+        self._recorded += 1  # now: the handler may be cancelled while it waits, and the record stands all the same
+        await self._durable(reply)
+
+    async def record_saga(self, row: SagaRow) -> None:
+        """See `Recording.record_saga`."""
+        reply = self._append(row, row.events)
+        self._follow(row)
+        await self._durable(reply)
+
+    def _append(self, row: Row, events: list[Emitted]) -> Reply[Receipt]:
+        """Hand a record, its row in the journal and the events that ride with it to the writer."""
+        if self._cut_off:
+            raise Suspended(f"execution {self._id} records nothing any more")
+        body = encode(row)
+        record = Record(record_type(row), self._state.session, self._id, Raw(body))
+        operations: list[Operation] = [AppendJournal(self._id, encode_journal_row(row, body)), *self._outbox(events)]
+        reply = self._place.newest = self._services.writer.append(Commit(self._tenant, [record], operations))
         self._has_journal = True
+        self._events += len(events)
+        return reply
+
+    def _follow(self, row: SagaRow | StepCompleted | StepFailed) -> None:
+        if not self.sagas.add(row):
+            raise InternalError(f"{row!r:.200} does not follow what sagas of execution {self._id} have recorded")
+
+    @property
+    def sagas(self) -> Sagas:
+        """See `Recording.sagas`."""
+        return self._journal.sagas
+
+    def shield(self) -> AbstractContextManager[object]:
+        """See `Recording.shield`."""
+        return anyio.CancelScope(shield=True) if self._worker is None else self._worker.shield()
+
+    @property
+    def waits(self) -> Mapping[str, Wait]:
+        """What was waited for before this attempt of the handler, and is now."""
+        return self._fold.by_path
+
+    async def wait(self, path: str, timer: TimerSet | None) -> WaitEnd:
+        """See `Recording.wait`."""
+        waits = self._waits()
         try:
-            await self._services.writer.commit(Commit(self._tenant, [record], operations))
-        except Stopped as error:  # the writer has ended: whatever the handler does next must not reach the outside
+            if timer is not None:
+                begun = self._place.newest = waits.begin(timer, self._outbox(timer.events))
+                self._events += len(timer.events)
+                await self._durable(begun)
+            waits.fire(path, self.now())  # its time may have come while nobody stood here
+            if not waits.over(path):
+                self._waiting[path] = self._services.seam.current_task()
+                self.active()
+            return await waits.end_of(path)
+        except BaseException:
+            if not self.suspended:
+                waits.withdraw(path)
+            raise
+        finally:
+            self._waiting.pop(path, None)
+            self.active()
+
+    async def pause(self, path: str, until: int) -> None:
+        """See `Recording.pause`."""
+        if until <= self.now():
+            return
+        self._pausing.append(path)
+        self.active()
+        try:
+            await sleep_until(until, self.now)
+        finally:
+            self._pausing.remove(path)
+            self.active()
+
+    def active(self) -> None:
+        """See `Recording.active`."""
+        if self._place.queries:
+            self._answer(self._place.queries)
+        waits = bool(self._waiting or self._pausing)
+        resting = waits and not (self._context is not None and self._context.in_progress)
+        if resting is not self._resting:
+            self._resting = resting
+            self._place.rest(resting)
+
+    def open_waits(self) -> None:
+        """Somebody outside needs them; they are not to be had while the journal is being read."""
+        if self._loaded:
+            self._waits()
+
+    def _waits(self) -> ExecutionWaits:
+        return self._place.waits or self._place.open_waits(self._journal.waits, self._state.session)
+
+    @property
+    def _fold(self) -> Waits:
+        return self._journal.waits if self._place.waits is None else self._place.waits.fold
+
+    async def _durable(self, reply: Reply[Receipt]) -> None:
+        try:
+            await reply.wait(self._services.seam)
+        except (Stopped, BeingErased) as error:  # the log takes no more: nothing that follows must reach the outside
             self._cut_off = True
-            raise Suspended(f"execution {self._id} is suspended, because the log stopped: {error}") from error
-        self._recorded += 1
-        self._events += len(step.events)
+            raise Suspended(f"execution {self._id} is suspended, because the log takes no more: {error}") from error
+
+    def _answer(self, queries: list[Query]) -> None:
+        """Answer queries, once the handler has come as far as it was, and knows them or waits itself."""
+        context = self._context
+        if context is None or context.replaying or self.suspended:
+            return
+        for query in list(queries):
+            if (answer := context.queries.get(query.name)) is not None:
+                _answer(query, answer)
+            elif self._waiting:
+                query.reply.fail(UnknownQuery(query.name, sorted(context.queries)))
+        queries[:] = [query for query in queries if not query.reply.settled]
 
     def now(self) -> int:
         """The wall clock, in µs since 1970 UTC."""
@@ -293,35 +574,12 @@ class ExecutionActor(Actor[ExecutionMessage]):
         return [AddToOutbox(session, encode(OutboxEvent.of(self._id, event))) for event in events]
 
 
+def _answer(query: Query, answer: Callable[[], Any]) -> None:
+    try:
+        query.reply.set(encode_value(answer(), f"the answer of query {query.name!r}"))
+    except Exception as error:
+        query.reply.fail(error)
+
+
 def _leave_open_set(state: ExecutionState) -> RemoveFromIndex:
     return RemoveFromIndex(states.OPEN, state.id, states.open_score(state.session))
-
-
-class OutboxEvent(msgspec.Struct, frozen=True, array_like=True):
-    """An event as it lies in the outbox; what else is known of it stands beside it there."""
-
-    id: str
-    execution: str
-    name: str
-    payload: Raw
-
-    @classmethod
-    def of(cls, execution: str, event: Emitted) -> OutboxEvent:
-        """The event with its stable id: the execution's, and its number in it."""
-        return cls(f"{execution}-{event.number}", execution, event.name, event.payload)
-
-
-_FAILED_ROW = b"f"
-_COMPLETED_ROW = b"c"
-
-
-def encode_journal_row(step: StepCompleted | StepFailed, body: bytes) -> bytes:
-    """A journal's row: one byte that tells the kind, and the payload of its record."""
-    return (_COMPLETED_ROW if isinstance(step, StepCompleted) else _FAILED_ROW) + body
-
-
-def decode_journal_row(row: bytes) -> StepCompleted | StepFailed:
-    """The step that a journal's row holds."""
-    kind: Any = StepCompleted if row[:1] == _COMPLETED_ROW else StepFailed
-    step: StepCompleted | StepFailed = msgspec.msgpack.decode(memoryview(row)[1:], type=kind)
-    return step

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,12 +13,22 @@ import msgspec
 
 from intendant.actors.actor import Cell
 from intendant.actors.execution import Accepted, ExecutionActor, decode_execution
+from intendant.actors.found import found_open
 from intendant.actors.messages import ExecutionMessage
+from intendant.actors.open_execution import OpenExecution
 from intendant.actors.ref import Ref
 from intendant.actors.services import Services
+from intendant.actors.trials import Trials
+from intendant.actors.waits import ExecutionWaits, Query
 from intendant.domain import state as states
-from intendant.domain.errors import Overloaded
-from intendant.domain.ports import IndexMember
+from intendant.domain.errors import ActorStopped, Overloaded, Stopped, UnknownQuery
+from intendant.domain.ids import Ids
+from intendant.domain.journal import Journal
+from intendant.domain.payloads import Failure
+from intendant.domain.state import Status
+from intendant.domain.turns import Turns
+from intendant.domain.waits import Waits
+from intendant.parking import Reply
 from intendant.supervisor import (
     Backoff,
     DynamicSupervisor,
@@ -31,40 +41,7 @@ from intendant.supervisor import (
 logger = logging.getLogger("intendant.executions")
 
 _END = "/end"  # under this name a condemned execution is ended; no id holds a slash
-_PAGE = 1_000  # members of the open set that are read at a time
-
-
-class _Open:
-    """An execution that has not ended: waiting for its turn, or running."""
-
-    __slots__ = ("accepted", "actor", "cell", "id", "tenant", "waiting")
-
-    def __init__(self, tenant: str, id: str, accepted: Accepted | None) -> None:
-        self.tenant = tenant
-        self.id = id
-        self.accepted = accepted
-        self.waiting = True  # for its turn
-        self.actor: ExecutionActor | None = None
-        self.cell: Cell[ExecutionMessage] | None = None  # made when somebody has a message for it
-
-    def left(self) -> None:
-        """Its handler does not run any more: what it was asked is answered with ActorStopped."""
-        self.actor = None
-        if self.cell is not None:
-            self.cell.end()
-            self.cell = None
-
-    @property
-    def child_id(self) -> str:
-        """Its name under the supervisor, and its key here."""
-        return f"{self.tenant}/{self.id}"
-
-
-class Places(msgspec.Struct, frozen=True, gc=False):
-    """Places to run that were reserved. Void when the executions were restarted since."""
-
-    life: int
-    count: int
+_CLEAN_UP = "/clean-up"  # and under this its clean-up is watched
 
 
 class Executions:
@@ -83,58 +60,111 @@ class Executions:
         backoff: Backoff,
     ) -> None:
         self.restarts = 0
-        self._services = services
+        self.services = services
+        self.serving = False
         self._path = path
         self._on_event = on_event
         self._intensity = intensity
         self._backoff = backoff
-        self._open: dict[str, _Open] = {}
-        self._waiting: deque[_Open] = deque()  # one that was preferred stands in it twice
-        self._found: dict[tuple[str, int], list[_Open]] = {}  # by session, what a resume found open
-        self._running = 0
+        self._open: dict[str, OpenExecution] = {}
+        self._open_of: dict[str, int] = {}  # how many of each tenant
+        self._turns = self._new_turns()
+        self._ids = Ids()
         self._life = 0
-        self._serving = False
+        self._resuming = False  # some that were found open wait for their first turn
+        self._resting: dict[OpenExecution, None] = {}  # handlers that do nothing but wait, the longest first
+        self._crowded = 0  # as many of them are too many
         self._idle_calls: list[Callable[[], None]] = []
         self._supervisor: DynamicSupervisor
         self._loading: anyio.CancelScope
+        self._trials: Trials
+        services.stage.join(self)
 
     # --- what sessions ask
 
-    def check_room(self, count: int) -> None:
-        """Raise Overloaded when `count` more executions would be too many open at a time."""
-        if len(self._open) + count > self._services.limits.open:
-            raise Overloaded("the set of open executions", self._services.limits.open)
+    def check_room(self, tenant: str, count: int) -> None:
+        """Raise Overloaded when `count` more executions would be too many open, at all or of the tenant."""
+        services = self.services
+        if len(self._open) + count > services.limits.open:
+            raise Overloaded("the set of open executions", services.limits.open)
+        services.quotas.check(tenant, count, self._open_of.get(tenant, 0), services.clock.now())
 
-    def reserve(self, count: int) -> Places | None:
-        """Take places to run at once, if there are as many and nobody waits for them."""
-        if self._running + count > self._services.limits.running or self._waiting or not self._serving:
-            return None
-        self._running += count
-        return Places(self._life, count)
+    def plan(self, tenant: str, session: str, type: str, *, concurrency: int, priority: int) -> OpenExecution:
+        """An execution that is about to be accepted; its id is higher than those of all before."""
+        id = self._ids.make(self.services.clock.now())
+        return self._entry_of(tenant, session, type, id, concurrency, priority)
 
-    def give_back(self, places: Places) -> None:
-        """Give reserved places back."""
-        if places.life == self._life:
-            self._running -= places.count
-            self._fill()
+    def _entry_of(
+        self, tenant: str, session: str, type: str, id: str, concurrency: int, priority: int
+    ) -> OpenExecution:
+        handler = self.services.repertoire.find(type)
+        return OpenExecution(
+            self,
+            tenant,
+            session,
+            id,
+            concurrency=concurrency or self.services.limits.session_concurrency,
+            exclusive=handler is not None and handler.exclusive,
+            priority=priority,
+        )
+
+    def begin(self, entries: Sequence[OpenExecution]) -> bool:
+        """Give all of them places at once, if nobody is passed over by that; else none."""
+        if not (self.serving and self.services.stage.open):
+            return False
+        now = self.services.clock.now()
+        for number, entry in enumerate(entries):
+            if not self._turns.take_at_once(entry, now, concurrency=entry.concurrency):
+                self._give_back(entries[:number])
+                return False
+            entry.life = self._life
+        return True
+
+    def give_back(self, entries: Iterable[OpenExecution]) -> None:
+        """They are not accepted: their places are free again."""
+        self._give_back([entry for entry in entries if entry.life == self._life])
+        self.fill()
+        self.services.stage.left()
+
+    def _give_back(self, entries: Iterable[OpenExecution]) -> None:
+        now = self.services.clock.now()
+        for entry in entries:
+            entry.life = 0
+            self._turns.rest(entry, now)
+            self._turns.end(entry, now)
 
     def prefer(self, tenant: str, session: str) -> None:
-        """A session that gets an intent is resumed first: what was found open of it goes ahead of all that waits."""
-        if self._found and (entries := self._found.pop((tenant, states.open_score(session)), None)):
-            self._waiting.extendleft(sorted(entries, key=lambda entry: entry.id, reverse=True))
-            self._fill()
+        """A session that gets an intent is resumed first: what was found open of it goes ahead of its tenant's."""
+        if self._resuming:
+            self._turns.prefer(tenant, session, self.services.clock.now())
+            self.fill()
 
-    def start(self, accepted: Accepted, places: Places | None) -> None:
-        """Run an execution that was just accepted: in its reserved place, or when its turn comes."""
-        state = accepted.state
-        if self.is_open(state.tenant, state.id):
+    def start(self, entry: OpenExecution, accepted: Accepted) -> None:
+        """Run an execution that was just accepted: in the place that it was given, or when its turn comes."""
+        if self.is_open(entry.tenant, entry.id):
             return  # found in the open set by a restart that came in between
-        entry = self._add(_Open(state.tenant, state.id, accepted))
-        if places is not None and places.life == self._life:
+        entry.accepted = accepted
+        self._add(entry)
+        if entry.life == self._life:
             self._launch(entry)
         else:
-            self._waiting.append(entry)
-            self._fill()
+            entry.unstarted = True
+            self.queue(entry)
+
+    def queue(self, entry: OpenExecution) -> None:
+        """Run its handler when its turn comes."""
+        entry.waiting = True
+        now = self.services.clock.now()
+        if entry.begun:
+            self._turns.again(entry, now)
+        else:
+            self._turns.add(entry, now, concurrency=entry.concurrency)
+        self.fill()
+
+    async def stand(self, *, aside: bool) -> None:
+        """See `Troupe`. Without a writer nothing of this partition runs anyway."""
+        with contextlib.suppress(Stopped):
+            await self.services.writer.stand(aside=aside)
 
     # --- what others ask
 
@@ -151,6 +181,57 @@ class Executions:
             entry.cell = self._cell(entry.child_id, entry.actor)
         return entry.cell.ref
 
+    def is_waiting(self, tenant: str, execution: str) -> bool:
+        """Whether a handler that has begun does nothing but wait, in memory or out of it."""
+        entry = self._open.get(f"{tenant}/{execution}")
+        return entry is not None and (entry.resting or entry.passive)
+
+    async def signal(self, tenant: str, execution: str, name: str, id: str, payload: bytes) -> bool:
+        """Send a signal; it is durable when this returns. False when there is no such open execution.
+
+        Raises ActorStopped while executions do not serve, Overloaded, IdempotencyConflict.
+        """
+        entry = self.entry(tenant, execution)
+        waits = None if entry is None else await self.waits_of(entry)
+        if entry is None or waits is None:
+            return False
+        if entry.closed:
+            await entry.wait_end().wait(self.services.seam)
+            return False
+        await waits.receive(name, id, payload).wait(self.services.seam)
+        return True
+
+    async def query(self, tenant: str, execution: str, name: str) -> bytes | None:
+        """What the handler answers, encoded; None when there is no such open execution. One that is passive resumes.
+
+        Raises ActorStopped while executions do not serve, UnknownQuery, and what the handler's function raises.
+        """
+        entry = self.entry(tenant, execution)
+        if entry is None:
+            return None
+        query = Query(name, Reply())
+        entry.ask(query)
+        try:
+            return await query.reply.wait(self.services.seam)
+        finally:
+            if entry.queries:
+                entry.queries[:] = [each for each in entry.queries if each is not query]
+
+    def due(self, tenant: str, execution: str, path: str, now: int) -> None:
+        """The time of a wait has come. Where no handler stands, it is resumed, and finds that by itself."""
+        entry = self._open.get(f"{tenant}/{execution}")
+        if entry is None or not self.serving or entry.closed:
+            return
+        if entry.waits is not None:
+            entry.waits.fire(path, now)
+        elif entry.actor is None:
+            self.revive(entry)
+
+    @property
+    def resident(self) -> int:
+        """How many handlers wait in memory."""
+        return len(self._resting)
+
     @property
     def open(self) -> int:
         """How many have not ended."""
@@ -159,14 +240,42 @@ class Executions:
     @property
     def running(self) -> int:
         """How many handlers run."""
-        return self._running
+        return self._turns.running
 
     def when_idle(self, call: Callable[[], None]) -> None:
-        """Call once no handler runs and none waits: at once, or when the last one has left."""
-        if self._running or self._waiting:
-            self._idle_calls.append(call)
-        else:
+        """Call once no handler runs and none may: at once, or when the last one has left."""
+        if self._turns.idle:
             call()
+        else:
+            self._idle_calls.append(call)
+
+    async def drop(self, tenant: str, ids: Iterable[str], patience: float) -> None:
+        """Stop these for good: their handlers are cancelled, and record nothing any more.
+
+        Returns when all have left, or after `patience` seconds: a function in a thread can't be stopped.
+        """
+        found = [self._open.get(f"{tenant}/{id}") for id in ids]
+        dropped = [entry for entry in found if entry is not None and self._close(entry)]
+        for entry in dropped:
+            entry.waiting = False
+            self._turns.remove(entry)
+            if entry.begun and not entry.launched:
+                self._turns.end(entry, self.services.clock.now())
+            entry.dropped = anyio.Event()
+            entry.leave(None)
+            if entry.actor is not None:
+                entry.actor.cut_off()
+                self._supervisor.cancel_work(entry.child_id)
+        self.fill()  # those that stood behind them
+        with anyio.move_on_after(patience):
+            for entry in dropped:
+                if entry.actor is not None and entry.dropped is not None:
+                    await entry.dropped.wait()
+
+    def files_in_hand(self, tenant: str) -> set[str]:
+        """Digests of files that running handlers of a tenant have put, whether they have recorded it or not."""
+        running = [entry.actor for entry in self._open.values() if entry.tenant == tenant and entry.actor is not None]
+        return {digest for actor in running for digest in actor.files.put_here}
 
     # --- life
 
@@ -179,92 +288,164 @@ class Executions:
             backoff=self._backoff,
             on_event=self._on_event,
             on_give_up=self._give_up,
-            parking=self._services.seam.parking,
-            workers=self._services.limits.running + 64,  # those that are condemned must not wait for those that run
+            parking=self.services.seam.parking,
+            workers=self.services.limits.open + 64,  # one that rests has a worker and no place; nobody waits for one
             idle_workers=1024,
             work_shutdown=0.0,  # suspending is cancelling at once: nothing is recorded by it
         )
         self._life += 1
         self._open.clear()
-        self._waiting.clear()
-        self._found.clear()
-        self._running = 0
+        self._open_of.clear()
+        self._turns = self._new_turns()
+        self._resting.clear()
+        self._crowded = self.services.limits.resident + 1
         self._loading = anyio.CancelScope()
+        self._trials = Trials(self.services, self)
         try:
             with self._loading:
-                await self._read_open_set()
+                found = await self._read_open_set()
+                await self._trials.look_at(found)
                 await self._tell_missed_ends()
             if not self._loading.cancel_called:
                 await self._supervisor.run(_Ready(task_status, self._begin))
         finally:
-            self._serving = False
+            self.serving = False
+            self._trials.end()
+            for entry in self._open.values():
+                entry.leave(ActorStopped(f"{self._path}/executions has stopped"))
 
     def stop(self) -> None:
         """Suspend every handler and end; nothing is recorded by that."""
-        self._serving = False
+        self.serving = False
         self._loading.cancel()
         self._supervisor.stop()
 
-    async def _read_open_set(self) -> None:
+    def _new_turns(self) -> Turns[OpenExecution]:
+        places, limits = self.services.limits.running, self.services.quotas.limits
+
+        def share_of(tenant: str) -> tuple[float, int]:
+            own = limits(tenant)
+            return own.weight, min(own.running or places, places)
+
+        return Turns(places, share_of)
+
+    async def _read_open_set(self) -> list[OpenExecution]:
         """Every open execution waits for its turn, the oldest first."""
-        after: IndexMember | None = None
-        found: list[_Open] = []
-        while page := await self._services.log.index(states.OPEN, after=after, limit=_PAGE):
-            for member in page:
-                entry = self._add(_Open(member.tenant, member.member, None))
-                self._found.setdefault((member.tenant, member.score), []).append(entry)
-                found.append(entry)
-            after = page[-1]
-        self._waiting.extend(sorted(found, key=lambda entry: entry.id))
+        barred = self.services.barred
+        found = [
+            each async for each in found_open(self.services.log) if not barred.holds(each.tenant, execution=each.id)
+        ]
+        now = self.services.clock.now()
+        entries: list[OpenExecution] = []
+        for each in sorted(found, key=lambda each: (each.since, each.id)):
+            entry = self._entry_of(each.tenant, each.session, each.type, each.id, each.concurrency, each.priority)
+            entries.append(self._add(entry))
+            self._turns.add(entry, now, concurrency=entry.concurrency)
+        self._resuming = bool(entries)
+        return entries
 
     async def _tell_missed_ends(self) -> None:
         """Tell those who wait for what ended in a commit whose answer nobody here got, because the writer crashed."""
-        for tenant, execution in self._services.endings.awaited():
+        for tenant, execution in self.services.endings.awaited():
             if not self.is_open(tenant, execution):
-                document = await self._services.log.document(tenant, states.EXECUTIONS, execution)
+                document = await self.services.log.document(tenant, states.EXECUTIONS, execution)
                 state = None if document is None else decode_execution(document.body)
                 if state is not None and state.status.ended:
-                    self._services.endings.tell(state)
+                    self.services.endings.tell(state)
 
-    def _add(self, entry: _Open) -> _Open:
+    def _add(self, entry: OpenExecution) -> OpenExecution:
         self._open[entry.child_id] = entry
+        self._open_of[entry.tenant] = self._open_of.get(entry.tenant, 0) + 1
         return entry
 
+    def _close(self, entry: OpenExecution) -> bool:
+        """Take it out of those that have not ended; False when it is not among them."""
+        if self._open.get(entry.child_id) is not entry:
+            return False
+        del self._open[entry.child_id]
+        left = self._open_of[entry.tenant] - 1
+        if left:
+            self._open_of[entry.tenant] = left
+        else:
+            del self._open_of[entry.tenant]
+        return True
+
     def _begin(self) -> None:
-        self._serving = True
-        self._fill()
+        self.serving = True
+        if self._trials:
+            self._trials.begin()
+            self._supervisor.perform("trials", self._trials.run, lambda cause: self._give_up("trials", cause))
+        self.fill()
 
-    def _fill(self) -> None:
-        """Give free places to those who wait, in order."""
-        while self._serving and self._waiting and self._running < self._services.limits.running:
-            entry = self._waiting.popleft()
-            if entry.waiting:
-                self._running += 1
-                self._launch(entry)
-        if not self._waiting:
-            self._found.clear()
+    def launch(self, entry: OpenExecution) -> None:
+        """Run its handler now, whoever waits."""
+        self._take_place(entry)
+        self._launch(entry)
 
-    def _launch(self, entry: _Open) -> None:
+    def hold(self, entry: OpenExecution) -> None:
+        """It is not to have its turn, until it is launched or queued."""
         entry.waiting = False
+        self._turns.remove(entry)
+
+    def _take_place(self, entry: OpenExecution) -> None:
+        now = self.services.clock.now()
+        if entry.begun:
+            self._turns.resume(entry, now)
+        else:
+            entry.begun = True
+            self._turns.take_now(entry, now, concurrency=entry.concurrency)
+
+    def fill(self) -> None:
+        """Give free places to those whose turn it is."""
+        clock, stage = self.services.clock, self.services.stage
+        while self.serving and stage.open and (entry := self._turns.next(clock.now())) is not None:
+            self._launch(entry)
+        if not len(self._turns):
+            self._resuming = False
+
+    def _launch(self, entry: OpenExecution) -> None:
+        entry.waiting = entry.passive = entry.news = entry.resting = entry.unstarted = False
+        entry.launched = entry.begun = True
         try:
             self._supervisor.perform(entry.child_id, partial(self._live, entry), partial(self._crashed, entry))
         except SupervisorError:
-            self._serving = False  # on its way down: what is open will be found in the open set
+            self.serving = False  # on its way down: what is open will be found in the open set
 
-    async def _live(self, entry: _Open) -> None:
+    async def _live(self, entry: OpenExecution) -> None:
+        if self._is_to_go(entry):
+            self._gone(entry)
+            return
         actor = entry.actor = self._actor(entry)
-        await actor.run()
+        try:
+            await actor.run()
+        except BaseException as error:  # where it was cancelled, nobody else would say that it has left
+            if entry.dropped is not None:
+                self._gone(entry)
+            elif actor.leaves and isinstance(error, anyio.get_cancelled_exc_class()):
+                self._left(entry)
+            raise
+        self._gone(entry)
+
+    def _is_to_go(self, entry: OpenExecution) -> bool:
+        """Whether it is not to run any more, because it is being erased."""
+        return entry.dropped is not None or self.services.barred.holds(entry.tenant, execution=entry.id)
+
+    def _gone(self, entry: OpenExecution) -> None:
+        """It does not run any more, and will not."""
+        if entry.dropped is not None:
+            if entry.dropped.is_set():
+                return
+            entry.dropped.set()
         self._left(entry)
 
-    def _actor(self, entry: _Open) -> ExecutionActor:
+    def _actor(self, entry: OpenExecution) -> ExecutionActor:
         accepted, entry.accepted = entry.accepted, None
         return ExecutionActor(
-            self._services,
+            self.services,
             entry.tenant,
             entry.id,
             accepted=accepted,
-            suspended=lambda: not self._serving,
-            on_end=lambda: self._ended(entry),
+            place=entry,
         )
 
     def _cell(self, child_id: str, actor: ExecutionActor) -> Cell[ExecutionMessage]:
@@ -274,7 +455,7 @@ class Executions:
             except SupervisorError:
                 cell.end()
 
-        services = self._services
+        services = self.services
         cell: Cell[ExecutionMessage] = Cell(
             f"{self._path}/executions/{child_id}",
             lambda: actor,
@@ -285,21 +466,124 @@ class Executions:
         )
         return cell
 
-    def _ended(self, entry: _Open) -> None:
-        self._open.pop(entry.child_id, None)
+    # --- what entries tell
 
-    def _crashed(self, entry: _Open, _cause: BaseException) -> None:
+    def ended(self, entry: OpenExecution) -> None:
+        """It is not open any more."""
+        self._close(entry)
+
+    def rested(self, entry: OpenExecution) -> None:
+        """Its handler has begun to do nothing but wait, or works again: waiting takes no place to run."""
+        now = self.services.clock.now()
+        if entry.resting:
+            self._resting[entry] = None
+            self._turns.rest(entry, now)
+            if len(self._resting) >= self._crowded:
+                self._make_passive()
+            self.fill()
+            self._tell_idle()
+        elif entry in self._resting:
+            del self._resting[entry]
+            self._turns.resume(entry, now)
+
+    def revive(self, entry: OpenExecution) -> None:
+        """It has news and no handler: one will run when its turn comes."""
+        free = not (entry.launched or entry.waiting or entry.held or entry.closed)
+        if free and self.serving and self._open.get(entry.child_id) is entry:
+            self.queue(entry)
+
+    def interrupt(self, entry: OpenExecution) -> None:
+        """Cancel the task that its handler runs in, but for what that shields by its worker."""
+        self._supervisor.cancel_work(entry.child_id, shielded=False)
+
+    def beside(self, entry: OpenExecution, watch: Callable[[], Awaitable[None]]) -> None:
+        """Run this beside its handler. Raises SupervisorError when handlers are being suspended."""
+        self._supervisor.perform(f"{entry.child_id}{_CLEAN_UP}", watch, lambda _cause: None)
+
+    def _make_passive(self) -> None:
+        """Suspend handlers that have waited longest, until few enough are left; those with tasks beside them stay."""
+        limit = self.services.limits.resident
+        staying = [entry for entry in self._resting if entry.actor is not None and not entry.actor.passive]
+        excess, parents = len(staying) - limit, {task.parent_id for task in anyio.get_running_tasks()}
+        for entry in staying:
+            if excess > 0 and entry.actor is not None and entry.actor.may_leave(parents):
+                excess -= 1
+                entry.actor.passivate()
+                self._supervisor.cancel_work(entry.child_id)
+        self._crowded = limit + max(excess, 0) + 1 + limit // 8  # not at each wait again
+
+    def entry(self, tenant: str, execution: str) -> OpenExecution | None:
+        """An execution that is open here. Raises ActorStopped while executions do not serve."""
+        if not self.serving:
+            raise ActorStopped(f"{self._path}/executions is not running")
+        return self._open.get(f"{tenant}/{execution}")
+
+    async def waits_of(self, entry: OpenExecution) -> ExecutionWaits | None:
+        """The waits of an open execution, read if they are not in memory; None when it has ended meanwhile."""
+        if entry.waits is None and entry.actor is not None:
+            entry.actor.open_waits()
+        if entry.waits is None and entry.accepted is not None:
+            entry.open_waits(Waits(), entry.lane)
+        if entry.waits is None:
+            entry.loading += 1
+            try:
+                log = self.services.log
+                document = await log.document(entry.tenant, states.EXECUTIONS, entry.id)
+                rows = await log.journal(entry.tenant, entry.id)
+            finally:
+                entry.loading -= 1
+            if document is None or self.entry(entry.tenant, entry.id) is not entry:
+                return None
+            if entry.waits is None:
+                state = decode_execution(document.body)
+                entry.unstarted = state.status is Status.ACCEPTED
+                entry.open_waits(Journal.of(rows).waits, state.session)
+        return entry.waits
+
+    def _crashed(self, entry: OpenExecution, _cause: BaseException) -> None:
         """Resume it, after the back-off that the supervisor decided: all is read from hot state again."""
+        if self._is_to_go(entry):
+            self._gone(entry)
+            return
         self.restarts += 1
         entry.left()
+        if entry in self._resting:
+            del self._resting[entry]
+            self._turns.resume(entry, self.services.clock.now())
         self._launch(entry)
 
-    def _left(self, entry: _Open) -> None:
+    def _left(self, entry: OpenExecution) -> None:
         """The handler does not run any more: ended, suspended, or without a handler."""
+        entry.passive = entry.actor is not None and entry.actor.passive
+        entry.launched = False
         entry.left()
-        self._running -= 1
-        self._fill()
-        if not self._running and not self._waiting:
+        now = self.services.clock.now()
+        if entry in self._resting:
+            del self._resting[entry]
+        else:
+            self._turns.rest(entry, now)
+        if self._open.get(entry.child_id) is not entry:
+            self._turns.end(entry, now)
+        entry.resting = False
+        if entry.passive:
+            self._is_passive(entry)
+        elif entry.queries:  # it has no handler here
+            entry.leave(UnknownQuery(entry.queries[0].name, []))
+        self.fill()
+        self._tell_idle()
+
+    def _is_passive(self, entry: OpenExecution) -> None:
+        """What it holds is let go, unless some of it is needed at once."""
+        if entry.newest is not None and entry.newest.settled:
+            entry.newest = None
+        if entry.waits is not None and not (entry.waits.flying or entry.loading):
+            entry.waits = None
+        if entry.news or entry.queries:
+            self.revive(entry)
+
+    def _tell_idle(self) -> None:
+        self.services.stage.left()
+        if self._turns.idle:
             calls, self._idle_calls = self._idle_calls, []
             for call in calls:
                 call()
@@ -307,21 +591,26 @@ class Executions:
     def _give_up(self, child_id: str, cause: BaseException) -> None:
         """The restart budget is spent: end it, failed. If not even that works, it stays open for the next resume."""
         entry = self._open.get(child_id.removesuffix(_END))
-        if entry is None or not self._serving:
+        if entry is None or not self.serving:
             return
         if child_id.endswith(_END):
             logger.error("execution %s could not be ended and stays open", entry.child_id, exc_info=cause)
             self._left(entry)
             return
         logger.error("execution %s crashed too often and is ended", child_id, exc_info=cause)
-        self._condemn(entry, cause)
+        self._condemn(entry, Failure("crashed", f"crashed again and again, last with {cause!r}"))
 
-    def _condemn(self, entry: _Open, cause: BaseException) -> None:
+    def condemn(self, entry: OpenExecution, failure: Failure) -> None:
+        """End one that does not run, failed."""
+        self._take_place(entry)
+        self._condemn(entry, failure)
+
+    def _condemn(self, entry: OpenExecution, failure: Failure) -> None:
         async def condemn() -> None:
-            await self._actor(entry).condemn(cause)
+            await self._actor(entry).condemn(failure)
             self._left(entry)
 
-        self._supervisor.perform(f"{entry.child_id}{_END}", condemn, lambda _cause: self._condemn(entry, cause))
+        self._supervisor.perform(f"{entry.child_id}{_END}", condemn, lambda _cause: self._condemn(entry, failure))
 
 
 class _Ready(msgspec.Struct):

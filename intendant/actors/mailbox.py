@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import enum
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
 from intendant.domain.errors import Overloaded
 
 M = TypeVar("M")
+
+
+class Overflow(enum.Enum):
+    """What becomes of work that comes to a full mailbox. To wait for room is the sender's choice: `Ref.send`."""
+
+    REFUSE = "refuse"
+    """The sender gets Overloaded."""
+    DROP_OLDEST = "drop_oldest"
+    """What has waited longest goes to the dead letters; whoever asked it gets Overloaded."""
 
 
 class Mailbox(Generic[M]):
@@ -18,19 +28,25 @@ class Mailbox(Generic[M]):
     what accepted work needs to end; refusing it could only make things worse.
     """
 
-    __slots__ = ("_control", "_work", "capacity", "name")
+    __slots__ = ("_control", "_dropped", "_work", "capacity", "name")
 
-    def __init__(self, name: str, capacity: int) -> None:
+    def __init__(self, name: str, capacity: int, dropped: Callable[[M], None] | None = None) -> None:
         self.name = name
         self.capacity = capacity
+        self._dropped = dropped  # told what had to make room; without it new work is refused
         self._control: deque[M] = deque()
         self._work: deque[M] = deque()
 
     def put(self, message: M) -> None:
-        """Add work. Raises Overloaded, and adds nothing, when `capacity` messages wait."""
+        """Add work. When `capacity` messages wait, raises Overloaded and adds nothing, or drops the oldest of them."""
         if len(self._work) >= self.capacity:
-            raise Overloaded(f"the mailbox of {self.name}", self.capacity)
+            self._make_room()
         self._work.append(message)
+
+    def _make_room(self) -> None:
+        if self._dropped is None or not self._work:
+            raise Overloaded(f"the mailbox of {self.name}", self.capacity)
+        self._dropped(self._work.popleft())
 
     def put_control(self, message: M) -> None:
         """Add a control message; never refused."""
@@ -54,6 +70,9 @@ class Mailbox(Generic[M]):
     def __iter__(self) -> Iterator[M]:
         yield from self._control
         yield from self._work
+
+    def __bool__(self) -> bool:
+        return bool(self._work or self._control)
 
     def __len__(self) -> int:
         return len(self._control) + len(self._work)

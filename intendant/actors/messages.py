@@ -24,6 +24,7 @@ class Open(Struct, frozen=True, gc=False):
     user_id: str
     solution: str
     metadata: dict[str, Any]
+    concurrency: int
     must_be_new: bool
     reply: Reply[SessionState]
 
@@ -43,6 +44,7 @@ class PreparedIntent(Struct, frozen=True, gc=False):
     parameters: bytes
     metadata: dict[str, Any]
     solution: str | None
+    priority: int
     digest: bytes
 
 
@@ -68,10 +70,11 @@ SessionMessage = Open | Close | Submit | Settled
 
 
 class Progress(Struct, frozen=True):
-    """Where a running execution is: the steps whose functions run now, and how many steps are recorded."""
+    """Where a running execution is: the steps whose functions run now, how much is recorded, what it waits for."""
 
     running: list[str]
     recorded: int
+    waiting: list[str] = []
 
 
 class Describe(Struct, frozen=True, gc=False):

@@ -10,22 +10,25 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Final
 
 import anyio
 import msgspec
 from msgspec import Struct
 
-from intendant.actors.execution import OutboxEvent
+from intendant.actors.barred import Barred
+from intendant.actors.outbox_event import OutboxEvent
 from intendant.actors.wal_writer import WalWriter
 from intendant.domain import state as states
 from intendant.domain.codec import encode
 from intendant.domain.commit import Commit, PutDocument, SettleOutbox
+from intendant.domain.errors import BeingErased
 from intendant.domain.payloads import EventPublished, Failure
 from intendant.domain.ports import Clock, LogReader, OutboxItem, Publisher
 from intendant.domain.records import SYSTEM_TENANT, Record
 from intendant.domain.state import Event
-from intendant.parking import Seam
+from intendant.parking import Reply, Seam
 from intendant.supervisor import Backoff, Started
 
 logger = logging.getLogger("intendant.outbox")
@@ -55,7 +58,14 @@ class OutboxRelay:
     """Publishes one partition's outbox."""
 
     def __init__(
-        self, log: LogReader, publisher: Publisher, writer: WalWriter, clock: Clock, seam: Seam, settings: RelaySettings
+        self,
+        log: LogReader,
+        publisher: Publisher,
+        writer: WalWriter,
+        clock: Clock,
+        seam: Seam,
+        settings: RelaySettings,
+        barred: Barred | None = None,
     ) -> None:
         self.published = 0  # events, since this process began
         self._log = log
@@ -64,6 +74,9 @@ class OutboxRelay:
         self._clock = clock
         self._settings = settings
         self._seam = seam
+        self._barred = Barred() if barred is None else barred
+        self._in_round = False
+        self._round_ends: list[Reply[None]] = []
         self._parking = seam.parking()
         self._stopping = False
         self._attempts: dict[int, int] = {}
@@ -85,9 +98,26 @@ class OutboxRelay:
         self._not_before.clear()
         task_status.started(self)
         while not self._stopping:
-            if not await self._round():
+            if not await self._one_round():
                 with anyio.move_on_after(self._pause()):
                     await self._parking.wait()
+
+    async def round_over(self) -> None:
+        """Wait until the round under way is over: what it had read is published, or will not be."""
+        if self._in_round:
+            reply: Reply[None] = Reply()
+            self._round_ends.append(reply)
+            await reply.wait(self._seam)
+
+    async def _one_round(self) -> bool:
+        self._in_round = True
+        try:
+            return await self._round()
+        finally:
+            self._in_round = False
+            ends, self._round_ends = self._round_ends, []
+            for reply in ends:
+                reply.set(None)
 
     def _pause(self) -> float:
         """Seconds until a session that failed may be tried again; for ever when none has."""
@@ -135,6 +165,8 @@ class OutboxRelay:
     ) -> None:
         async with limiter:
             for item in items:
+                if self._barred.holds(item.tenant, session=item.session):
+                    return  # it is being erased, and what was not sent yet is not sent
                 failure = await self._publish(item)
                 if failure is None:
                     self._attempts.pop(item.position, None)
@@ -168,7 +200,8 @@ class OutboxRelay:
             put = PutDocument(states.DEAD_LETTERS, letter.event.id, encode(letter))
             round_ = EventPublished([], self._clock.now(), [letter.event.id])
             record = Record("event_published", item.session, letter.event.execution_id, round_)
-            await self._writer.commit(Commit(item.tenant, [record], [put, SettleOutbox((item.position,))]))
+            with suppress(BeingErased):
+                await self._writer.commit(Commit(item.tenant, [record], [put, SettleOutbox((item.position,))]))
         if published:
             record = Record("event_published", "", "", EventPublished(ranges(published), self._clock.now()))
             await self._writer.commit(Commit(SYSTEM_TENANT, [record], [SettleOutbox(tuple(sorted(published)))]))

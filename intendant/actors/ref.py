@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
-from intendant.actors.deadlines import Deadlines
-from intendant.domain.errors import ActorStopped
+import anyio
+
+from intendant.actors.deadlines import TICK, Deadlines
+from intendant.domain.errors import ActorStopped, Deadlock, Overloaded
 from intendant.parking import Reply, Seam
+from intendant.supervisor import current_worker
 
 M = TypeVar("M")
 M_contra = TypeVar("M_contra", contravariant=True)
@@ -21,6 +24,9 @@ class Target(Protocol[M_contra]):
     seam: Seam
     deadlines: Deadlines
     questions: dict[Reply[object], object]
+    in_hand: object
+    overdue: object
+    waits_for: Target[Any] | None  # Any: actors of any message type wait for each other
 
     @property
     def alive(self) -> bool:
@@ -35,6 +41,10 @@ class Target(Protocol[M_contra]):
         """Call when the actor has ended."""
         ...
 
+    async def room(self) -> None:
+        """Wait until a place in the mailbox may be free."""
+        ...
+
 
 class Question(Reply[T]):
     """A reply with a deadline, known to the actor that was asked, so that it is never left open."""
@@ -47,8 +57,15 @@ class Question(Reply[T]):
         self._timeout = timeout
         self._tick = target.deadlines.add(self, timeout)
 
+    @property
+    def deadline(self) -> float:
+        """When it has to be answered, by the event loop's clock."""
+        return self._tick * TICK
+
     def expire(self) -> None:
         """The deadline has passed: whoever waits gets TimeoutError."""
+        if self._target.questions.get(self) is self._target.in_hand:  # type: ignore[arg-type]
+            self._target.overdue = self._target.in_hand
         self.fail(TimeoutError(f"{self._target.path} did not answer within {self._timeout} s"))
 
     def _settle(self) -> None:
@@ -83,13 +100,50 @@ class Ref(Generic[M]):
         """Send a message that goes before work and is never refused. Raises ActorStopped when the actor has ended."""
         self._target.deliver(message, control=True)
 
+    async def send(self, message: M, *, timeout: float) -> None:
+        """Send a message, and wait for room in the mailbox, at most `timeout` seconds; who came first goes first.
+
+        Raises Overloaded when there was none, and nothing was sent; ActorStopped when the actor has ended or ends.
+        """
+        refused: Overloaded | None = None
+        with anyio.move_on_after(timeout):
+            while True:
+                try:
+                    self._target.deliver(message)
+                except Overloaded as error:
+                    refused = error
+                    await self._target.room()
+                else:
+                    return
+        if refused is not None:
+            raise refused
+
     async def ask(self, question: Callable[[Reply[T]], M], *, timeout: float) -> T:
         """Send `question(reply)` and wait for the reply, at most `timeout` seconds.
 
         Raises what the actor answers with, Overloaded when the mailbox is full, ActorStopped at once when the actor
         has ended or ends, TimeoutError at the deadline. A wait that is cancelled or times out takes nothing back:
         the message stays sent.
+
+        An actor that asks while it handles a question waits no longer than whoever asked it. If the answer would have
+        to come from an actor that waits for this one, Deadlock is raised at once and nothing is sent. Both hold for
+        the task that handles the message, not for tasks it starts.
         """
+        target = self._target
+        me = asker(target.seam)
+        if me is None:
+            return await self._ask(question, timeout)
+        _check_cycle(me, target)
+        timeout = min(timeout, _left(me, target.seam.time()))
+        if timeout <= 0:
+            raise TimeoutError(f"{me.path} was to answer by now, so {target.path} was not asked")
+        me.waits_for = target
+        try:
+            return await self._ask(question, timeout)
+        finally:
+            me.waits_for = None
+
+    async def _ask(self, question: Callable[[Reply[T]], M], timeout: float) -> T:
         target = self._target
         reply: Question[T] = Question(target, timeout)
         message = question(reply)
@@ -111,3 +165,35 @@ class Ref(Generic[M]):
 
     def __repr__(self) -> str:
         return f"<Ref {self.path}{'' if self.alive else ' (ended)'}>"
+
+
+def asker(seam: Seam) -> Target[Any] | None:
+    """The actor whose message this very task handles; None outside of actors."""
+    worker = current_worker()
+    if worker is None or worker.work is None:
+        return None
+    cell = getattr(worker.work.body, "__self__", None)
+    if not hasattr(cell, "waits_for") or worker.task_id != seam.current_task():
+        return None
+    return cell  # what has a turn and may wait is a cell
+
+
+def _check_cycle(me: Target[Any], target: Target[Any]) -> None:
+    """Follow who waits for whom from `target` on: an actor handles one message, so it waits for one answer at most."""
+    cycle = [me.path]
+    each: Target[Any] | None = target
+    while each is not None and each is not me:
+        cycle.append(each.path)
+        each = each.waits_for
+    if each is me:
+        raise Deadlock(cycle)
+
+
+def _left(me: Target[Any], now: float) -> float:
+    """The seconds left to answer the question in hand; endless when the message in hand is none, or is answered."""
+    if me.in_hand is me.overdue:
+        return 0.0
+    for reply, message in me.questions.items():  # the oldest first: it is among the first
+        if message is me.in_hand and isinstance(reply, Question):
+            return reply.deadline - now
+    return float("inf")

@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import anyio
 
+from intendant.actors.barred import Barred
 from intendant.actors.deadlines import Deadlines
 from intendant.actors.endings import Endings
+from intendant.actors.stage import Stage
 from intendant.actors.wal_writer import WalWriter
 from intendant.domain.ports import Clock, FileStore, LogReader
+from intendant.domain.quotas import LimitsOf, Quotas, TenantLimits, limits_of
 from intendant.parking import Seam
 from intendant.realm import Repertoire
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much a partition takes on. Counts."""
+    """How much a partition takes on. Counts.
+
+    `tenants` says what a single tenant may ask for: by its id ("*" stands for all others), or by a function of it.
+    """
 
     running: int = 1_000  # handlers that run at a time; what is accepted beyond waits its turn
+    resident: int = 1_000  # handlers that stay in memory while they wait; beyond, the one that waits longest leaves it
     open: int = 200_000  # executions that are accepted and have not ended; beyond, intents get Overloaded
+    session_concurrency: int = 16  # executions of a session that have begun and not ended, unless the session says
     session_mailbox: int = 10_000  # messages that wait for one session
+    deaths: int = 3  # of the process while an execution ran and recorded nothing; then it runs alone once more
+    tenants: Mapping[str, TenantLimits] | LimitsOf | None = None
+
+    def __post_init__(self) -> None:
+        if self.deaths < 1:
+            raise ValueError(f"deaths must be 1 or more, not {self.deaths}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +50,9 @@ class Services:
     seam: Seam
     deadlines: Deadlines
     files: FileStore
-    threads: anyio.CapacityLimiter
+    threads: Mapping[str, anyio.CapacityLimiter]  # by realm
     endings: Endings = field(default_factory=Endings)
     limits: Limits = field(default_factory=Limits)
+    quotas: Quotas = field(default_factory=lambda: Quotas(limits_of(None)))
+    barred: Barred = field(default_factory=Barred)
+    stage: Stage = field(default_factory=Stage)

@@ -9,8 +9,9 @@ from msgspec import Raw, Struct
 
 from intendant.actors.actor import Actor
 from intendant.actors.execution import Accepted
-from intendant.actors.executions import Executions, Places
+from intendant.actors.executions import Executions
 from intendant.actors.messages import Close, Open, PreparedIntent, SessionMessage, Settled, Submit
+from intendant.actors.open_execution import OpenExecution
 from intendant.actors.services import Services
 from intendant.actors.wal_writer import KeyClaimed
 from intendant.domain import payloads
@@ -18,7 +19,6 @@ from intendant.domain import state as states
 from intendant.domain.codec import encode
 from intendant.domain.commit import RECORDS_MAX, AddToIndex, ClaimKey, Commit, Operation, PutDocument, Receipt
 from intendant.domain.errors import IdempotencyConflict, SessionClosed, SessionExists, UnknownSession
-from intendant.domain.ids import make_id
 from intendant.domain.records import Record
 from intendant.domain.state import ExecutionState, SessionState
 from intendant.parking import Reply
@@ -69,6 +69,7 @@ class SessionActor(Actor[SessionMessage]):
         self._state: SessionState | None = None
         self._since = 0
         self._opening: list[Open] = []
+        self._unplaced = 0  # submissions on their way whose executions will wait for a turn: none may pass them
         self._closing: list[SessionMessage] | None = None  # what came meanwhile, while it is being closed
 
     async def started(self) -> None:
@@ -106,7 +107,12 @@ class SessionActor(Actor[SessionMessage]):
             self._answer_open(message)
             return
         payload = payloads.SessionCreated(
-            message.user_id, message.solution, message.metadata, self._services.clock.now(), message.creation
+            message.user_id,
+            message.solution,
+            message.metadata,
+            self._services.clock.now(),
+            message.creation,
+            message.concurrency,
         )
         state = states.session_created(self._tenant, self._id, payload)
         record = Record("session_created", self._id, "", payload)
@@ -167,7 +173,9 @@ class SessionActor(Actor[SessionMessage]):
         else:
             try:
                 self._executions.prefer(self._tenant, self._id)
-                self._executions.check_room(len(message.intents))
+                for intent in message.intents:
+                    self._services.quotas.check_size(self._tenant, len(intent.parameters))
+                self._executions.check_room(self._tenant, len(message.intents))
                 submission = _Submission(message, self._accept(message.intents))
             except Exception as error:
                 message.reply.fail(error)
@@ -193,28 +201,40 @@ class SessionActor(Actor[SessionMessage]):
         if not submission.fresh:
             submission.answer()
             return
-        count = len(submission.fresh)
-        places = self._executions.reserve(count) if 2 * count <= RECORDS_MAX else None
-        commit, accepted = self._acceptance(submission.fresh, at_once=places is not None)
+        entries = [self._plan(intent) for intent in submission.fresh]
+        at_once = not self._unplaced and 2 * len(entries) <= RECORDS_MAX and self._executions.begin(entries)
+        commit, accepted = self._acceptance(submission.fresh, entries, at_once=at_once)
+        self._unplaced += not at_once
 
         def settled(outcome: Reply[Receipt]) -> None:
             """Called by the writer, not by message: what was accepted must run whatever becomes of this actor."""
-            if outcome.error is not None and places is not None:
-                self._executions.give_back(places)
+            self._unplaced -= not at_once
+            if outcome.error is not None and at_once:
+                self._executions.give_back(entries)
             if isinstance(outcome.error, KeyClaimed):
                 self._settle_claims(submission, outcome.error)
             elif outcome.error is not None:
                 submission.message.reply.fail(outcome.error)
             else:
-                self._accepted(submission, accepted, outcome.result().first, places)
+                self._accepted(submission, entries, accepted, outcome.result().first)
 
         self._commit(commit, settled)
 
+    def _plan(self, intent: PreparedIntent) -> OpenExecution:
+        concurrency = self._state.concurrency if self._state else 0
+        return self._executions.plan(
+            self._tenant, self._id, intent.type, concurrency=concurrency, priority=intent.priority
+        )
+
     def _accepted(
-        self, submission: _Submission, accepted: list[ExecutionState], first: int, places: Places | None
+        self,
+        submission: _Submission,
+        entries: Sequence[OpenExecution],
+        accepted: Sequence[ExecutionState],
+        first: int,
     ) -> None:
-        for state in accepted:
-            self._executions.start(Accepted(state, first), places)
+        for entry, state in zip(entries, accepted, strict=True):
+            self._executions.start(entry, Accepted(state, first))
             submission.known[state.key] = state.id
         submission.answer()
 
@@ -241,13 +261,15 @@ class SessionActor(Actor[SessionMessage]):
                 raise _conflict(intent, Claim("(in this same call)", first.type, first.digest))
         return list(by_key.values())
 
-    def _acceptance(self, intents: Sequence[PreparedIntent], *, at_once: bool) -> tuple[Commit, list[ExecutionState]]:
+    def _acceptance(
+        self, intents: Sequence[PreparedIntent], entries: Sequence[OpenExecution], *, at_once: bool
+    ) -> tuple[Commit, list[ExecutionState]]:
         records: list[Record] = []
         operations: list[Operation] = []
         accepted: list[ExecutionState] = []
         now = self._services.clock.now()
-        for intent in intents:
-            state = self._accept_one(intent, now, records, at_once=at_once)
+        for intent, entry in zip(intents, entries, strict=True):
+            state = self._accept_one(intent, entry.id, now, records, at_once=at_once)
             accepted.append(state)
             operations += (
                 ClaimKey(intent.key, encode(Claim(state.id, intent.type, intent.digest))),
@@ -256,11 +278,13 @@ class SessionActor(Actor[SessionMessage]):
             )
         return Commit(self._tenant, records, operations), accepted
 
-    def _accept_one(self, intent: PreparedIntent, now: int, records: list[Record], *, at_once: bool) -> ExecutionState:
-        execution = make_id(now)
+    def _accept_one(
+        self, intent: PreparedIntent, execution: str, now: int, records: list[Record], *, at_once: bool
+    ) -> ExecutionState:
         solution = intent.solution or (self._state.solution if self._state else "default")
         payload = payloads.IntentReceived(
-            intent.id, intent.type, solution, intent.key, Raw(intent.parameters), intent.metadata, now
+            *(intent.id, intent.type, solution, intent.key),
+            *(Raw(intent.parameters), intent.metadata, now, intent.priority),
         )
         state = states.intent_received(self._tenant, self._id, execution, payload)
         records.append(Record("intent_received", self._id, execution, payload))

@@ -58,6 +58,12 @@ class Sessions:
         cell = self._cells.get(f"{tenant}/{session}")
         return cell.ref if cell is not None else self._add(tenant, session).ref
 
+    def evict(self, tenant: str, session: str = "") -> None:
+        """Forget a session, or all of a tenant; who asks next finds what hot state holds then."""
+        child_id = f"{tenant}/{session}"
+        for id in [each for each in self._cells if each == child_id or (not session and each.startswith(child_id))]:
+            self._cells.pop(id).end()
+
     @property
     def resident(self) -> int:
         """How many sessions are in memory."""

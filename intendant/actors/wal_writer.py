@@ -1,21 +1,23 @@
 """The WAL writer: the only one that writes a partition's log.
 
 It gathers commits while one batch flies and seals what has gathered when that batch has landed: group commit without
-a timer. A batch is sent again, unchanged, until its outcome is known; it is never cancelled in flight. What accepted
-executions commit goes ahead of new acceptances and is never refused.
+a timer. A batch is sent again, unchanged, until its outcome is known; it is never cancelled in flight (`ownership`).
+What accepted executions commit goes ahead of new acceptances and is never refused.
 """
 
 from __future__ import annotations
 
-import logging
-import math
+import contextlib
 from collections.abc import Callable
-from typing import Final
 
 import anyio
 from msgspec import Struct
 
+from intendant.actors.barred import Barred
+from intendant.actors.lives import Lives
 from intendant.actors.mailbox import Mailbox
+from intendant.actors.ownership import Ownership
+from intendant.actors.ring import RING_BYTES
 from intendant.domain.codec import COMMIT_BYTES_MAX
 from intendant.domain.commit import (
     RECORDS_MAX,
@@ -24,7 +26,6 @@ from intendant.domain.commit import (
     Commit,
     KeysTaken,
     Receipt,
-    Verdict,
     check_commit,
     seal,
 )
@@ -34,17 +35,13 @@ from intendant.domain.errors import (
     Fenced,
     IntendantError,
     InternalError,
-    StoreUnavailable,
+    Overloaded,
 )
 from intendant.domain.payloads import WriterOpened
-from intendant.domain.ports import Clock, Log, Owner, Tenure
+from intendant.domain.ports import Clock, Log, Owner
 from intendant.domain.records import SYSTEM_TENANT, Record
 from intendant.parking import Reply, Seam
 from intendant.supervisor import Backoff, Started
-
-logger = logging.getLogger("intendant.wal")
-
-_LAST_WORDS_SECONDS: Final = 5.0  # how long a cancelled writer waits for the batch in flight
 
 
 class KeyClaimed(IntendantError):
@@ -58,20 +55,26 @@ class KeyClaimed(IntendantError):
 
 
 class Append(Struct, frozen=True, gc=False):
-    """Commit this and answer with its receipt, or with KeyClaimed, Fenced, ActorStopped."""
+    """Commit this and answer with its receipt, or with KeyClaimed, BeingErased, Fenced, ActorStopped."""
 
     commit: Commit
     reply: Reply[Receipt]
     size: int
+    new: bool = False  # work, not of what was accepted before
+    erasing: bool = False  # by the erasure itself, which nothing bars
 
 
 class WriterSettings(Struct, frozen=True):
-    """Seconds, except `capacity`: how many new acceptances may wait to be committed."""
+    """Seconds, except `capacity`: how many new acceptances may wait to be committed, and `ring`.
+
+    `ring` is the bytes of acknowledged batches that are kept to put back what a store loses.
+    """
 
     takeover_timeout: float = 5.0
     lease: float = 10.0
     capacity: int = 10_000
-    retry: Backoff = Backoff(initial=0.02, maximum=1.0)
+    retry: Backoff = Backoff(initial=0.04, maximum=1.0)
+    ring: int = RING_BYTES
 
 
 class WalWriter:
@@ -87,25 +90,36 @@ class WalWriter:
         seam: Seam,
         settings: WriterSettings,
         on_committed: Callable[[Batch], None] = lambda _batch: None,
+        barred: Barred | None = None,
     ) -> None:
         self.partition = partition
         self.commits = 0  # batches that were committed, and
         self.records = 0  # records in them, since this process began
-        self._log = log
+        self.serving = False
+        self.refusal: Callable[[], Overloaded] | None = None  # set while the store has no room for new work
         self._owner = owner
         self._clock = clock
         self._seam = seam
-        self._settings = settings
         self._on_committed = on_committed
         self._mailbox: Mailbox[Append] = Mailbox(f"wal-writer[{partition}]", settings.capacity)
         self._parking = seam.parking()
-        self.serving = False
+        self._barred = Barred() if barred is None else barred
         self._stopping = False
-        self._acquiring = anyio.CancelScope()
-        self._tenure: Tenure
-        self._next = 0
-        self._last_time = 0
-        self._renewed = 0.0
+        self._lost: AcknowledgedDataMissing | None = None
+        self._fences = 0
+        self._opened = 0  # the epoch whose beginning is in the log
+        self._lives = Lives(log)
+        self._ownership = Ownership(
+            log,
+            owner,
+            partition,
+            seam=seam,
+            takeover_timeout=settings.takeover_timeout,
+            lease=settings.lease,
+            retry=settings.retry,
+            ring=settings.ring,
+            on_torn=self._parking.wake,
+        )
 
     @property
     def depth(self) -> int:
@@ -115,32 +129,73 @@ class WalWriter:
     @property
     def committed(self) -> int:
         """The sequence of the newest committed record."""
-        return self._next - 1
+        return self._ownership.next - 1
 
-    def append(self, commit: Commit, reply: Reply[Receipt] | None = None) -> Reply[Receipt]:
+    @property
+    def deaths(self) -> list[int]:
+        """When the processes died that owned the partition before, µs since 1970 UTC, as far as is remembered."""
+        return self._lives.deaths
+
+    @property
+    def restored(self) -> int:
+        """How many acknowledged records the store had lost and were put back, since this process began."""
+        return self._ownership.restored
+
+    def settled(self, seconds: float) -> int:
+        """The highest sequence that was committed at least so many seconds ago, by the event loop's clock.
+
+        What stood in the log when the partition was taken counts from then. 0 when nothing is that old.
+        """
+        return self._ownership.settled(seconds)
+
+    def fence(self) -> int:
+        """A fencing token: higher than every one given out before, by this owner or an earlier one."""
+        self._fences += 1
+        return self._ownership.epoch << 32 | self._fences
+
+    def append(self, commit: Commit, reply: Reply[Receipt] | None = None, *, erasing: bool = False) -> Reply[Receipt]:
         """Commit what accepted work needs; never refused for lack of room. Raises InvalidValue when it is too large."""
-        append = Append(commit, reply or Reply(), check_commit(commit))
+        append = Append(commit, reply or Reply(), check_commit(commit), erasing=erasing)
         if self._admits(append):
             self._mailbox.put_control(append)
             self._parking.wake()
         return append.reply
 
     def accept(self, commit: Commit, reply: Reply[Receipt] | None = None) -> Reply[Receipt]:
-        """Commit new work. Raises Overloaded when too much waits already, InvalidValue when it is too large."""
-        append = Append(commit, reply or Reply(), check_commit(commit))
+        """Commit new work.
+
+        Raises Overloaded when too much waits already or the store has no room, InvalidValue when it is too large.
+        """
+        if self.refusal is not None:
+            raise self.refusal()
+        append = Append(commit, reply or Reply(), check_commit(commit), new=True)
         if self._admits(append):
             self._mailbox.put(append)
             self._parking.wake()
         return append.reply
 
-    async def commit(self, commit: Commit) -> Receipt:
+    def check_room(self) -> None:
+        """Raise what `accept` would: for new work that must keep its place among what accepted work commits."""
+        if self.refusal is not None:
+            raise self.refusal()
+
+    async def commit(self, commit: Commit, *, erasing: bool = False) -> Receipt:
         """Append and wait. A cancelled wait takes nothing back."""
-        return await self.append(commit).wait(self._seam)
+        return await self.append(commit, erasing=erasing).wait(self._seam)
+
+    async def stand(self, *, aside: bool) -> None:
+        """Note, durably, that an execution of another partition runs alone in this process, or does not any more."""
+        await self.commit(Commit(SYSTEM_TENANT, (), [self._lives.stand(aside=aside)]))
 
     def stop(self) -> None:
         """Commit what waits, release the partition, end."""
         self._stopping = True
-        self._acquiring.cancel()
+        self._ownership.stop()
+        self._parking.wake()
+
+    def lose(self, error: AcknowledgedDataMissing) -> None:
+        """Write nothing more: somebody found that the log lacks what was acknowledged. `run` raises it."""
+        self._lost = error
         self._parking.wake()
 
     async def run(self, task_status: Started) -> None:
@@ -149,20 +204,18 @@ class WalWriter:
         However it ends, every commit that waits is answered; one in flight is left to be found at the next resume.
         """
         self._stopping = False
-        self._acquiring = anyio.CancelScope()
         try:
-            with self._acquiring:
-                await self._acquire()
-            if self._acquiring.cancelled_caught:
+            if not await self._acquired():
                 return  # it was stopped while it stood by
             self.serving = True
             async with anyio.create_task_group() as group:
-                group.start_soon(self._heartbeat)
+                group.start_soon(self._ownership.heartbeat)
                 await self._write_opened()
                 task_status.started(self)
                 await self._write()
+                await self._note_leaving()
                 group.cancel_scope.cancel()
-            await self._log.release(self._tenure)
+            await self._ownership.release()
         except BaseExceptionGroup as error:
             single = _single(error)
             raise single from single.__cause__  # not from the group that holds it: a chain must not lead in a circle
@@ -170,37 +223,36 @@ class WalWriter:
             self.serving = False
             self._abandon(self._mailbox.clear())
 
-    async def _acquire(self) -> None:
-        tenure = await self._granted()
-        self._tenure = tenure
-        self._next = tenure.next_sequence
-        self._last_time = tenure.last_time
-        self._renewed = self._seam.time()
-
-    async def _granted(self) -> Tenure:
-        """Become the owner. Whoever was it before waits out an outage of the store; at first, an outage is an error."""
-        settings = self._settings
-        attempt = 0
-        while True:
-            try:
-                return await self._log.acquire(self._owner, timeout=settings.takeover_timeout, lease=settings.lease)
-            except StoreUnavailable as error:
-                if not self.commits:
-                    raise
-                attempt += 1
-                delay = settings.retry.delay(attempt, lambda: 0.5)
-                logger.warning("partition %d can't be taken, trying again in %.2f s: %s", self.partition, delay, error)
-            await anyio.sleep(delay)
+    async def _acquired(self) -> bool:
+        try:
+            await self._ownership.acquire()
+        except ActorStopped:
+            return False
+        return True
 
     async def _write_opened(self) -> None:
-        opened = WriterOpened(self._owner.host, self._owner.pid, self._clock.now())
-        commit = Commit(SYSTEM_TENANT, [Record("writer_opened", "", "", opened)], ())
-        await self._land([Append(commit, Reply(), check_commit(commit))])
+        self._opened = self._ownership.tenure.epoch
+        await self._lives.begin(self._clock.now())
+        opened = WriterOpened(self._owner.host, self._owner.pid, self._clock.now(), self._lives.deaths)
+        record = Record("writer_opened", "", "", opened)
+        await self._land([_of_system(Commit(SYSTEM_TENANT, [record], self._lives.opened(self._ownership.next)))])
+
+    async def _note_leaving(self) -> None:
+        """This life ends in good order; whether it did is no reason not to end."""
+        with contextlib.suppress(Fenced, ActorStopped):
+            await self._land([_of_system(Commit(SYSTEM_TENANT, (), [self._lives.left()]))])
 
     async def _write(self) -> None:
         while True:
-            while gathered := self._gather():
+            while self._lost is None and (gathered := self._gather()):
                 await self._land(gathered)
+            if self._lost is not None:
+                raise self._lost
+            if self._ownership.torn:
+                await self._ownership.mend()
+            if self._opened != self._ownership.tenure.epoch:
+                await self._write_opened()
+                continue
             if self._stopping:
                 return
             await self._parking.wait()
@@ -214,6 +266,9 @@ class WalWriter:
         while mailbox:
             append = mailbox.take()
             commit = append.commit
+            if self._barred and not append.erasing and (refusal := self._barred.refusal(commit, new=append.new)):
+                append.reply.fail(refusal)
+                continue
             records += len(commit.records)
             size += append.size
             keys = {(commit.tenant, each.key) for each in commit.operations if isinstance(each, ClaimKey)}
@@ -229,20 +284,17 @@ class WalWriter:
         try:
             while appends:
                 batch, receipts = self._seal(appends)
-                verdict = await self._send(batch)
-                if not isinstance(verdict, KeysTaken):
-                    self._check(verdict, batch)
+                refused = await self._ownership.send(batch)
+                if refused is None:
                     self._landed(batch, appends, receipts)
                     return
-                appends = _refuse(appends, verdict)
+                appends = _refuse(appends, refused)
         except BaseException:
             self._abandon(appends)
             raise
 
     def _landed(self, batch: Batch, appends: list[Append], receipts: list[Receipt]) -> None:
-        self._next = batch.first + batch.count
-        self._last_time = batch.time
-        self._renewed = self._seam.time()
+        self._ownership.landed(batch, sum(append.size for append in appends))
         self.commits += 1
         self.records += batch.count
         for append, receipt in zip(appends, receipts, strict=True):
@@ -250,42 +302,15 @@ class WalWriter:
         self._on_committed(batch)
 
     def _seal(self, appends: list[Append]) -> tuple[Batch, list[Receipt]]:
+        ownership = self._ownership
         return seal(
             [append.commit for append in appends],
             partition=self.partition,
-            epoch=self._tenure.epoch,
-            token=self._tenure.token,
-            first=self._next,
-            time=max(self._last_time, self._clock.now()),
+            epoch=ownership.tenure.epoch,
+            token=ownership.tenure.token,
+            first=ownership.next,
+            time=max(ownership.last_time, self._clock.now()),
         )
-
-    async def _send(self, batch: Batch) -> Verdict | KeysTaken:
-        """Send the same batch until the store has told what became of it. Cancelling waits a little for the answer."""
-        with anyio.CancelScope(shield=True) as scope:
-            attempt = 0
-            while True:
-                try:
-                    return await self._log.commit(batch)
-                except StoreUnavailable as error:
-                    attempt += 1
-                    delay = self._settings.retry.delay(attempt, lambda: 0.5)
-                    logger.warning("the log does not answer, trying again in %.2f s: %s", delay, error)
-                if self._stopping:
-                    scope.deadline = min(scope.deadline, anyio.current_time() + _LAST_WORDS_SECONDS)
-                await anyio.sleep(delay)
-        raise ActorStopped("the log did not answer before the writer had to stop")
-
-    def _check(self, verdict: Verdict, batch: Batch) -> None:
-        if verdict is Verdict.OK or verdict is Verdict.DUP:
-            return
-        place = f"partition {self.partition}, epoch {batch.epoch}, sequence {batch.first}"
-        if verdict is Verdict.FENCED:
-            raise Fenced(f"another owner has taken {place}; this process must not write it any more")
-        if verdict is Verdict.GAP:
-            raise AcknowledgedDataMissing(
-                f"the store's log ends before {place}: it lost records that were acknowledged"
-            )
-        raise InternalError(f"the store holds another batch at {place}")
 
     def _admits(self, append: Append) -> bool:
         if self.serving:
@@ -297,21 +322,9 @@ class WalWriter:
         for append in appends:
             append.reply.fail(ActorStopped(f"wal-writer[{self.partition}] stopped before it could tell"))
 
-    async def _heartbeat(self) -> None:
-        """Renew the lease while nothing is committed."""
-        pause = self._settings.lease / 3
-        while math.isfinite(pause):
-            await anyio.sleep(pause)
-            if self._seam.time() - self._renewed < pause:
-                continue
-            try:
-                renewed = await self._log.renew(self._tenure)
-            except StoreUnavailable as error:
-                logger.warning("the lease of partition %d could not be renewed: %s", self.partition, error)
-                continue
-            if not renewed:
-                raise Fenced(f"another owner has taken partition {self.partition}")
-            self._renewed = self._seam.time()
+
+def _of_system(commit: Commit) -> Append:
+    return Append(commit, Reply(), check_commit(commit))
 
 
 def _refuse(appends: list[Append], verdict: KeysTaken) -> list[Append]:

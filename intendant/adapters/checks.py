@@ -26,4 +26,6 @@ def _changes_more_than_checkpoints(batch: Batch) -> bool:
         or batch.index_removes
         or batch.outbox_adds
         or batch.outbox_settles
+        or batch.replaces
+        or batch.trims
     )

@@ -21,7 +21,7 @@ import anyio
 import anyio.to_thread
 from anyio.lowlevel import RunVar
 
-from intendant.domain.errors import StoreUnavailable
+from intendant.domain.errors import InvalidValue, StoreUnavailable
 from intendant.domain.records import DamagedEntry
 
 THREADS_MAX: Final = 8
@@ -62,6 +62,10 @@ class DirectoryFileStore:
         """See `FileStore.digests`."""
         return await self._run(partial(_digests, self._folder(tenant)))
 
+    async def clear(self, tenant: str) -> None:
+        """See `FileStore.clear`."""
+        await self._run(partial(_clear, self._folder(tenant)))
+
     def _folder(self, tenant: str) -> Path:
         return self._root / blake2b(tenant.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
@@ -74,6 +78,36 @@ class DirectoryFileStore:
             return await anyio.to_thread.run_sync(work, limiter=limiter)
         except OSError as error:
             raise StoreUnavailable(f"files in {self._root}: {error}") from error
+
+
+class NoFileStore:
+    """Holds no files: for a hot store that has no place beside it. `put` says what to do."""
+
+    def __init__(self, store: str) -> None:
+        self._store = store
+
+    async def put(self, tenant: str, content: bytes) -> str:
+        """Raises InvalidValue, always."""
+        del tenant, content
+        raise InvalidValue(
+            "files",
+            f"{self._store} has no place for files; give Runtime(files='file:/a/directory') or set INTENDANT_FILES, "
+            "with a directory that every process of this store reaches",
+        )
+
+    async def get(self, tenant: str, digest: str) -> None:
+        """There is none."""
+
+    async def delete(self, tenant: str, digest: str) -> None:
+        """There is none."""
+
+    async def digests(self, tenant: str) -> list[str]:
+        """There are none."""
+        del tenant
+        return []
+
+    async def clear(self, tenant: str) -> None:
+        """There are none."""
 
 
 def _put(folder: Path, content: bytes) -> str:
@@ -128,6 +162,19 @@ def _digests(folder: Path) -> list[str]:
         return sorted(each.name for each in folder.iterdir() if _DIGEST.match(each.name))
     except FileNotFoundError:
         return []
+
+
+def _clear(folder: Path) -> None:
+    """The folder as well, unless something is put into it at this moment."""
+    try:
+        names = list(folder.iterdir())
+    except FileNotFoundError:
+        return
+    for each in names:
+        each.unlink(missing_ok=True)
+    with suppress(OSError):
+        folder.rmdir()
+    _sync(folder.parent)
 
 
 def _make_folder(folder: Path) -> None:

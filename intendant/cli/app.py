@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from intendant.cli import archive, erase, migrate
 from intendant.cli.exits import FAILED, INTERRUPTED, OK, USAGE, Refusal
 from intendant.domain.errors import IntendantError
 
@@ -21,13 +22,15 @@ _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 app = typer.Typer(
     name="intendant",
-    help="Supervised actors with a durable log, embedded in Python: its load test and its demonstration.",
+    help="Supervised actors with a durable log, embedded in Python: load test, migration, verification.",
     epilog="Exit codes: 0 all is well, 1 the audit found something or the command failed, 2 wrong usage, "
     "130 interrupted.",
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
+app.add_typer(erase.tenants)
+app.add_typer(erase.sessions)
 
 
 class Backend(StrEnum):
@@ -104,6 +107,7 @@ _OUTPUT = "What is shown"
     "  intendant load\n"
     "  intendant load --intents 50000 --callers 512 --backend uvloop\n"
     "  intendant load --hot sqlite:work.db --steps 3 --fail-rate 0.1\n"
+    "  intendant load --hot redis://localhost --cold arangodb://root:pw@localhost/work\n"
     "  intendant load --hot memory: --json | jq .per_second\n\n"
     "Exit codes: 0 sound, 1 the audit found something or the run failed, 2 wrong usage, 130 interrupted.",
 )
@@ -147,12 +151,14 @@ def load(
         str | None,
         typer.Option(
             metavar="URL",
-            help="Hot store: memory:, sqlite:FILE (made if missing). Without it: a SQLite file, removed afterwards.",
+            help="Hot store: memory:, sqlite:FILE (made if missing), redis://HOST. Without it: a SQLite file, removed "
+            "afterwards.",
             rich_help_panel=_STORES,
         ),
     ] = None,
     cold: Annotated[
-        str | None, typer.Option(metavar="URL", help="Cold store: memory:.", rich_help_panel=_STORES)
+        str | None,
+        typer.Option(metavar="URL", help="Cold store: memory:, arangodb://HOST/DATABASE.", rich_help_panel=_STORES),
     ] = None,
     backend: Annotated[Backend, typer.Option(help="Event loop.", rich_help_panel=_STORES)] = Backend.ASYNCIO,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.", rich_help_panel=_OUTPUT)] = False,
@@ -200,6 +206,10 @@ def demo(
     from intendant.cli.showing import demo  # noqa: PLC0415  a command imports what it needs when it is called
 
     return demo(folder, crash=not no_crash, out=out)
+
+
+migrate.mount(app)
+app.add_typer(archive.app, name="archive")
 
 
 @contextmanager

@@ -26,7 +26,9 @@ class Figures(Struct, frozen=True):
     """Everything that was measured and found. Latencies run from submit to result, as a caller sees them.
 
     `accepted` is what callers were told; `completed`, `failed` and `unfinished` is where the log has these; `commits`
-    and `records` are those of the run itself; `stored` counts all executions of the store, also of earlier runs.
+    and `records` are those of the run itself; `lag` is how many records cold state was behind when the callers had
+    ended, and `lag_s` how long it took to follow (None: no cold store, or not within the timeout). The servers'
+    processor time is None where it is not known; `stored` counts all executions of the store, also of earlier runs.
     """
 
     accepted: int
@@ -48,10 +50,13 @@ class Figures(Struct, frozen=True):
     durability: str
     rss_mb: float
     cpu_s_per_1000: float
+    hot_server_cpu_s_per_1000: float | None
+    cold_server_cpu_s_per_1000: float | None
     restarts: int
     commits: int
     records: int
     lag: int
+    lag_s: float | None
     resumed: int
     overloaded: int
     unanswered: int
@@ -107,7 +112,7 @@ def print_table(figures: Figures) -> None:
 
 def _rows(figures: Figures) -> list[tuple[str, str]]:
     f, plan = figures, figures.plan
-    cold = f", cold {escape(f.cold)} ({f.lag:,} records behind)" if f.cold else ""
+    cold = f", cold {escape(f.cold)}" if f.cold else ""
     callers, sessions = _many(plan.callers, "caller"), _many(plan.sessions, "session")
     tenants, steps = _many(plan.tenants, "tenant"), _many(plan.steps, "step")
     rows = [
@@ -127,6 +132,9 @@ def _rows(figures: Figures) -> list[tuple[str, str]]:
         ("audit", _verdict(f)),
     ]
     notes = [
+        ("hot server", _server(f.hot_server_cpu_s_per_1000), f.hot_server_cpu_s_per_1000 is not None),
+        ("cold server", _server(f.cold_server_cpu_s_per_1000), f.cold is not None and not f.cold.startswith("memory:")),
+        ("cold state", _lag(f), f.cold is not None),
         ("resumed", f"{f.resumed:,} executions that an earlier load had left open", f.resumed > 0),
         ("refused", f"{f.overloaded:,} times for lack of room, and sent again", f.overloaded > 0),
         ("unanswered", f"[bold red]{f.unanswered:,}[/] within {plan.timeout:g} s", f.unanswered > 0),
@@ -148,6 +156,19 @@ def _rest(figures: Figures) -> str:
     if not figures.unfinished:
         return "all that was accepted has ended"
     return f"{figures.unfinished:,} accepted and not ended: another load on the same store resumes them"
+
+
+def _server(seconds: float | None) -> str:
+    if seconds is None:
+        return "its processor time is not known: it is no process of this machine that can be seen"
+    return f"{seconds:.3f} s of CPU per 1,000 executions"
+
+
+def _lag(figures: Figures) -> str:
+    behind = f"{figures.lag:,} records behind when the callers had ended"
+    if figures.lag_s is None:
+        return f"{behind}, and [bold red]still behind[/] when this stopped to look"
+    return f"{behind}, up to date {figures.lag_s:,.2f} s later"
 
 
 def _verdict(figures: Figures) -> str:

@@ -10,25 +10,26 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Generator
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, cast
 
 import anyio
 
-from intendant.adapters.urls import open_cold, open_store, without_secrets
+from intendant.adapters.urls import open_store, without_secrets
 from intendant.cli.exits import FAILED, INTERRUPTED, OK, USAGE, Refusal
 from intendant.cli.figures import Figures, milliseconds, print_json, print_table, rss_bytes, show
 from intendant.cli.load import ForeignWork, Load, Plan, finish, open_executions, realm
-from intendant.domain.errors import IntendantError, InvalidValue, PartitionOwned
+from intendant.cli.meters import Meters
+from intendant.cli.urls import cold_of, named
+from intendant.domain.errors import IntendantError, PartitionOwned
 from intendant.domain.ports import ColdStore, Store
 from intendant.domain.state import Status
 from intendant.runtime.audit import Audit, audit
 from intendant.runtime.handles import Session
-from intendant.runtime.runtime import Runtime, Stats
-
-T = TypeVar("T")
+from intendant.runtime.runtime import Runtime
+from intendant.runtime.stats import Stats
 
 TAKEOVER_SECONDS: Final = 1.0  # a released or orphaned store is free at once; a living owner does not leave for us
 
@@ -39,16 +40,17 @@ def load(plan: Plan, *, hot: str | None, cold: str | None, backend: str, as_json
         raise Refusal(f"--tenants {plan.tenants} need as many --sessions at least, not {plan.sessions}", USAGE)
     options = _backend(backend)
     with _store_url(hot) as url:
-        ran = _Ran(plan, _open(open_store, "--hot", url), _open(open_cold, "--cold", cold) if cold else None)
+        ran = _Ran(plan, named(open_store, "--hot", url), cold_of("--cold", cold))
         try:
             anyio.run(ran.run, **options)
         except PartitionOwned as owned:
             raise Refusal(
-                f"{url} is in use by process {owned.pid} on {owned.host}, for {owned.age:.0f} s; "
+                f"{without_secrets(url)} is in use by process {owned.pid} on {owned.host}, for {owned.age:.0f} s; "
                 "wait until it ends, or give --hot another file"
             ) from None
         except ForeignWork as foreign:
-            raise Refusal(f"{url} holds {foreign}; a load would end them: give --hot another file", USAGE) from None
+            shown = without_secrets(url)
+            raise Refusal(f"{shown} holds {foreign}; a load would end them: give --hot another file", USAGE) from None
     found = ran.figures(without_secrets(hot) if hot else "sqlite: (temporary)", cold and without_secrets(cold), backend)
     (print_json if as_json else print_table)(found)
     if ran.interrupted:
@@ -63,6 +65,7 @@ class _Ran:
         self.load = Load(plan)
         self.interrupted = False
         self.error: Exception | None = None
+        self.meters = Meters(store, cold)
         self._store = store
         self._cold = cold
         self._audit: Audit | None = None
@@ -91,7 +94,8 @@ class _Ran:
 
     async def _run(self, scope: anyio.CancelScope) -> None:
         async with _opened(self._store):
-            left = await open_executions(self._store.log(0))
+            logs = [self._store.log(number) for number in range(self._store.partitions)]
+            left = [each for log in logs for each in await open_executions(log)]
         self._resumed = len(left)
         async with self._runtime() as runtime:
             self._durability = runtime.durability
@@ -101,7 +105,9 @@ class _Ran:
                     sessions = await self.load.open_sessions(runtime)
                     await finish(runtime, left, self.load.plan.timeout)
                     self._before = runtime.stats()
+                    await self.meters.begin()
                     await self._timed(sessions)
+                    await self.meters.end(runtime, self.load.plan.timeout)
             finally:
                 self._after = runtime.stats()
                 self._rss = rss_bytes()
@@ -171,11 +177,14 @@ class _Ran:
             submit_p99_ms=milliseconds(load.submit_seconds, 0.99),
             durability=self._durability,
             rss_mb=round(self._rss / 1e6, 1),
-            cpu_s_per_1000=round(load.cpu_seconds / load.done * 1000, 4) if load.done else 0.0,
+            cpu_s_per_1000=self._per_1000(load.cpu_seconds) or 0.0,
+            hot_server_cpu_s_per_1000=self._per_1000(self.meters.hot_seconds),
+            cold_server_cpu_s_per_1000=self._per_1000(self.meters.cold_seconds),
             restarts=self._after.restarts,
             commits=self._after.commits - self._before.commits,
             records=self._after.records - self._before.records,
-            lag=self._after.lag,
+            lag=self._after.lag if self.meters.lag is None else self.meters.lag,
+            lag_s=self.meters.lag_seconds,
             resumed=self._resumed,
             overloaded=load.overloaded,
             unanswered=load.unanswered,
@@ -192,6 +201,9 @@ class _Ran:
             python=platform.python_version(),
             version=version("intendant"),
         )
+
+    def _per_1000(self, seconds: float | None) -> float | None:
+        return None if seconds is None or not self.load.done else round(seconds / self.load.done * 1000, 4)
 
 
 @contextlib.contextmanager
@@ -212,13 +224,6 @@ async def _opened(store: Store) -> AsyncGenerator[None]:
     finally:
         with anyio.CancelScope(shield=True):
             await store.close()
-
-
-def _open(open: Callable[[str], T], option: str, url: str) -> T:
-    try:
-        return open(url)
-    except InvalidValue as error:
-        raise Refusal(f"{option}: {str(error).removeprefix(f'{error.what}: ')}", USAGE) from None
 
 
 def _backend(name: str) -> dict[str, Any]:

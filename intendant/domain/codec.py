@@ -42,7 +42,8 @@ def encode_value(value: object, what: str, limit: int = VALUE_BYTES_MAX) -> byte
     except RecursionError:
         raise InvalidValue(what, f"is nested deeper than {NESTING_MAX} levels, or holds itself") from None
     except (TypeError, ValueError, OverflowError) as error:
-        raise InvalidValue(what, f"can't be encoded: {error}") from error
+        known = "give structs, dataclasses, mappings, lists, text, numbers"
+        raise InvalidValue(what, f"can't be encoded: {error}; {known}") from error
     if len(data) > limit:
         raise InvalidValue(what, f"takes {len(data):,} bytes encoded, the limit is {limit:,}; store it as a file")
     if type(value) not in _SAFE:

@@ -100,6 +100,19 @@ class MoveCheckpoint(Struct, frozen=True, gc=False):
     position: int
 
 
+class TrimLog(Struct, frozen=True, gc=False):
+    """Remove the tenant's log entries that end below a sequence: what retention or erasure takes away."""
+
+    below: int
+
+
+class ReplaceEntry(Struct, frozen=True, gc=False):
+    """Rewrite the tenant's log entry that begins at `first`, because content in it was erased."""
+
+    first: int
+    body: bytes
+
+
 Operation = (
     PutDocument
     | DeleteDocument
@@ -112,6 +125,8 @@ Operation = (
     | AddToOutbox
     | SettleOutbox
     | MoveCheckpoint
+    | TrimLog
+    | ReplaceEntry
 )
 
 
@@ -138,6 +153,7 @@ class Verdict(enum.Enum):
     GAP = "gap"  # it does not follow the store's last one: the store has lost records, or the writer is confused
     CONFLICT = "conflict"  # another batch stands at its place
     FENCED = "fenced"  # its epoch and token are not the owner's
+    LOST = "lost"  # the store knows only tenures before this one, or none: it went back in time
 
 
 class KeysTaken(Struct, frozen=True):
@@ -181,6 +197,8 @@ class Batch(Struct, frozen=True):
     outbox_adds: list[tuple[int, str, str, int, bytes]]  # position, tenant, session, time, body
     outbox_settles: list[int]  # positions
     checkpoints: dict[str, int]
+    replaces: list[tuple[str, int, bytes]] = []  # tenant, first sequence, entry
+    trims: list[tuple[str, int]] = []  # tenant, below
 
 
 def check_commit(commit: Commit) -> int:
@@ -191,7 +209,7 @@ def check_commit(commit: Commit) -> int:
         )
     size = 256 * len(commit.records)
     for operation in commit.operations:
-        if isinstance(operation, PutDocument | AppendJournal | AddToOutbox):
+        if isinstance(operation, PutDocument | AppendJournal | AddToOutbox | ReplaceEntry):
             size += len(operation.body)
     if size > COMMIT_BYTES_MAX:
         raise InvalidValue(
@@ -244,6 +262,8 @@ def seal(
         outbox_adds=sealing.outbox_adds,
         outbox_settles=sealing.outbox_settles,
         checkpoints=sealing.checkpoints,
+        replaces=sealing.replaces,
+        trims=sealing.trims,
     )
     return batch, [receipts[place] for place in range(len(commits))]
 
@@ -262,6 +282,8 @@ class _Sealing:
         self.outbox_adds: list[tuple[int, str, str, int, bytes]] = []
         self.outbox_settles: list[int] = []
         self.checkpoints: dict[str, int] = {}
+        self.replaces: list[tuple[str, int, bytes]] = []
+        self.trims: list[tuple[str, int]] = []
 
     def add(self, commit: Commit, first: int) -> None:  # noqa: C901  one branch per operation: the closed set itself
         version = first + max(len(commit.records) - 1, 0)
@@ -294,3 +316,7 @@ class _Sealing:
                     self.releases.append((tenant, key))
                 case MoveCheckpoint(name, position):
                     self.checkpoints[name] = position
+                case TrimLog(below):
+                    self.trims.append((tenant, below))
+                case ReplaceEntry(entry_first, body):
+                    self.replaces.append((tenant, entry_first, body))

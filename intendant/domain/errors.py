@@ -2,15 +2,18 @@
 
 IntendantError
 ├── Retryable            try again later, unchanged
-│   ├── Overloaded           a queue is full at the door
+│   ├── Overloaded           a queue is full at the door, or the store has no room
 │   ├── StoreUnavailable     a store does not answer
+│   ├── BeingErased          the tenant or session is being erased
 │   └── NotOwner             another process owns the tenant's partition
 ├── Rejected             fix the call
 │   ├── InvalidIntent        malformed input; `field` names it
 │   ├── InvalidValue         a value that can't be stored; says where and which limit
-│   ├── UnknownSession, SessionExists, SessionClosed, UnknownExecution
+│   ├── UnknownSession, SessionExists, SessionClosed, UnknownExecution, ExecutionEnded, UnknownQuery
 │   ├── IdempotencyConflict  the key is taken by something else; shows both
-│   ├── DuplicateStep, JournalMismatch, StepFailed     inside a handler
+│   ├── StillOpen            what is to be erased has executions that have not ended
+│   ├── DuplicateStep, JournalMismatch, StepFailed, SagaFailed     inside a handler
+│   ├── Deadlock             actors ask each other in a circle; names it
 │   ├── WrongThread          called from another thread or loop; names the right door
 │   └── NotAuthorized
 ├── OutcomeUnknown       ask or submit again with `intent_id`; both are safe
@@ -19,6 +22,7 @@ IntendantError
 │   └── ExecutionCancelled
 ├── Stopped              this runtime, partition or actor does not serve any more
 │   ├── RuntimeStopped, Fenced, PartitionOwned, AcknowledgedDataMissing
+│   ├── UnfinishedMigration  the store is half a copy
 │   ├── ActorStopped         the asked actor ended before it answered
 │   └── Suspended            the handler is being unwound; it resumes later
 └── InternalError        a bug of ours: please report it
@@ -26,6 +30,8 @@ IntendantError
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Any, ClassVar
 
 
@@ -42,12 +48,15 @@ class Retryable(IntendantError):
 
 
 class Overloaded(Retryable):
-    """A bounded queue is full. Nothing was accepted; wait and send again."""
+    """A bounded queue is full, or the store is nearly so. Nothing was accepted; wait and send again.
+
+    `queue` names what is full, and `limit` how much it may hold: items of a queue, bytes of a store.
+    """
 
     code = "overloaded"
 
-    def __init__(self, queue: str, limit: int) -> None:
-        super().__init__(f"{queue} holds its limit of {limit}; nothing was accepted, send again later")
+    def __init__(self, queue: str, limit: int, message: str = "") -> None:
+        super().__init__(message or f"{queue} holds its limit of {limit}; nothing was accepted, send again later")
         self.queue = queue
         self.limit = limit
 
@@ -58,10 +67,35 @@ class StoreUnavailable(Retryable):
     code = "store_unavailable"
 
 
+class BeingErased(Retryable):
+    """The tenant or session is being erased, and nothing of it is written meanwhile. Try again when that is done."""
+
+    code = "being_erased"
+
+    def __init__(self, tenant: str, session: str = "") -> None:
+        what = f"session {session!r} of tenant {tenant!r}" if session else f"tenant {tenant!r}"
+        super().__init__(f"{what} is being erased; nothing was written, try again when that is done")
+        self.tenant = tenant
+        self.session = session
+
+
 class NotOwner(Retryable):
-    """Another process owns the partition that this tenant lives in."""
+    """Another process owns the partition that this tenant lives in. Ask that one.
+
+    `host` and `pid` are those of the last owner that was seen; "" and 0 when nobody was.
+    """
 
     code = "not_owner"
+
+    def __init__(self, partition: int, host: str = "", pid: int = 0) -> None:
+        owner = f"process {pid} on {host} owns it" if pid else "nobody was seen to own it"
+        super().__init__(
+            f"the tenant lives in partition {partition}, which this runtime does not serve (its `own` leaves it out); "
+            f"{owner}: send this there"
+        )
+        self.partition = partition
+        self.host = host
+        self.pid = pid
 
 
 class Rejected(IntendantError):
@@ -130,6 +164,29 @@ class UnknownExecution(Rejected):
         self.execution_id = execution_id
 
 
+class ExecutionEnded(Rejected):
+    """The execution has ended: it takes no signals and answers no queries. Its outcome has all there is."""
+
+    code = "execution_ended"
+
+    def __init__(self, execution_id: str, status: str) -> None:
+        super().__init__(f"execution {execution_id!r} has ended ({status}); its outcome() has what it came to")
+        self.execution_id = execution_id
+        self.status = status
+
+
+class UnknownQuery(Rejected):
+    """The execution's handler answers no query of this name, as far as it has come. `known` are those it answers."""
+
+    code = "unknown_query"
+
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        there = ", ".join(known) or "none"
+        super().__init__(f"the handler answers no query {name!r}; it answers {there}: see ctx.on_query")
+        self.name = name
+        self.known = list(known)
+
+
 class IdempotencyConflict(Rejected):
     """The key is taken in this tenant by an intent of another type or with other parameters."""
 
@@ -146,31 +203,66 @@ class IdempotencyConflict(Rejected):
         self.execution_id = execution_id
 
 
+class StillOpen(Rejected):
+    """What is to be erased has executions that have not ended. Nothing was erased. `open` is how many there are."""
+
+    code = "still_open"
+
+    def __init__(self, tenant: str, session: str, open: int) -> None:
+        what = f"session {session!r} of tenant {tenant!r}" if session else f"tenant {tenant!r}"
+        many = "1 execution that has" if open == 1 else f"{open:,} executions that have"
+        super().__init__(
+            f"{what} has {many} not ended; nothing was erased. Wait for their ends, or erase with drop_open=True: "
+            "then they are stopped where they are, and never go on"
+        )
+        self.tenant = tenant
+        self.session = session
+        self.open = open
+
+
 class DuplicateStep(Rejected):
-    """A step name was used twice in one scope without `key=`."""
+    """The name of a step, a sleep or a wait was used twice in one scope without `key=`."""
 
     code = "duplicate_step"
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, call: str = "") -> None:
+        how = call or f"ctx.step({path!r}, ..., key=item_id)"
         super().__init__(
-            f"step {path!r} was already used in this execution; tell them apart: ctx.step({path!r}, ..., key=item_id)"
+            f"step {path!r} was already used in this execution; tell them apart: {how}, "
+            "or `with ctx.scope(name):` around each"
         )
         self.path = path
 
 
 class JournalMismatch(Rejected):
-    """A recorded step is asked for with other arguments than it was recorded with."""
+    """A recorded step is asked for with other arguments than it was recorded with.
+
+    `recorded_steps` and `called_steps` are the two histories, oldest first, each up to its last twenty steps.
+    """
 
     code = "journal_mismatch"
 
-    def __init__(self, path: str, recorded: str, called: str) -> None:
+    def __init__(
+        self,
+        path: str,
+        recorded: str,
+        called: str,
+        recorded_steps: Sequence[str] = (),
+        called_steps: Sequence[str] = (),
+    ) -> None:
+        histories = "".join(
+            f"\n  {before:<32} {now}" for before, now in zip_longest(recorded_steps, called_steps, fillvalue="")
+        )
         super().__init__(
             f"step {path!r} was recorded with arguments of digest {recorded} and is now called with {called}; "
             "give the changed call another name or key, or pass what may differ in a closure"
+            + (f"\n  {'recorded':<32} called now{histories}" if histories else "")
         )
         self.path = path
         self.recorded = recorded
         self.called = called
+        self.recorded_steps = list(recorded_steps)
+        self.called_steps = list(called_steps)
 
 
 class StepFailed(Rejected):
@@ -183,6 +275,36 @@ class StepFailed(Rejected):
         self.path = path
         self.kind = kind
         self.message = message
+
+
+class SagaFailed(Rejected):
+    """A saga's block failed before this run of the handler, and goes on no more; this is what it failed with.
+
+    At the run in which it failed the block raises the error itself, and so it does when the same error comes again.
+    """
+
+    code = "saga_failed"
+
+    def __init__(self, path: str, kind: str, message: str) -> None:
+        super().__init__(f"saga {path!r} failed with {kind}: {message}")
+        self.path = path
+        self.kind = kind
+        self.message = message
+
+
+class Deadlock(Rejected):
+    """An actor asks one that waits, through others or at once, for its own answer. `cycle` has their paths, in order.
+
+    Nothing was sent. Let one of them tell instead of ask, or answer before it asks.
+    """
+
+    code = "deadlock"
+
+    def __init__(self, cycle: Sequence[str]) -> None:
+        super().__init__(
+            f"{' asks '.join([*cycle, cycle[0]])}: none of them could answer; let one of them tell instead of ask"
+        )
+        self.cycle = list(cycle)
 
 
 class WrongThread(Rejected):
@@ -272,9 +394,15 @@ class PartitionOwned(Stopped):
 
 
 class AcknowledgedDataMissing(Stopped):
-    """The store lost records that were acknowledged, and they could not be restored."""
+    """The store lost records that were acknowledged, and they could not be put back; the message names sequences."""
 
     code = "acknowledged_data_missing"
+
+
+class UnfinishedMigration(Stopped):
+    """The store is the target of a migration that has not come to its end; run `intendant migrate` again."""
+
+    code = "unfinished_migration"
 
 
 class ActorStopped(Stopped):

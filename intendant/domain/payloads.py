@@ -5,6 +5,7 @@ Times (`at`) are µs since 1970 UTC, taken by whoever decided; the record's own 
 
 from __future__ import annotations
 
+import enum
 from typing import Any, Final
 
 from msgspec import Raw, Struct
@@ -28,14 +29,18 @@ class Emitted(Struct, frozen=True):
     payload: Raw
 
 
-class SessionCreated(Struct, frozen=True):
-    """`session_created`. `creation` is of the call that made it, so that its repetitions find their own work."""
+class SessionCreated(Struct, frozen=True, omit_defaults=True):
+    """`session_created`. `creation` is of the call that made it, so that its repetitions find their own work.
+
+    A `concurrency` of 0 is the runtime's limit.
+    """
 
     user_id: str
     solution: str
     metadata: dict[str, Any]
     at: int
     creation: str = ""
+    concurrency: int = 0
 
 
 class SessionClosed(Struct, frozen=True):
@@ -44,7 +49,7 @@ class SessionClosed(Struct, frozen=True):
     at: int
 
 
-class IntentReceived(Struct, frozen=True):
+class IntentReceived(Struct, frozen=True, omit_defaults=True):
     """`intent_received`: an intent was accepted; the record's execution is the one made for it."""
 
     intent_id: str
@@ -54,6 +59,7 @@ class IntentReceived(Struct, frozen=True):
     parameters: Raw
     metadata: dict[str, Any]
     at: int
+    priority: int = 0
 
 
 class ExecutionStarted(Struct, frozen=True):
@@ -65,7 +71,9 @@ class ExecutionStarted(Struct, frozen=True):
 class StepCompleted(Struct, frozen=True, omit_defaults=True):
     """`step_completed`, and the journal's row for it: a result that is never computed again.
 
-    `arguments` is the digest of the encodable arguments, empty when there were none.
+    `arguments` is the digest of the encodable arguments, empty when there were none. `file` is the digest of the
+    encoded result in the file store when it was too large to be kept here. `cleanup`: it ran after the handler had
+    been told that its execution is cancelled; so with every row that has it. `saga`: the scope of its path is a saga.
     """
 
     path: str
@@ -73,10 +81,17 @@ class StepCompleted(Struct, frozen=True, omit_defaults=True):
     at: int
     arguments: bytes = b""
     events: list[Emitted] = []
+    file: str = ""
+    cleanup: bool = False
+    saga: bool = False
 
 
 class StepFailed(Struct, frozen=True, omit_defaults=True):
-    """`step_failed`, and the journal's row for it: raised again at every resume when `final`."""
+    """`step_failed`, and the journal's row for it: an attempt that failed.
+
+    `final`: it was the last one, and is raised again at every resume. Otherwise the next attempt begins at `next_at`
+    (µs since 1970 UTC) and reads `progress`. `began` is when the first attempt did.
+    """
 
     path: str
     error: Failure
@@ -85,15 +100,147 @@ class StepFailed(Struct, frozen=True, omit_defaults=True):
     final: bool = True
     arguments: bytes = b""
     events: list[Emitted] = []
+    began: int = 0
+    next_at: int = 0
+    progress: Raw = NOTHING
+    cleanup: bool = False
+    saga: bool = False
+
+
+class TimerSet(Struct, frozen=True, omit_defaults=True):
+    """`timer_set`, and the journal's row for it: from here on the handler waits at `path`.
+
+    It waits until `due` (µs since 1970 UTC; 0: for ever), and if `signal` is not empty for the first signal of that
+    name that nobody else has taken, whichever comes first in the log. A wait ends here if such a signal lies ready.
+    """
+
+    path: str
+    at: int
+    due: int = 0
+    signal: str = ""
+    events: list[Emitted] = []
+    cleanup: bool = False
+
+
+class TimerFired(Struct, frozen=True, omit_defaults=True):
+    """`timer_fired`, and the journal's row for it: the wait at `path` is over, because its time came.
+
+    `withdrawn`: because the handler gave it up. A signal that it had taken meanwhile lies ready again then.
+    """
+
+    path: str
+    at: int
+    withdrawn: bool = False
+
+
+class SignalReceived(Struct, frozen=True):
+    """`signal_received`, and the journal's row for it. It ends the oldest wait for its name, or lies ready for one."""
+
+    name: str
+    id: str
+    payload: Raw
+    at: int
+
+
+class CancelRequested(Struct, frozen=True):
+    """`cancel_requested`, and the journal's row for it: from here on the execution can only end cancelled."""
+
+    at: int
+
+
+class Signal(Struct, frozen=True):
+    """A signal that its execution was sent, without what it said: that stands in its `signal_received`."""
+
+    name: str
+    id: str
+    at: int
+
+
+class SagaStarted(Struct, frozen=True, omit_defaults=True):
+    """`saga_started`, and the journal's row for it: from here on the saga at `path` has to undo `step`.
+
+    It is recorded before the step's function first runs; the first one of a saga begins it.
+    """
+
+    path: str
+    step: str
+    at: int
+    events: list[Emitted] = []
+    cleanup: bool = False
+
+
+class SagaCompensating(Struct, frozen=True, omit_defaults=True):
+    """`saga_compensating`, and the journal's row for it: the block has failed with `error`; nothing of it goes on."""
+
+    path: str
+    error: Failure
+    at: int
+    events: list[Emitted] = []
+
+
+class SagaCompensated(Struct, frozen=True, omit_defaults=True):
+    """`saga_compensated`, and the journal's row for it: every step that had an undo is undone, or could not be."""
+
+    path: str
+    at: int
+    events: list[Emitted] = []
+
+
+class StepState(enum.StrEnum):
+    """What became of a step of a saga."""
+
+    STARTED = "started"  # its function has begun; what it did is not known: it runs, or failed, or the process died
+    DONE = "done"
+    UNDONE = "undone"
+    KEPT = "kept"  # the saga was undone, and this step has no undo
+    NOT_UNDONE = "could not be undone"
+
+
+class SagaStep(Struct, frozen=True):
+    """A step of a saga, by its path."""
+
+    path: str
+    state: StepState
+
+
+class SagaRecord(Struct, frozen=True, omit_defaults=True):
+    """What a saga came to, step by step, those with an undo in the order they began: of an execution up to 1,000 steps.
+
+    `error` is why it is being undone; None as long as it goes forward, or when it did to its end. `compensated`: all of
+    it has been undone, but for the steps that say otherwise. `steps_left_out` counts steps that are not listed.
+    """
+
+    path: str
+    steps: list[SagaStep]
+    error: Failure | None = None
+    compensated: bool = False
+    steps_left_out: int = 0
+
+
+class ExecutionResumed(Struct, frozen=True, omit_defaults=True):
+    """`execution_resumed`, and the journal's row for it: the process has died `deaths` times while this may have run.
+
+    `alone`: it is about to run while nothing else does. Otherwise it has done so and the process lived: it counts anew.
+    """
+
+    at: int
+    deaths: int = 0
+    alone: bool = False
 
 
 class ExecutionCompleted(Struct, frozen=True, omit_defaults=True):
-    """`execution_completed`: the end, with everything the handler gave."""
+    """`execution_completed`: the end, with everything the handler gave.
+
+    `undelivered` lists the oldest of the signals that no wait took, up to 1,000; `undelivered_count` counts all.
+    """
 
     result: Raw
     at: int
     artifacts: dict[str, Raw] = {}
     events: list[Emitted] = []
+    undelivered: list[Signal] = []
+    undelivered_count: int = 0
+    sagas: list[SagaRecord] = []
 
 
 class ExecutionFailed(Struct, frozen=True, omit_defaults=True):
@@ -103,6 +250,21 @@ class ExecutionFailed(Struct, frozen=True, omit_defaults=True):
     at: int
     artifacts: dict[str, Raw] = {}
     events: list[Emitted] = []
+    undelivered: list[Signal] = []
+    undelivered_count: int = 0
+    sagas: list[SagaRecord] = []
+
+
+class ExecutionCancelled(Struct, frozen=True, omit_defaults=True):
+    """`execution_cancelled`: the end after a cancel. `error` is what the handler raised meanwhile, if anything."""
+
+    at: int
+    error: Failure | None = None
+    artifacts: dict[str, Raw] = {}
+    events: list[Emitted] = []
+    undelivered: list[Signal] = []
+    undelivered_count: int = 0
+    sagas: list[SagaRecord] = []
 
 
 class StateSet(Struct, frozen=True):
@@ -121,9 +283,59 @@ class EventPublished(Struct, frozen=True, omit_defaults=True):
     dead: list[str] = []
 
 
-class WriterOpened(Struct, frozen=True):
-    """`writer_opened`: a new owner's first record; what an older epoch still sends is refused from here on."""
+class WriterOpened(Struct, frozen=True, omit_defaults=True):
+    """`writer_opened`: a new owner's first record; what an older epoch still sends is refused from here on.
+
+    `deaths` is when it was found that an earlier owner had not left in good order, the last 64 times.
+    """
 
     host: str
     pid: int
     at: int
+    deaths: list[int] = []
+
+
+class ContentExpired(Struct, frozen=True, omit_defaults=True):
+    """`content_expired`: what retention took away, because it had ended at least `age` seconds before.
+
+    Not `gone`: the documents of `executions` left the hot store, and stay in cold state. `gone`: they, what belongs to
+    them, `sessions`, `keys` and `files` (by digest) left every store. Log entries that end below the sequence `below`
+    left the hot store, or every one.
+    """
+
+    at: int
+    age: int = 0
+    gone: bool = False
+    executions: list[str] = []
+    sessions: list[str] = []
+    keys: list[str] = []
+    files: list[str] = []
+    below: int = 0
+
+
+class ErasureStarted(Struct, frozen=True, omit_defaults=True):
+    """`erasure_started`: everything before this of the record's session, or without one of its tenant, is to go.
+
+    From here on nothing of it is written but what the erasure itself writes. `drop_open`: executions that have not
+    ended are stopped where they are.
+    """
+
+    at: int
+    drop_open: bool = False
+
+
+class ContentErased(Struct, frozen=True, omit_defaults=True):
+    """`content_erased`. With `at`: the erasure of the record's session or tenant has come so far; `done`: to its end.
+
+    Without: a record stood here whose content was erased. Its place, session and execution are all that is left.
+    """
+
+    at: int = 0
+    done: bool = False
+    executions: int = 0
+    records: int = 0
+    documents: int = 0
+    keys: int = 0
+    events: int = 0
+    journals: int = 0
+    files: int = 0

@@ -43,6 +43,28 @@ class Tenure(Struct, frozen=True):
     token: bytes
     next_sequence: int
     last_time: int
+    last_first: int = 0  # the newest batch: where it begins,
+    last_digest: bytes = b""  # and its digest
+
+
+class Holding(Struct, frozen=True):
+    """Who has a partition now, since when (µs since 1970 UTC), under which epoch."""
+
+    owner: Owner
+    epoch: int
+    since: int
+
+
+class Usage(Struct, frozen=True):
+    """How full a store is, in bytes. `limit` 0 means that it knows none."""
+
+    used: int
+    limit: int
+
+    @property
+    def share(self) -> float:
+        """The part of the limit that is used, 0.0 to 1.0; 0.0 when there is no limit."""
+        return self.used / self.limit if self.limit else 0.0
 
 
 class Document(Struct, frozen=True, gc=False):
@@ -79,6 +101,13 @@ class LogReader(Protocol):
         """The document, or None if there is none."""
         ...
 
+    async def fetch(self, wanted: Sequence[tuple[str, str, str]]) -> list[Document | None]:
+        """The documents of these (tenant, collection, key), in their order, None where there is none.
+
+        One round trip, whatever their number; ask for some hundreds at a time. They need not be of one moment.
+        """
+        ...
+
     async def documents(
         self, tenant: str, collection: str, *, after: str = "", limit: int = 100, newest_first: bool = False
     ) -> list[Document]:
@@ -95,6 +124,18 @@ class LogReader(Protocol):
 
     async def key(self, tenant: str, key: str) -> bytes | None:
         """What a key was claimed with, or None if it is free."""
+        ...
+
+    async def keys(self, tenant: str, *, after: str = "", limit: int = 1000) -> list[tuple[str, bytes]]:
+        """The tenant's claimed keys in order, each with what it was claimed with, beginning behind `after`."""
+        ...
+
+    async def tenants(self, *, after: str = "", limit: int = 1000) -> list[str]:
+        """Tenants that have log entries here, in order, beginning behind `after`.
+
+        The partition's own records are of the tenant "", which is listed (first) like any other; so a page that ends
+        with it can't be gone on from: ask for two at least.
+        """
         ...
 
     async def outbox(self, *, after: int = 0, limit: int = 256, tenant: str | None = None) -> list[OutboxItem]:
@@ -117,14 +158,17 @@ class LogReader(Protocol):
         """Log entries that hold a sequence in first..last, in order of sequence (falling if `newest_first`).
 
         Of one tenant, or with None of all. A boundary entry may hold sequences outside of the range as well. Costs at
-        most what that tenant wrote in the range.
+        most what that tenant wrote in the range. What was trimmed is not there; when the tenant "" was trimmed, reading
+        all tenants begins at that place.
         """
         ...
 
     async def position_at(self, time: int) -> int:
         """The sequence of the first record not before `time` (µs since 1970 UTC); one past the end if there is none.
 
-        Costs a number of look-ups that grows with the logarithm of the log's length, at most.
+        Never behind a record that is there and not before `time`. Where the tenant "" was trimmed, any place before
+        that may be told for a time that lies before it. Costs a number of look-ups that grows with the logarithm of the
+        log's length, at most.
         """
         ...
 
@@ -137,8 +181,15 @@ class Log(LogReader, Protocol):
         """What the store really gives, found out when it was opened."""
         ...
 
-    async def acquire(self, owner: Owner, *, timeout: float, lease: float) -> Tenure:
+    async def holder(self) -> Holding | None:
+        """Who owns the partition by a lease that is not over; None if nobody does."""
+        ...
+
+    async def acquire(self, owner: Owner, *, timeout: float, lease: float, above: int = 0) -> Tenure:
         """Become the partition's one writer, with an epoch higher than any before and a new random token.
+
+        The epoch is also higher than `above`: an owner whose store went back in time names its own, so that no epoch
+        is given out twice.
 
         Returns at once when nobody owns it, the owner has released it, its lease is over, it is provably dead on this
         host (boot id, pid, start time), or it is this very object that acquired it before. Otherwise waits, and after
@@ -148,8 +199,12 @@ class Log(LogReader, Protocol):
         """
         ...
 
-    async def renew(self, tenure: Tenure) -> bool:
-        """Renew the lease while idle; False when the tenure is not the owner's any more."""
+    async def renew(self, tenure: Tenure, next_sequence: int) -> Verdict:
+        """Renew the lease while idle, and compare the log's end with what the owner acknowledged.
+
+        OK: renewed; the log holds everything before `next_sequence` (it may hold more: a commit may be in flight).
+        GAP: the log ends before it. LOST, FENCED: as `commit` says it; nothing was renewed.
+        """
         ...
 
     async def release(self, tenure: Tenure) -> None:
@@ -159,12 +214,24 @@ class Log(LogReader, Protocol):
     async def commit(self, batch: Batch) -> Verdict | KeysTaken:
         """Apply a batch whole or not at all; when this returns OK or DUP it is durable at the log's level.
 
-        The same batch may be sent any number of times. First the fence is checked, then the place (`first` is the
+        The same batch may be sent any number of times. First the fence is checked (another tenure with an epoch not
+        lower than the batch's, or an owner that has released: FENCED; a store that knows only lower epochs, or none:
+        LOST, it went back in time), then the place (`first` is the
         next sequence: go on; the last batch's `first` and `digest`: DUP; lower: CONFLICT; higher: GAP), then the keys.
         A batch without records only moves checkpoints and may be applied again. Within a batch claims come before
-        releases, what is appended before what is dropped, what is added before what is settled. Raises InternalError,
+        releases, what is appended before what is dropped, what is added before what is settled, entries before what
+        is replaced and trimmed. A trim removes the entries of a tenant that end below a sequence; a replacement of an
+        entry that is not there does nothing. Raises InternalError,
         and applies nothing, for what no correct writer sends: a key claimed twice, a position used twice, changes
         without records, another partition's batch.
+        """
+        ...
+
+    async def scrub(self) -> None:
+        """See to it that no byte of what was removed before is left in what the store itself keeps on disk.
+
+        Takes as long as writing all of the partition anew where the store does not remove at once; commits wait. Says
+        nothing of copies, or of what a server has logged: see the adapter. Raises StoreUnavailable when it can't now.
         """
         ...
 
@@ -185,6 +252,15 @@ class Store(Protocol):
     @property
     def durability(self) -> Durability:
         """What the store really gives, found out when it was opened."""
+        ...
+
+    @property
+    def loss_window(self) -> float:
+        """Seconds after which a commit is safe even from a crash of the store; 0 where it is at once."""
+        ...
+
+    async def usage(self) -> Usage:
+        """How full it is. Cheap enough to be asked every second."""
         ...
 
     async def open(self) -> None:
@@ -213,8 +289,32 @@ class ColdDocument(Struct, frozen=True, gc=False):
     body: bytes | None
 
 
+class Chunk(Struct, frozen=True, gc=False):
+    """A piece of the archived log: entries of one tenant, rising, of at most 512 records; known by its `first`.
+
+    `first` and `last` are the sequences of its first and last record. `version` is `last`, unless entries were
+    rewritten later: then it is the sequence of the record that says so. Without entries it is a tombstone.
+    """
+
+    tenant: str
+    first: int
+    last: int
+    version: int
+    entries: list[bytes]
+
+
 class ColdStore(Protocol):
-    """Durable documents and the archived log. Every write may be repeated, and an older version never wins."""
+    """Durable documents and the archived log. Every write may be repeated, and an older version never wins.
+
+    Errors: StoreUnavailable when it is worth trying again (also when the outcome is unknown); Stopped when it is
+    not before somebody changes the configuration. What the store refuses for good (one document of many) is kept with
+    the reason as a letter, see `refused`, is logged, and counts as written. Letters are documents of their tenant.
+    """
+
+    @property
+    def name(self) -> str:
+        """The store's URL as it may be shown: without secrets."""
+        ...
 
     async def open(self) -> None:
         """Connect and create what is missing."""
@@ -224,8 +324,8 @@ class ColdStore(Protocol):
         """Let go of connections. May be called twice."""
         ...
 
-    async def archive(self, partition: int, entries: Sequence[tuple[str, int, bytes]]) -> None:
-        """Keep log entries, given as (tenant, first sequence, entry). One that is kept already is left alone."""
+    async def archive(self, partition: int, chunks: Sequence[Chunk]) -> None:
+        """Keep chunks; one whose version is not higher than that of what is kept at its place changes nothing."""
         ...
 
     async def put(self, documents: Sequence[ColdDocument]) -> None:
@@ -236,8 +336,48 @@ class ColdStore(Protocol):
         """The document, or None if there is none or it was deleted."""
         ...
 
-    async def archived(self, partition: int, tenant: str | None = None) -> list[bytes]:
-        """All archived entries, in order of sequence; of one tenant, or with None of all."""
+    async def documents(
+        self, tenant: str, collection: str, *, after: str = "", limit: int = 100, newest_first: bool = False
+    ) -> list[ColdDocument]:
+        """Documents in the order of their keys (falling if `newest_first`), behind `after`; no tombstones."""
+        ...
+
+    async def chunks(
+        self,
+        partition: int,
+        tenant: str | None,
+        *,
+        first: int = 0,
+        last: int | None = None,
+        limit: int = 100,
+        newest_first: bool = False,
+    ) -> list[Chunk]:
+        """Chunks that hold a sequence in first..last, by their first sequence (falling if `newest_first`).
+
+        Of one tenant, or with None of all (chunks of several tenants interleave). No tombstones.
+        """
+        ...
+
+    async def tail(self, partition: int) -> int:
+        """The highest `last` of the partition's chunks, tombstones included; 0 if there are none."""
+        ...
+
+    async def tenants(self, *, after: str = "", limit: int = 1000) -> list[str]:
+        """Tenants that have documents or chunks that are no tombstones, in order, beginning behind `after`."""
+        ...
+
+    async def remove(self, documents: Sequence[tuple[str, str, str]]) -> None:
+        """Remove documents (tenant, collection, key) without a trace: what retention ends. Repeating is no error.
+
+        Their letters go with them.
+        """
+        ...
+
+    async def trim(self, partition: int, tenant: str, *, below: int) -> None:
+        """Remove a tenant's chunks that end below a sequence, tombstones and letters included.
+
+        Repeating is no error.
+        """
         ...
 
 
@@ -258,6 +398,13 @@ class FileStore(Protocol):
 
     async def digests(self, tenant: str) -> list[str]:
         """The digests that a tenant has, sorted; what no document refers to is an orphan that may be deleted."""
+        ...
+
+    async def clear(self, tenant: str) -> None:
+        """Remove everything that a tenant has, also what a crash left half written. Repeating is no error.
+
+        Content that is put at the same time is kept whole, or its `put` raises.
+        """
         ...
 
 

@@ -43,10 +43,14 @@ TYPES: Final = (
     "timer_set",
     "timer_fired",
     "signal_received",
+    "cancel_requested",
     "saga_compensating",
     "saga_compensated",
     "event_published",
     "writer_opened",
+    "content_expired",
+    "erasure_started",
+    "content_erased",
 )
 SYSTEM_TENANT: Final = ""  # records of the partition itself; no caller's tenant can be empty
 

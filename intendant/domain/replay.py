@@ -2,11 +2,16 @@
 
 The hot store's documents, journals, keys and outbox change in the same commit as the records, so at any moment they
 must equal this fold. `World.violations` collects what no correct log can hold: an audit reads it.
+
+A log may have been trimmed. Then one rule holds for all that is missing: what `content_expired` names is gone, and what
+lies below a tenant's floor is not expected. `World.floors` holds the floors; who folds a trimmed log sets them first.
+Of an erased session the log has the places only: what stood there is not expected, and nothing is known of it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -15,6 +20,7 @@ from msgspec import Struct, field
 from intendant.domain import payloads
 from intendant.domain import state as states
 from intendant.domain.commit import PLACES
+from intendant.domain.journal import HANDLER, Journal, Row, events_of
 from intendant.domain.records import LogRecord
 from intendant.domain.state import ExecutionState, SessionState, Status
 
@@ -27,15 +33,15 @@ class World(Struct):
 
     sessions: dict[Key, SessionState] = field(default_factory=dict[Key, SessionState])
     executions: dict[Key, ExecutionState] = field(default_factory=dict[Key, ExecutionState])
-    journals: dict[Key, dict[str, payloads.StepCompleted | payloads.StepFailed]] = field(
-        default_factory=dict[Key, dict[str, payloads.StepCompleted | payloads.StepFailed]]
-    )
+    journals: dict[Key, Journal] = field(default_factory=dict[Key, Journal])  # of open executions that have rows
     keys: dict[Key, str] = field(default_factory=dict[Key, str])
     outbox: dict[int, str] = field(default_factory=dict[int, str])  # event ids by position
     published: list[str] = field(default_factory=list[str])  # event ids, in the order they were settled
     dead: list[str] = field(default_factory=list[str])
     documents: dict[tuple[str, str, str], bytes] = field(default_factory=dict[tuple[str, str, str], bytes])
     emitted: dict[Key, int] = field(default_factory=dict[Key, int])
+    floors: dict[str, int] = field(default_factory=dict[str, int])  # by tenant: what ends below may be missing
+    erased: set[int] = field(default_factory=set[int])  # sequences of records whose content was erased
     records: int = 0
     last_sequence: int = 0
     last_time: int = 0
@@ -45,6 +51,24 @@ class World(Struct):
     def open(self) -> set[Key]:
         """The executions that have not ended."""
         return {key for key, state in self.executions.items() if not state.status.ended}
+
+    @property
+    def timers(self) -> set[tuple[int, str, str]]:
+        """What waits for its time: when it is due, its tenant, and how it stands in the index of timers."""
+        return {
+            (timer.due, tenant, states.timer_member(execution, timer.path))
+            for (tenant, execution), journal in self.journals.items()
+            for timer in journal.waits.open_timers()
+        }
+
+    @property
+    def floor(self) -> int:
+        """Below this sequence records of somebody may be missing."""
+        return max(self.floors.values(), default=0)
+
+    def is_trimmed(self, tenant: str) -> bool:
+        """Whether something of this tenant may be missing: a session or execution that began earlier."""
+        return self.floors.get(tenant, 0) > 0
 
 
 def replay(records: Iterable[LogRecord], world: World | None = None) -> World:
@@ -59,7 +83,8 @@ def replay(records: Iterable[LogRecord], world: World | None = None) -> World:
 
 
 def _check_order(world: World, record: LogRecord) -> None:
-    if world.records and record.sequence != world.last_sequence + 1:
+    missing = record.sequence - 1
+    if world.records and missing != world.last_sequence and not world.last_sequence < missing < world.floor:
         world.violations.append(f"sequence {record.sequence} follows {world.last_sequence}")
     if record.time < world.last_time:
         world.violations.append(f"time goes back at sequence {record.sequence}")
@@ -79,7 +104,7 @@ def _session_closed(world: World, record: LogRecord) -> None:
     key = (record.tenant, record.session)
     if state := world.sessions.get(key):
         world.sessions[key] = states.session_closed(state, _payload(record, payloads.SessionClosed).at)
-    else:
+    elif not world.is_trimmed(record.tenant):
         world.violations.append(f"session {record.session} was closed and never created, at {record.sequence}")
 
 
@@ -105,35 +130,90 @@ def _step_completed(world: World, record: LogRecord) -> None:
 
 
 def _step_failed(world: World, record: LogRecord) -> None:
-    _step(world, record, _payload(record, payloads.StepFailed))
+    step = _payload(record, payloads.StepFailed)
+    journal = world.journals.get((record.tenant, record.execution))
+    if step.path == HANDLER and journal is not None and journal.waits.cancelled is not None:
+        world.violations.append(f"an attempt of {record.execution} is to follow a cancel, at {record.sequence}")
+    _step(world, record, step)
 
 
 def _step(world: World, record: LogRecord, step: payloads.StepCompleted | payloads.StepFailed) -> None:
+    fault = "was recorded twice, or goes forward in a saga that is being undone, or is an undo out of turn"
+    _row(world, record, step, f"step {step.path} of {record.execution} {fault}")
+
+
+def _timer_set(world: World, record: LogRecord) -> None:
+    timer = _payload(record, payloads.TimerSet)
+    _row(world, record, timer, f"the wait {timer.path} of {record.execution} began twice")
+
+
+def _timer_fired(world: World, record: LogRecord) -> None:
+    fired = _payload(record, payloads.TimerFired)
+    _row(world, record, fired, f"the wait {fired.path} of {record.execution} was over, and ended again")
+
+
+def _signal_received(world: World, record: LogRecord) -> None:
+    signal = _payload(record, payloads.SignalReceived)
+    _row(world, record, signal, f"signal {signal.id} of {record.execution} was received twice")
+
+
+def _saga_started(world: World, record: LogRecord) -> None:
+    started = _payload(record, payloads.SagaStarted)
+    fault = f"the undo of {started.step} of {record.execution} was noted twice, or too late"
+    _row(world, record, started, fault)
+
+
+def _saga_compensating(world: World, record: LogRecord) -> None:
+    saga = _payload(record, payloads.SagaCompensating)
+    _row(world, record, saga, f"the saga {saga.path} of {record.execution}, or one around it, was being undone before")
+
+
+def _saga_compensated(world: World, record: LogRecord) -> None:
+    saga = _payload(record, payloads.SagaCompensated)
+    _row(world, record, saga, f"the saga {saga.path} of {record.execution} is not undone, or was before")
+
+
+def _execution_resumed(world: World, record: LogRecord) -> None:
+    _row(world, record, _payload(record, payloads.ExecutionResumed), "")
+
+
+def _cancel_requested(world: World, record: LogRecord) -> None:
+    request = _payload(record, payloads.CancelRequested)
+    _row(world, record, request, f"the cancel of {record.execution} was recorded twice")
+
+
+def _row(world: World, record: LogRecord, row: Row, fault: str) -> None:
     if _open_execution(world, record) is None:
+        if _began_below(world, record):
+            _emit(world, record, events_of(row))
         return
-    journal = world.journals.setdefault((record.tenant, record.execution), {})
-    if step.path in journal:
-        world.violations.append(f"step {step.path} of {record.execution} was recorded twice, at {record.sequence}")
-    journal[step.path] = step
-    _emit(world, record, step.events)
+    journal = world.journals.setdefault((record.tenant, record.execution), Journal())
+    if not journal.add(row):
+        world.violations.append(f"{fault}, at {record.sequence}")
+    _emit(world, record, events_of(row))
 
 
-def _execution_completed(world: World, record: LogRecord) -> None:
-    payload = _payload(record, payloads.ExecutionCompleted)
-    if state := _open_execution(world, record):
+def _execution_ended(kind: type[states.End], world: World, record: LogRecord) -> None:
+    payload = _payload(record, kind)
+    state = _open_execution(world, record)
+    if state or _began_below(world, record):
         _emit(world, record, payload.events)
-        _end(world, record, states.execution_completed(state, payload, _emitted(world, record)))
-
-
-def _execution_failed(world: World, record: LogRecord) -> None:
-    payload = _payload(record, payloads.ExecutionFailed)
-    if state := _open_execution(world, record):
-        _emit(world, record, payload.events)
-        _end(world, record, states.execution_failed(state, payload, _emitted(world, record)))
+    if state:
+        _end(world, record, states.execution_ended(state, payload, _emitted(world, record)))
 
 
 def _end(world: World, record: LogRecord, state: ExecutionState) -> None:
     key = (record.tenant, record.execution)
+    journal = world.journals.get(key) or Journal()
+    waits = journal.waits
+    if (state.status is Status.CANCELLED) != (waits.cancelled is not None):
+        asked = "was to be cancelled" if waits.cancelled else "was not to be cancelled"
+        world.violations.append(f"{record.type} of {record.execution}, which {asked}, at {record.sequence}")
+    if state.sagas != journal.sagas.records():
+        world.violations.append(f"the sagas of {record.execution} are not told as they were, at {record.sequence}")
+    if (state.undelivered, state.undelivered_count) != (waits.undelivered(), waits.ready_count):
+        told = f"{state.undelivered_count} undelivered signals of {record.execution}"
+        world.violations.append(f"{told} were told where there were {waits.ready_count}, at {record.sequence}")
     world.executions[key] = state
     world.journals.pop(key, None)
     world.emitted.pop(key, None)
@@ -142,7 +222,8 @@ def _end(world: World, record: LogRecord, state: ExecutionState) -> None:
 def _open_execution(world: World, record: LogRecord) -> ExecutionState | None:
     state = world.executions.get((record.tenant, record.execution))
     if state is None:
-        world.violations.append(f"{record.type} of unknown execution {record.execution}, at {record.sequence}")
+        if not _began_below(world, record):
+            world.violations.append(f"{record.type} of unknown execution {record.execution}, at {record.sequence}")
     elif state.status.ended:
         world.violations.append(f"{record.type} of {record.execution}, which had ended, at {record.sequence}")
         return None
@@ -151,13 +232,20 @@ def _open_execution(world: World, record: LogRecord) -> ExecutionState | None:
     return state
 
 
+def _began_below(world: World, record: LogRecord) -> bool:
+    """Whether the execution is one whose beginning was trimmed away."""
+    return world.is_trimmed(record.tenant) and (record.tenant, record.execution) not in world.executions
+
+
 def _emit(world: World, record: LogRecord, events: list[payloads.Emitted]) -> None:
     key = (record.tenant, record.execution)
+    unknown = _began_below(world, record)  # and how many events it had before is not known
     for place, event in enumerate(events):
-        expected = world.emitted.get(key, 0)
+        expected = event.number if unknown else world.emitted.get(key, 0)
         if event.number != expected:
             world.violations.append(f"event {event.number} of {record.execution} is not the next, at {record.sequence}")
-        world.emitted[key] = max(expected, event.number + 1)
+        if not unknown:
+            world.emitted[key] = max(expected, event.number + 1)
         world.outbox[record.sequence * PLACES + place] = f"{record.execution}-{event.number}"
 
 
@@ -175,14 +263,40 @@ def _event_published(world: World, record: LogRecord) -> None:
     for first, last in payload.published:
         for position in range(first, last + 1):
             event = world.outbox.pop(position, None)
-            if event is None:
+            source = position // PLACES
+            if event is None and source >= world.floor and source not in world.erased:
                 world.violations.append(f"position {position} was settled and was not pending, at {record.sequence}")
-            else:
+            elif event is not None:
                 world.published.append(event)
     if payload.dead:
         world.dead.extend(payload.dead)
         gone = set(payload.dead)
         world.outbox = {position: event for position, event in world.outbox.items() if event not in gone}
+
+
+def _content_expired(world: World, record: LogRecord) -> None:
+    """What left the hot store alone is still told by the log; what is gone is not."""
+    payload = _payload(record, payloads.ContentExpired)
+    tenant = record.tenant
+    if payload.below:
+        world.floors[tenant] = max(world.floors.get(tenant, 0), payload.below)
+    if not payload.gone:
+        return
+    for execution in payload.executions:
+        state = world.executions.pop((tenant, execution), None)
+        if state is not None and not state.status.ended:
+            world.violations.append(f"execution {execution} expired before it ended, at {record.sequence}")
+        world.documents.pop((tenant, states.EXECUTION_DATA, execution), None)
+    for session in payload.sessions:
+        world.sessions.pop((tenant, session), None)
+        world.documents.pop((tenant, states.SESSION_DATA, session), None)
+    for key in payload.keys:
+        world.keys.pop((tenant, key), None)
+
+
+def _content_erased(world: World, record: LogRecord) -> None:
+    if not _payload(record, payloads.ContentErased).at:
+        world.erased.add(record.sequence)
 
 
 def _payload(record: LogRecord, type: type[P]) -> P:
@@ -194,10 +308,19 @@ _FOLDS: Final[dict[str, Callable[[World, LogRecord], Any]]] = {
     "session_closed": _session_closed,
     "intent_received": _intent_received,
     "execution_started": _execution_started,
+    "execution_resumed": _execution_resumed,
     "step_completed": _step_completed,
     "step_failed": _step_failed,
-    "execution_completed": _execution_completed,
-    "execution_failed": _execution_failed,
+    "timer_set": _timer_set,
+    "timer_fired": _timer_fired,
+    "signal_received": _signal_received,
+    "saga_started": _saga_started,
+    "saga_compensating": _saga_compensating,
+    "saga_compensated": _saga_compensated,
+    "cancel_requested": _cancel_requested,
+    **{type: partial(_execution_ended, kind) for kind, (type, _) in states.ENDS.items()},
     "state_set": _state_set,
     "event_published": _event_published,
+    "content_expired": _content_expired,
+    "content_erased": _content_erased,
 }

@@ -9,7 +9,16 @@ from typing import Any, Final, Generic, TypeVar
 import msgspec
 from msgspec import Raw, Struct
 
-from intendant.domain.payloads import NOTHING, ExecutionCompleted, ExecutionFailed, Failure, IntentReceived
+from intendant.domain.payloads import (
+    NOTHING,
+    ExecutionCancelled,
+    ExecutionCompleted,
+    ExecutionFailed,
+    Failure,
+    IntentReceived,
+    SagaRecord,
+    Signal,
+)
 from intendant.domain.payloads import SessionCreated as SessionCreatedPayload
 
 R = TypeVar("R")
@@ -20,7 +29,22 @@ SESSION_DATA: Final = "session_data"
 EXECUTION_DATA: Final = "execution_data"
 FILES: Final = "files"
 DEAD_LETTERS: Final = "dead_letters"
+RETENTION: Final = "retention"  # what was taken out of the hot store; never in cold state
+ERASURES: Final = "erasures"  # erasures that are under way; never in cold state
+ERASING: Final = "erasing"  # the ordered index of them
 OPEN: Final = "open"  # the ordered index of executions that have not ended
+TIMERS: Final = "timers"  # the ordered index of what executions wait for, by when it is due
+CONTENT: Final = (  # what callers and handlers gave; what belongs to executions before them, they before their sessions
+    DEAD_LETTERS,
+    EXECUTION_DATA,
+    FILES,
+    SESSION_DATA,
+    EXECUTIONS,
+    SESSIONS,
+)
+COLLECTIONS: Final = (*CONTENT, ERASURES, RETENTION)  # all there are
+INDEXES: Final = (ERASING, OPEN, TIMERS)  # all there are
+MIGRATION: Final = "migration"  # the checkpoint of partition 0 that says, when not 0, that the store is half a copy
 
 
 class Status(enum.StrEnum):
@@ -43,8 +67,24 @@ class Status(enum.StrEnum):
 _ENDED = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED})
 
 
+class CancelResult(enum.StrEnum):
+    """What a cancel came to."""
+
+    REQUESTED = "requested"
+    """It is recorded: the execution will end cancelled, when its handler has cleaned up."""
+    CANCELLED = "cancelled"
+    """The execution has ended cancelled, by this cancel or an earlier one."""
+    COMPLETED = "completed"
+    """It came too late: the execution had completed."""
+    FAILED = "failed"
+    """It came too late: the execution had failed."""
+
+
 class SessionState(Struct, frozen=True):
-    """A session's document. Times are µs since 1970 UTC; `closed_at` is 0 while it is open."""
+    """A session's document. Times are µs since 1970 UTC; `closed_at` is 0 while it is open.
+
+    `concurrency` is how many of its executions may have begun and not ended; 0 is the runtime's limit.
+    """
 
     id: str
     tenant: str
@@ -54,6 +94,7 @@ class SessionState(Struct, frozen=True):
     created_at: int
     closed_at: int = 0
     creation: str = ""
+    concurrency: int = 0
 
     @property
     def closed(self) -> bool:
@@ -84,10 +125,18 @@ class ExecutionState(Struct, frozen=True, omit_defaults=True):
     artifacts: dict[str, Raw] = {}
     events: int = 0
     error: Failure | None = None
+    undelivered: list[Signal] = []
+    undelivered_count: int = 0
+    priority: int = 0
+    sagas: list[SagaRecord] = []
 
 
 class Outcome(Struct, Generic[R], frozen=True):
-    """How an execution ended: everything a caller may want, whether it succeeded or not."""
+    """How an execution ended: everything a caller may want, whether it succeeded or not.
+
+    `undelivered` lists the signals that it was sent and never waited for, the oldest first, up to 1,000;
+    `undelivered_count` counts all of them. `sagas` says of each saga's steps what became of them.
+    """
 
     tenant: str
     session: str
@@ -100,6 +149,9 @@ class Outcome(Struct, Generic[R], frozen=True):
     events: int
     error: Failure | None
     metadata: dict[str, Any]
+    undelivered: list[Signal] = []
+    undelivered_count: int = 0
+    sagas: list[SagaRecord] = []
 
     @property
     def success(self) -> bool:
@@ -138,6 +190,11 @@ def open_score(session: str) -> int:
     return zlib.crc32(session.encode())
 
 
+def timer_member(execution: str, path: str) -> str:
+    """How a wait stands in the index of timers; its score is when it is due."""
+    return f"{execution}/{path}"
+
+
 def session_created(tenant: str, session: str, payload: SessionCreatedPayload) -> SessionState:
     """The document that `session_created` makes."""
     return SessionState(
@@ -148,6 +205,7 @@ def session_created(tenant: str, session: str, payload: SessionCreatedPayload) -
         metadata=payload.metadata,
         created_at=payload.at,
         creation=payload.creation,
+        concurrency=payload.concurrency,
     )
 
 
@@ -169,6 +227,7 @@ def intent_received(tenant: str, session: str, execution: str, payload: IntentRe
         parameters=payload.parameters,
         metadata=payload.metadata,
         accepted_at=payload.at,
+        priority=payload.priority,
     )
 
 
@@ -177,27 +236,28 @@ def execution_started(state: ExecutionState, at: int) -> ExecutionState:
     return msgspec.structs.replace(state, status=Status.RUNNING, started_at=at)
 
 
-def execution_completed(state: ExecutionState, payload: ExecutionCompleted, events: int) -> ExecutionState:
-    """The document after `execution_completed`; `events` is how many it emitted in all."""
-    return msgspec.structs.replace(
-        state,
-        status=Status.COMPLETED,
-        ended_at=payload.at,
-        result=payload.result,
-        artifacts=payload.artifacts,
-        events=events,
-    )
+End = ExecutionCompleted | ExecutionFailed | ExecutionCancelled
+
+ENDS: Final[dict[type[End], tuple[str, Status]]] = {  # the record's type, and where the execution stands then
+    ExecutionCompleted: ("execution_completed", Status.COMPLETED),
+    ExecutionFailed: ("execution_failed", Status.FAILED),
+    ExecutionCancelled: ("execution_cancelled", Status.CANCELLED),
+}
 
 
-def execution_failed(state: ExecutionState, payload: ExecutionFailed, events: int) -> ExecutionState:
-    """The document after `execution_failed`; `events` is how many it emitted in all."""
+def execution_ended(state: ExecutionState, payload: End, events: int) -> ExecutionState:
+    """The document after its end; `events` is how many it emitted in all."""
     return msgspec.structs.replace(
         state,
-        status=Status.FAILED,
+        status=ENDS[type(payload)][1],
         ended_at=payload.at,
-        error=payload.error,
+        result=payload.result if isinstance(payload, ExecutionCompleted) else NOTHING,
+        error=None if isinstance(payload, ExecutionCompleted) else payload.error,
         artifacts=payload.artifacts,
         events=events,
+        undelivered=payload.undelivered,
+        undelivered_count=payload.undelivered_count,
+        sagas=payload.sagas,
     )
 
 
@@ -215,6 +275,9 @@ def outcome_of(state: ExecutionState, result_type: Any = Any) -> Outcome[Any]:
         events=state.events,
         error=state.error,
         metadata=state.metadata,
+        undelivered=state.undelivered,
+        undelivered_count=state.undelivered_count,
+        sagas=state.sagas,
     )
 
 

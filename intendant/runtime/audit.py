@@ -5,8 +5,9 @@
     broken       no correct log holds it: a gap, a record after the end, an older epoch after a newer one
     diverged     the hot store's documents, journals, keys, open set or outbox are not what the log leads to
 
-An audit only reads, and wants a store at rest: what is committed while it reads may be taken for a fault. It reads page
-by page and forgets what it has compared; what it keeps is small, but grows with the number of executions.
+An audit only reads, and wants a store at rest: what is committed while it reads, and what an erasure has not come to
+yet, may be taken for a fault. What was erased is not missed, whoever was told of it. It reads page by page and forgets
+what it has compared; what it keeps is small, but grows with the number of executions.
 """
 
 from __future__ import annotations
@@ -18,16 +19,19 @@ from typing import Any, Final, Literal
 import msgspec
 from msgspec import Struct
 
+from intendant.actors.tiers import Tiers
 from intendant.domain.codec import digest, encode
 from intendant.domain.payloads import Failure
 from intendant.domain.ports import LogReader
 from intendant.domain.records import DamagedEntry, LogRecord, decode_entry
 from intendant.domain.replay import Key, World, replay
+from intendant.domain.sagas import Sagas
 from intendant.domain.state import ExecutionState, Outcome, Status
 from intendant.runtime.derived import Derived
 
 FINDINGS_MAX: Final = 100  # that are told one by one; all are counted
 _PAGE_ENTRIES: Final = 256
+_PAGE_TENANTS: Final = 1_000
 _STEPS: Final = ("step_completed", "step_failed")
 _ENDS: Final = ("execution_completed", "execution_failed", "execution_cancelled")
 
@@ -124,6 +128,8 @@ class _Report:
         self.records = self.sessions = self.steps = self.events = 0
         self.executions: Counter[Status] = Counter()
         self.seen: dict[Key, _Seen] = {}
+        self.erased: set[Key] = set()
+        self.left: dict[str, str] = {}  # by tenant: the newest execution that has left the hot store
         self._all_ended = all_ended
         self._counts: Counter[Kind] = Counter()
         self._findings: list[Finding] = []
@@ -150,6 +156,11 @@ class _Report:
 
     def _fault(self, seen: _Seen | None, key: Key) -> str | None:
         accepted_as, end = self.told.accepted.get(key), self.told.ends.get(key)
+        tenant, execution = key
+        if seen is None and key in self.erased:
+            return None
+        if seen is None and execution <= self.left.get(tenant, ""):
+            return None  # its history has left the hot store
         if seen is None:
             return (
                 "was told to be accepted, and is not in the log" if accepted_as else "was told, and is not in the log"
@@ -200,6 +211,7 @@ class _Partition:
 
     async def read(self) -> None:
         """Fold the log; compare what is at rest as it goes by, and the rest in the end."""
+        await self._read_floors()
         async for records in _pages(self._log, self._report):
             for record in records:
                 self._fold(record)
@@ -207,11 +219,27 @@ class _Partition:
         await self._derived.compare(self._world)
         self._count()
 
+    async def _read_floors(self) -> None:
+        """What is below a tenant's floor is not expected to be there."""
+        tiers = Tiers(self._log, None, 0)
+        after: str | None = None
+        while page := await self._log.tenants(after=after or "", limit=_PAGE_TENANTS):
+            for tenant in page:
+                floor = await tiers.floor(tenant)
+                if floor.below or floor.newest:
+                    self._world.floors[tenant] = floor.below
+                    self._report.left[tenant] = floor.newest
+            if len(page) < _PAGE_TENANTS:
+                return
+            after = page[-1]
+
     def _fold(self, record: LogRecord) -> None:
         world, report = self._world, self._report
         report.records += 1
         report.steps += record.type in _STEPS
-        if world.records == 0 and record.sequence != 1:
+        if record.type == "content_erased" and record.execution:
+            report.erased.add((record.tenant, record.execution))
+        if world.records == 0 and record.sequence > max(world.floor, 1):
             report.find("broken", "", f"the log begins at sequence {record.sequence}")
         if record.epoch < self._epoch:
             report.find("broken", record.tenant, f"epoch {record.epoch} wrote after epoch {self._epoch}")
@@ -278,11 +306,37 @@ def _is_duplicate(world: World, record: LogRecord) -> bool:
         case "execution_started":
             return state is not None and state.status is not Status.ACCEPTED and not state.status.ended
         case "step_completed" | "step_failed":
-            return record.payload["path"] in world.journals.get(key, ())
+            journal = world.journals.get(key)
+            before = None if journal is None else journal.steps.get(record.payload["path"])
+            return before is not None and getattr(before, "final", True)
+        case "signal_received":
+            journal = world.journals.get(key)
+            return journal is not None and record.payload["id"] in journal.waits.received
+        case "saga_started" | "saga_compensating" | "saga_compensated":
+            journal = world.journals.get(key)
+            return journal is not None and _is_known(journal.sagas, record)
+        case "cancel_requested":
+            journal = world.journals.get(key)
+            return journal is not None and journal.waits.cancelled is not None
+        case "timer_set" | "timer_fired":
+            journal = world.journals.get(key)
+            wait = None if journal is None else journal.waits.by_path.get(record.payload["path"])
+            return wait is not None and (record.type == "timer_set" or wait.end is not None)
         case type if type in _ENDS:
             return state is not None and state.status.ended
         case _:
             return False
+
+
+def _is_known(sagas: Sagas, record: LogRecord) -> bool:
+    saga = sagas.by_path.get(record.payload["path"])
+    match record.type:
+        case "saga_started":
+            return record.payload["step"] in sagas.undoable
+        case "saga_compensating":
+            return saga is not None and saga.error is not None
+        case _:
+            return saga is not None and saga.compensated
 
 
 def _fingerprint(status: Status, result: bytes, error: Failure | None) -> bytes:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from intendant.domain.ports import Durability
@@ -29,8 +29,8 @@ class Shutdown:
 class Stores:
     """Which stores, and what they must give."""
 
-    hot: str
-    cold: str | None
+    hot: str = field(repr=False)  # URLs hold passwords
+    cold: str | None = field(repr=False)
     durability: Durability
 
 
@@ -55,6 +55,34 @@ def resolve(
         known = ", ".join(each.name.lower() for each in Durability)
         raise ValueError(f"durability {level!r} is not known; choose one of {known}")
     return Stores(url, cold or environment.get(f"{prefix}COLD") or None, Durability[level.upper()])
+
+
+def resolve_files(name: str, files: str | None, environment: Mapping[str, str] = os.environ) -> str | None:
+    """Settle where files lie: as given, else by `INTENDANT_FILES`, else None: beside the hot store."""
+    return files or environment.get(f"{variable_prefix(name)}FILES") or None
+
+
+def resolve_own(
+    name: str, own: Collection[int] | None, partitions: int, environment: Mapping[str, str] = os.environ
+) -> list[int]:
+    """Settle which of a store's partitions to serve: as given, else by `INTENDANT_OWN="0,1"`, else all.
+
+    Raises ValueError naming the store's range for what is none of its partitions.
+    """
+    variable = f"{variable_prefix(name)}OWN"
+    wanted: Collection[object]
+    if own is not None:
+        source, wanted = "own", own
+    elif text := environment.get(variable, "").strip():
+        source, wanted = variable, [int(each) if each.strip().isdecimal() else each for each in text.split(",")]
+    else:
+        return list(range(partitions))
+    known = range(partitions)
+    wrong = [each for each in wanted if type(each) is not int or each not in known]
+    if wrong or not wanted:
+        named = f"names {', '.join(map(repr, wrong))}" if wrong else "names no partition"
+        raise ValueError(f"{source} {named}; the store has {partitions}: 0 to {partitions - 1}")
+    return [each for each in known if each in wanted]
 
 
 def variable_prefix(name: str) -> str:

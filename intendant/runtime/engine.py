@@ -4,59 +4,39 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import anyio
 import anyio.abc
 import anyio.from_thread
+import anyio.lowlevel
 
 from intendant.actors.deadlines import Deadlines
+from intendant.actors.hot_gauge import HotGauge
 from intendant.actors.messages import SessionMessage
-from intendant.actors.outbox_relay import RelaySettings
-from intendant.actors.services import Limits
+from intendant.actors.orphans import WatchedFiles
+from intendant.actors.stage import Stage
 from intendant.actors.wal_writer import WriterSettings
 from intendant.adapters.process import current_owner
-from intendant.adapters.urls import open_cold, open_files, open_store
 from intendant.domain.errors import ActorStopped, Fenced, RuntimeStopped, WrongThread
 from intendant.domain.ids import partition_of
-from intendant.domain.ports import Clock, ColdStore, FileStore, Publisher, Store
+from intendant.domain.ports import Owner, Usage
 from intendant.parking import Reply, current_seam
-from intendant.realm import Repertoire
 from intendant.runtime import tree
-from intendant.runtime.config import DurabilityName, Shutdown, Stores, resolve
+from intendant.runtime.config import resolve_own
 from intendant.runtime.failure import cause_of
-from intendant.runtime.partition import Partition
+from intendant.runtime.foreign import Foreign
+from intendant.runtime.partition import LOST, Partition
+from intendant.runtime.settings import Settings
+from intendant.runtime.stores import OpenStores
 from intendant.supervisor import ChildCrashed, ChildRestarting
 from intendant.supervisor import Event as SupervisorEvent
 
 T = TypeVar("T")
 
 logger = logging.getLogger("intendant")
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What a runtime was made with; each means what `Runtime` says of it. Times are seconds."""
-
-    name: str
-    repertoire: Repertoire
-    hot: str | Store | None
-    cold: str | ColdStore | None
-    durability: DurabilityName | None
-    publisher: Publisher | None
-    files: FileStore | None
-    takeover_timeout: float
-    lease: float
-    timeout: float
-    limits: Limits
-    relay: RelaySettings
-    shutdown: Shutdown
-    on_failure: Literal["report", "cancel"]
-    on_event: Callable[[SupervisorEvent], None] | None
-    clock: Clock
 
 
 class Engine:
@@ -68,13 +48,18 @@ class Engine:
         self.serving = False
         self.restarts = 0
         self.seam = current_seam()
-        self.store, self.cold = _stores(settings)
-        self.files: FileStore = settings.files or open_files(self.store.name)
+        self.stores = OpenStores(settings)
+        self.files = WatchedFiles(self.stores.files)
         self.deadlines = Deadlines(self.seam)
-        self.partitions: list[Partition] = []
+        self.partitions: list[Partition] = []  # that are served here
         self.portal: anyio.from_thread.BlockingPortal
         self._settings = settings
         self._thread = threading.get_ident()
+        self.lost: list[int] = []  # those of them that ended for good while others went on
+        self._by_number: dict[int, Partition] = {}
+        self._stage = Stage()
+        self._foreign: Foreign
+        self._gauge: HotGauge
         self._asking = 0
         self._calls_ended: Callable[[], None] = _nothing
         self._root_ended: Reply[None] = Reply()
@@ -93,7 +78,7 @@ class Engine:
         self.serving = True
 
     async def _start(self) -> None:
-        await self._open_stores()
+        await self.stores.open()
         try:
             self._build()
             self._group = await anyio.create_task_group().__aenter__()
@@ -104,7 +89,7 @@ class Engine:
                 await self._leave_group()
                 raise
         except BaseException:
-            await self._close_stores()
+            await self.stores.close()
             raise
 
     async def stop(
@@ -120,7 +105,7 @@ class Engine:
             for partition in self.partitions:
                 partition.fail(RuntimeStopped(f"runtime {self._settings.name!r} was left"))
             await self.portal.stop()
-            await self._close_stores()
+            await self.stores.close()
         ours = self._settings.on_failure == "cancel" and self.failed is not None
         if not (ours and isinstance(error, anyio.get_cancelled_exc_class())):
             kind = trace = None
@@ -131,47 +116,52 @@ class Engine:
         if self.failed is not None and (error is None or kind):
             raise RuntimeStopped(f"runtime {self._settings.name!r} gave up: {self.failed}") from self.failed
 
-    async def _open_stores(self) -> None:
-        await self.store.open()
-        try:
-            _check_durability(self.store, _urls(self._settings))
-            if self.cold is not None:
-                await self.cold.open()
-        except BaseException:
-            await self.store.close()
-            raise
-
     def _build(self) -> None:
-        settings = self._settings
+        settings, store = self._settings, self.stores.hot
+        own = resolve_own(settings.name, settings.own, store.partitions)
         owner = current_owner()
-        threads = anyio.CapacityLimiter(40)
-        self.partitions = [
-            Partition(
-                number,
-                self.store.log(number),
-                owner=owner,
-                repertoire=settings.repertoire,
-                clock=settings.clock,
-                seam=self.seam,
-                deadlines=self.deadlines,
-                files=self.files,
-                threads=threads,
-                limits=settings.limits,
-                writer_settings=WriterSettings(takeover_timeout=settings.takeover_timeout, lease=settings.lease),
-                relay_settings=settings.relay,
-                cold=self.cold,
-                publisher=settings.publisher,
-                on_event=self._supervised,
-                path=tree.partition_path(number),
-            )
-            for number in range(self.store.partitions)
-        ]
+        threads = {realm: anyio.CapacityLimiter(count) for realm, count in settings.repertoire.threads.items()}
+        self.partitions = [self._partition(number, owner, threads) for number in own]
+        self._by_number = {each.number: each for each in self.partitions}
+        self._foreign = Foreign(store, [each for each in range(store.partitions) if each not in self._by_number])
+        writers = [each.writer for each in self.partitions]
+        self._gauge = HotGauge(store, writers, None if self.stores.cold is None else self.lag)
+        watchers = {"hot-gauge": self._gauge.run}
+        if self._foreign:
+            watchers["foreign"] = self._foreign.run
         self._root = tree.build(
             self.partitions,
             self.deadlines,
+            watchers=watchers,
+            on_lost=self._lost,
             on_event=self._supervised,
             shutdown=settings.shutdown,
             takeover_timeout=settings.takeover_timeout,
+        )
+
+    def _partition(self, number: int, owner: Owner, threads: Mapping[str, anyio.CapacityLimiter]) -> Partition:
+        settings = self._settings
+        return Partition(
+            number,
+            self.stores.hot.log(number),
+            owner=owner,
+            repertoire=settings.repertoire,
+            clock=settings.clock,
+            seam=self.seam,
+            deadlines=self.deadlines,
+            files=self.files,
+            threads=threads,
+            stage=self._stage,
+            limits=settings.limits,
+            writer_settings=WriterSettings(takeover_timeout=settings.takeover_timeout, lease=settings.lease),
+            relay_settings=settings.relay,
+            cold=self.stores.cold,
+            loss_window=self.stores.hot.loss_window,
+            partitions=self.stores.hot.partitions,
+            retention=settings.retention,
+            publisher=settings.publisher,
+            on_event=self._supervised,
+            path=tree.partition_path(number),
         )
 
     async def _run_root(self, *, task_status: anyio.abc.TaskStatus[Any]) -> None:
@@ -201,6 +191,12 @@ class Engine:
         if self._settings.on_failure == "cancel":
             self._group.cancel_scope.cancel()
 
+    def _lost(self, partition: Partition, cause: BaseException) -> None:
+        """One partition has ended for good, and others go on."""
+        self.lost.append(partition.number)
+        logger.critical("partition %d is lost to runtime %r", partition.number, self._settings.name, exc_info=cause)
+        partition.fail(cause if isinstance(cause, LOST) else _given_up(f"partition {partition.number}", cause))
+
     async def _drain(self) -> None:
         """Let calls that are under way, and handlers that run, come to their end."""
         idle = self.seam.parking()
@@ -208,7 +204,7 @@ class Engine:
         with anyio.move_on_after(self._settings.shutdown.drain):
             while self._asking:
                 await idle.wait()
-            for partition in self.partitions:
+            for partition in self.live():
                 partition.executions.when_idle(idle.wake)
                 await idle.wait()
 
@@ -220,11 +216,6 @@ class Engine:
     ) -> None:
         self._group.cancel_scope.cancel()
         await self._group.__aexit__(kind, error, trace)
-
-    async def _close_stores(self) -> None:
-        await self.store.close()
-        if self.cold is not None:
-            await self.cold.close()
 
     def _supervised(self, event: SupervisorEvent) -> None:
         if isinstance(event, ChildRestarting):
@@ -239,13 +230,31 @@ class Engine:
 
     @property
     def ready(self) -> bool:
-        """Whether calls are answered: not given up, and no partition in the middle of a restart."""
-        return self.serving and self.failed is None and all(each.sessions.serving for each in self.partitions)
+        """Whether calls are answered: not given up, and no partition in the middle of a restart. A lost one is left."""
+        return self.serving and self.failed is None and all(each.sessions.serving for each in self.live())
+
+    def live(self) -> list[Partition]:
+        """The partitions that were not lost."""
+        return [each for each in self.partitions if each.number not in self.lost]
+
+    @property
+    def usage(self) -> Usage:
+        """How full the hot store was at the last look."""
+        return self._gauge.usage
+
+    def lag(self) -> int:
+        """How many records cold state is behind the log, of all partitions."""
+        return sum(each.state_writer.lag for each in self.live() if each.state_writer)
 
     def partition(self, tenant: str) -> Partition:
-        """The partition that a tenant lives in."""
-        partitions = self.partitions
-        return partitions[0] if len(partitions) == 1 else partitions[partition_of(tenant, len(partitions))]
+        """The partition that a tenant lives in. Raises NotOwner when it is not served here, or what it was lost by."""
+        count = self.stores.hot.partitions
+        number = 0 if count == 1 else partition_of(tenant, count)
+        partition = self._by_number.get(number)
+        if partition is None:
+            raise self._foreign.not_owner(number)
+        partition.check()
+        return partition
 
     def check(self) -> None:
         """Raise unless calls are served here: WrongThread, RuntimeStopped, or Fenced."""
@@ -263,12 +272,23 @@ class Engine:
             return not_running(self._settings.name)
         if isinstance(self.failed, Fenced):
             return Fenced(str(self.failed))
-        stopped = RuntimeStopped(f"runtime {self._settings.name!r} gave up: {self.failed!r}")
-        stopped.__cause__ = self.failed
-        return stopped
+        return _given_up(f"runtime {self._settings.name!r}", self.failed)
 
     async def ask(self, tenant: str, session: str, question: Callable[[Reply[T]], SessionMessage], timeout: float) -> T:
         """Ask a session; when its actor ends before it answers, ask its successor: every question may be repeated."""
+        deadline = self.seam.time() + timeout
+
+        async def ask(partition: Partition) -> T:
+            ref = partition.sessions.activate(tenant, session)
+            return await ref.ask(question, timeout=deadline - self.seam.time())
+
+        return await self.persist(tenant, ask, timeout)
+
+    async def persist(self, tenant: str, call: Callable[[Partition], Awaitable[T]], timeout: float) -> T:
+        """Call what may be repeated, and again when whoever was called ends before it answers.
+
+        `call` keeps to its own deadline; the waits in between raise TimeoutError after `timeout` seconds in all.
+        """
         self.check()
         partition = self.partition(tenant)
         deadline = self.seam.time() + timeout
@@ -276,11 +296,12 @@ class Engine:
         try:
             while True:
                 try:
-                    ref = partition.sessions.activate(tenant, session)
-                    return await ref.ask(question, timeout=deadline - self.seam.time())
+                    return await call(partition)
                 except ActorStopped:
                     self.check()
+                    self.partition(tenant)
                     with anyio.fail_after(max(deadline - self.seam.time(), 0)):
+                        await anyio.lowlevel.checkpoint()  # what has stopped may need some turns until it says so
                         await partition.wait_serving().wait(self.seam)
         finally:
             self._asking -= 1
@@ -293,31 +314,10 @@ def not_running(name: str) -> RuntimeStopped:
     return RuntimeStopped(f"runtime {name!r} is not running; use it inside `async with`")
 
 
-def _stores(settings: Settings) -> tuple[Store, ColdStore | None]:
-    urls = _urls(settings)
-    hot = open_store(urls.hot) if settings.hot is None or isinstance(settings.hot, str) else settings.hot
-    if settings.cold is not None and not isinstance(settings.cold, str):
-        return hot, settings.cold
-    return hot, open_cold(urls.cold) if urls.cold else None
-
-
-def _urls(settings: Settings) -> Stores:
-    """Where the stores are and what they must give; of stores that were given as objects, by their names."""
-    cold = settings.cold if isinstance(settings.cold, str) else None
-    if settings.hot is None or isinstance(settings.hot, str):
-        return resolve(settings.name, settings.hot, cold, settings.durability)
-    name = settings.hot.name
-    durability = settings.durability or ("memory" if name.startswith("memory:") else None)
-    return resolve(settings.name, name, cold, durability)
-
-
-def _check_durability(store: Store, urls: Stores) -> None:
-    if store.durability < urls.durability:
-        wanted, given = urls.durability.name.lower(), store.durability.name.lower()
-        raise ValueError(
-            f"{store.name} gives durability {given!r}, and {wanted!r} is asked for; "
-            f"choose another store, or say durability={given!r}"
-        )
+def _given_up(who: str, cause: BaseException) -> RuntimeStopped:
+    stopped = RuntimeStopped(f"{who} gave up: {cause!r}")
+    stopped.__cause__ = cause
+    return stopped
 
 
 def _nothing() -> None:

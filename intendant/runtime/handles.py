@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from intendant.actors.messages import Progress
 from intendant.context import Context
 from intendant.domain import state as states
+from intendant.domain.erasure import Scope
 from intendant.domain.errors import ExecutionCancelled, ExecutionFailed
-from intendant.domain.state import ExecutionState, Outcome, Status
+from intendant.domain.payloads import SagaRecord
+from intendant.domain.state import CancelResult, ExecutionState, Outcome, Status
+from intendant.runtime.event_stream import ExecutionEvent
 from intendant.runtime.intent import Intent
 from intendant.runtime.views import ExecutionView, SessionView
 
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 
 P = TypeVar("P")
 R = TypeVar("R")
+T = TypeVar("T")
 
 
 class Execution(Generic[R]):
@@ -30,7 +34,7 @@ class Execution(Generic[R]):
         """The intent that was submitted through this handle; None for a handle that was looked up by id."""
         self._runtime = runtime
         self._result_type = result_type
-        self.ending = runtime.ending(tenant, id)
+        self.ending = runtime.ends.of(tenant, id)
         """Where this process notes the end; held here so that it is known at once."""
 
     async def result(self, *, timeout: float | None = None) -> R:
@@ -42,15 +46,14 @@ class Execution(Generic[R]):
         outcome = await self.outcome(timeout=timeout)
         if outcome.status is Status.COMPLETED:
             return outcome.result  # type: ignore[return-value]  # a completed execution has one
-        what = f"{outcome.type} {self.id} {outcome.status}"
-        if outcome.status is Status.CANCELLED:
-            raise ExecutionCancelled(what, outcome)
         reason = outcome.error
-        raise ExecutionFailed(f"{what}: {reason.code}: {reason.message}" if reason else what, outcome)
+        why = f": {reason.code}: {reason.message}" if reason else ""
+        ended = ExecutionCancelled if outcome.status is Status.CANCELLED else ExecutionFailed
+        raise ended(f"{outcome.type} {self.id} {outcome.status}{why}", outcome)
 
     async def outcome(self, *, timeout: float | None = None) -> Outcome[R]:
         """Wait for the end and return all that is known of it; raises as `result`, but not for a failure."""
-        return self.outcome_of(await self._runtime.wait_ended(self, timeout))
+        return self.outcome_of(await self._runtime.ends.wait(self, timeout))
 
     def outcome_of(self, state: ExecutionState) -> Outcome[R]:
         """The outcome that this execution's document tells, with the result in its type."""
@@ -63,6 +66,69 @@ class Execution(Generic[R]):
     async def progress(self, *, timeout: float = 5.0) -> Progress | None:
         """Ask its actor which steps run now, and how many are recorded; None when no handler of it runs here."""
         return await self._runtime.ask_progress(self.tenant, self.id, timeout)
+
+    async def sagas(self) -> list[SagaRecord]:
+        """Its sagas, step by step: done, undone, kept, or could not be undone. Raises UnknownExecution.
+
+        Of one that has ended, the same as in its outcome; of an open one what is recorded by now.
+        """
+        return await self._runtime.read_sagas(self.tenant, self.id)
+
+    async def signal(
+        self, name: str, payload: object = None, *, id: str | None = None, timeout: float | None = None
+    ) -> None:
+        """Send a signal, for `ctx.wait_signal(name)` of the handler; when this returns, it is received, durably.
+
+        It is delivered to the handler once, in the order in which signals of its name came; one that comes before the
+        handler waits for it lies ready, up to 10,000 of them. What no wait has taken when the execution ends is listed
+        in `outcome().undelivered`. `payload` is anything that msgspec can encode, up to 64 KiB.
+
+        `id` tells this signal's repetitions from another one: one that was received with this id is not received
+        again. Without it one is made.
+
+        Raises InvalidIntent, InvalidValue, UnknownExecution; ExecutionEnded when it has ended and did not receive it;
+        IdempotencyConflict for an `id` that came with another name or payload; Overloaded when too many lie ready; or
+        OutcomeUnknown after `timeout` seconds: then sending it again with `id=error.key` is safe.
+        """
+        await self._runtime.signal(self.tenant, self.id, name, payload, id, timeout)
+
+    @overload
+    async def query(self, name: str, *, type: type[T], timeout: float | None = None) -> T: ...
+    @overload
+    async def query(self, name: str, *, timeout: float | None = None) -> Any: ...
+    async def query(self, name: str, *, type: Any = Any, timeout: float | None = None) -> Any:
+        """What the handler answers by the function that it gave to `ctx.on_query(name, …)`, as `type`.
+
+        Nothing is recorded. A handler that was suspended in a wait is resumed for it, and one that has just been
+        resumed answers when it has come as far as it was. Raises UnknownQuery when it answers none of this name,
+        UnknownExecution, ExecutionEnded, TimeoutError after `timeout` seconds, and what the function raises.
+        """
+        return await self._runtime.query(self.tenant, self.id, name, type, timeout)
+
+    def events(self, *, after: str | None = None) -> AsyncIterator[ExecutionEvent]:
+        """What happens to it, as it happens: its statuses, its steps, what its handler emits; to its end.
+
+        Begins with its acceptance, or behind the event whose `cursor` is `after`: nothing is left out and nothing comes
+        twice, also after a restart, and after the end for as long as the history is kept. All of it is durable. It is
+        read from the log when it is asked for, so that a slow reader costs no memory.
+
+        Raises InvalidIntent for what is no cursor; while it is read UnknownExecution, StoreUnavailable, and
+        RuntimeStopped or Fenced when nothing can come through this runtime any more.
+        """
+        return self._runtime.streams.of(self.tenant, self.id, after)
+
+    async def cancel(self, *, timeout: float | None = None) -> CancelResult:
+        """Cancel the execution; when this returns, that is durable, and the execution can only end cancelled.
+
+        Its handler is cancelled at its next await, in a step too, and may clean up (see docs/cancellation.md); then it
+        ends, whatever the handler returns or raises: `await execution.outcome()` tells when. One that has not begun
+        ends without running. Any number of cancels do what one does. The result says what it came to: `REQUESTED`, or
+        how the execution has ended, which may be before.
+
+        Raises UnknownExecution, BeingErased, StoreUnavailable; OutcomeUnknown after `timeout` seconds: cancelling again
+        is safe.
+        """
+        return await self._runtime.cancellations.cancel(self.tenant, self.id, timeout)
 
     async def status(self) -> Status:
         """Where it stands now. Raises UnknownExecution."""
@@ -90,6 +156,7 @@ class Session:
         idempotency_key: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         solution: str | None = None,
+        priority: int = 0,
         timeout: float | None = None,
     ) -> Execution[R]: ...
     @overload
@@ -101,6 +168,7 @@ class Session:
         idempotency_key: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         solution: str | None = None,
+        priority: int = 0,
         timeout: float | None = None,
     ) -> Execution[Any]: ...
     async def submit(
@@ -111,20 +179,27 @@ class Session:
         idempotency_key: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         solution: str | None = None,
+        priority: int = 0,
         timeout: float | None = None,
     ) -> Execution[Any]:
         """Submit an intent; when this returns, it is accepted and durable, and will end.
 
         `handler` is a registered function, or its type as text. With an `idempotency_key` that this tenant used for
         the same type and parameters, the execution of then is returned and nothing runs twice. Without a key, the
-        intent's own id is its key.
+        intent's own id is its key. Executions of one session begin in the order of their submission; between sessions
+        of a tenant those of the highest `priority` (-100 to 100) begin first when there are more than may run.
 
         Raises InvalidIntent naming the field, UnknownSession, SessionClosed, IdempotencyConflict, Overloaded; or
         OutcomeUnknown after `timeout` seconds: then it may be accepted or not, and submitting again with
         `idempotency_key=error.key` is safe. A cancelled call leaves the same doubt, and the same cure given a key.
         """
         intent: Intent[Any] = Intent(
-            handler, parameters, idempotency_key=idempotency_key, metadata=metadata, solution=solution
+            handler,
+            parameters,
+            idempotency_key=idempotency_key,
+            metadata=metadata,
+            solution=solution,
+            priority=priority,
         )
         return (await self._runtime.submit(self.tenant, self.id, [intent], timeout))[0]
 
@@ -138,6 +213,15 @@ class Session:
     async def close(self) -> None:
         """Take no more intents; what was accepted goes on. Closing twice is no error. Raises UnknownSession."""
         await self._runtime.close_session(self.tenant, self.id)
+
+    async def cancel(self, *, timeout: float | None = None) -> dict[str, CancelResult]:
+        """Cancel all executions of this session that are open now, as `Execution.cancel` does; results by id.
+
+        The session stays open: what is submitted meanwhile may be cancelled or not. Each cancel is recorded by itself.
+        Raises UnknownSession, and OutcomeUnknown when `timeout` seconds do not do: some are cancelled then, and
+        cancelling again is safe.
+        """
+        return await self._runtime.cancellations.cancel_all(Scope(self.tenant, self.id), timeout)
 
     async def view(self) -> SessionView:
         """What is known now. Raises UnknownSession."""

@@ -17,13 +17,15 @@ R_co = TypeVar("R_co", covariant=True)
 
 INTENTS_MAX: Final = 512  # of one `submit_many`
 METADATA_BYTES_MAX: Final = 16 * 1024
+PRIORITY_MAX: Final = 100
+CONCURRENCY_MAX: Final = 1_000_000
 TIMEOUT_SECONDS_MAX: Final = 366 * 24 * 3600  # for an answer; waits for an end may be without one
 
 
 class Intent(Generic[R_co]):
     """A formal request, to be given to `submit_many`. `handler` is a registered function, or its type as text."""
 
-    __slots__ = ("handler", "idempotency_key", "metadata", "parameters", "solution")
+    __slots__ = ("handler", "idempotency_key", "metadata", "parameters", "priority", "solution")
 
     @overload
     def __init__(
@@ -34,6 +36,7 @@ class Intent(Generic[R_co]):
         idempotency_key: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         solution: str | None = None,
+        priority: int = 0,
     ) -> None: ...
     @overload
     def __init__(
@@ -44,6 +47,7 @@ class Intent(Generic[R_co]):
         idempotency_key: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         solution: str | None = None,
+        priority: int = 0,
     ) -> None: ...
     def __init__(
         self,
@@ -53,12 +57,14 @@ class Intent(Generic[R_co]):
         idempotency_key: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         solution: str | None = None,
+        priority: int = 0,
     ) -> None:
         self.handler = handler
         self.parameters = parameters
         self.idempotency_key = idempotency_key
         self.metadata = metadata
         self.solution = solution
+        self.priority = priority
 
 
 def prepare(intent: Intent[Any], repertoire: Repertoire, now: int) -> PreparedIntent:
@@ -79,8 +85,27 @@ def prepare(intent: Intent[Any], repertoire: Repertoire, now: int) -> PreparedIn
         parameters=parameters,
         metadata=metadata,
         solution=None if intent.solution is None else check_id(intent.solution, "solution"),
+        priority=check_priority(intent.priority),
         digest=digest(intent_type.encode(), parameters),
     )
+
+
+def check_priority(priority: int) -> int:
+    """Return a priority that can be; raises InvalidIntent for what is no whole number from -100 to 100."""
+    if type(priority) is not int or abs(priority) > PRIORITY_MAX:
+        raise InvalidIntent(
+            "priority", f"must be a whole number from -{PRIORITY_MAX} to {PRIORITY_MAX}, not {priority!r}"
+        )
+    return priority
+
+
+def check_concurrency(concurrency: int | None) -> int:
+    """What a session is created with; raises InvalidIntent for what is no whole number from 1 on."""
+    if concurrency is None:
+        return 0
+    if type(concurrency) is not int or not 1 <= concurrency <= CONCURRENCY_MAX:
+        raise InvalidIntent("concurrency", f"must be a whole number from 1 to {CONCURRENCY_MAX:,}, not {concurrency!r}")
+    return concurrency
 
 
 def check_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -8,17 +8,17 @@ import msgspec
 from msgspec import Struct
 
 from intendant.actors.outbox_relay import DeadLetter, event_of
+from intendant.actors.tiers import Tiers
 from intendant.domain import state as states
 from intendant.domain.commit import PLACES
 from intendant.domain.ids import check_id
+from intendant.domain.journal import CARRIERS
 from intendant.domain.payloads import Emitted, EventPublished
 from intendant.domain.ports import LogReader
-from intendant.domain.records import SYSTEM_TENANT, LogRecord, decode_entry
-from intendant.domain.state import Event
+from intendant.domain.records import SYSTEM_TENANT, LogRecord
+from intendant.domain.state import ENDS, Event
 from intendant.runtime.partition import Partition
 from intendant.runtime.views import Page, check_cursor, check_key_cursor, check_limit
-
-_READ_ENTRIES = 32
 
 _dead_letter = msgspec.msgpack.Decoder(DeadLetter)
 
@@ -52,39 +52,36 @@ class Outbox:
         """
         check_id(tenant, "tenant")
         check_limit(limit)
-        log = self._log_of(tenant)
+        tiers = self._partition_of(tenant).tiers
         found: list[Event] = []
         position = check_cursor(cursor)
-        last = None if position is None else int(position) - 1
-        while True:
-            entries = await log.entries(SYSTEM_TENANT, last=last, limit=_READ_ENTRIES, newest_first=True)
-            for entry in entries:
-                records = decode_entry(entry)
-                last = records[0].sequence - 1
-                for record in reversed(records):
-                    if record.type == "event_published":
-                        found += await self._events(log, tenant, record)
+        rounds = tiers.records(SYSTEM_TENANT, last=None if position is None else int(position) - 1, newest_first=True)
+        while records := await rounds.read():
+            for record in records:
+                if record.type == "event_published":
+                    found += await _events(tiers, tenant, record)
                 if len(found) >= limit:
-                    return Page(found, str(last + 1))
-            if len(entries) < _READ_ENTRIES:
-                return Page(found, None)
+                    return Page(found, str(record.sequence))
+        return Page(found, None)
 
     async def dead_letters(self, tenant: str, *, limit: int = 100, cursor: str | None = None) -> Page[DeadLetter]:
         """Events that were given up after their last attempt, by event id."""
-        log = self._log_of(check_id(tenant, "tenant"))
+        tiers = self._partition_of(check_id(tenant, "tenant")).tiers
         after = check_key_cursor(cursor)
-        documents = await log.documents(tenant, states.DEAD_LETTERS, after=after, limit=check_limit(limit))
+        documents = await tiers.documents(tenant, states.DEAD_LETTERS, after=after, limit=check_limit(limit))
         letters = [_dead_letter.decode(document.body) for document in documents]
         return Page(letters, documents[-1].key if len(documents) == limit else None)
 
-    async def _events(self, log: LogReader, tenant: str, record: LogRecord) -> list[Event]:
-        """The tenant's events that a relay round settled, the newest first."""
-        events: list[Event] = []
-        for first, last in msgspec.msgpack.decode(record.raw, type=EventPublished).published:
-            for entry in await log.entries(tenant, first=first // PLACES, last=last // PLACES, limit=1024):
-                for source in decode_entry(entry):
-                    events += [event for event in _events_in(source) if first <= event.position <= last]
-        return sorted(events, key=lambda event: -event.position)
+
+async def _events(tiers: Tiers, tenant: str, record: LogRecord) -> list[Event]:
+    """The tenant's events that a relay round settled, the newest first."""
+    events: list[Event] = []
+    for first, last in msgspec.msgpack.decode(record.raw, type=EventPublished).published:
+        sources = tiers.records(tenant, first=first // PLACES, last=last // PLACES)
+        while records := await sources.read():
+            for source in records:
+                events += [event for event in _events_in(source) if first <= event.position <= last]
+    return sorted(events, key=lambda event: -event.position)
 
 
 def _events_in(record: LogRecord) -> list[Event]:
@@ -106,4 +103,4 @@ def _events_in(record: LogRecord) -> list[Event]:
     ]
 
 
-_CARRIERS = frozenset({"step_completed", "step_failed", "execution_completed", "execution_failed"})
+_CARRIERS = CARRIERS.union(type for type, _ in ENDS.values())

@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 
 import anyio
 
+from intendant.actors.barred import Barred
+from intendant.actors.cancels import Cancels
 from intendant.actors.deadlines import Deadlines
 from intendant.actors.endings import Endings
+from intendant.actors.eraser import Eraser
+from intendant.actors.erasure import Surroundings
 from intendant.actors.executions import Executions
+from intendant.actors.orphans import WatchedFiles
 from intendant.actors.outbox_relay import OutboxRelay, RelaySettings
+from intendant.actors.retention import Sweeper
 from intendant.actors.services import Limits, Services
 from intendant.actors.sessions import Sessions
+from intendant.actors.stage import Stage
 from intendant.actors.state_writer import StateWriter
+from intendant.actors.tiers import Tiers
+from intendant.actors.timers import Timers
+from intendant.actors.touched import Touched
 from intendant.actors.wal_writer import WalWriter, WriterSettings
 from intendant.domain.commit import Batch, Commit, Receipt
+from intendant.domain.erasure import Scope
 from intendant.domain.errors import AcknowledgedDataMissing, Fenced
-from intendant.domain.ports import Clock, ColdStore, FileStore, Log, Owner, Publisher
+from intendant.domain.ports import Clock, ColdStore, Log, Owner, Publisher
+from intendant.domain.quotas import Quotas, limits_of
+from intendant.domain.retention import RetentionPolicy
 from intendant.parking import Reply, Seam
 from intendant.realm import Repertoire
-from intendant.supervisor import Backoff, Event, Intensity
+from intendant.supervisor import Backoff, Event, Intensity, Start
 
+Projection = tuple[str, Start, Callable[[], None]]  # name, life, how to stop it
 LOST = (Fenced, AcknowledgedDataMissing)  # ends by these are final: nobody restarts a partition that is not ours
 
 
@@ -37,20 +51,26 @@ class Partition:
         clock: Clock,
         seam: Seam,
         deadlines: Deadlines,
-        files: FileStore,
-        threads: anyio.CapacityLimiter,
+        files: WatchedFiles,
+        threads: Mapping[str, anyio.CapacityLimiter],
+        stage: Stage,
         limits: Limits,
         writer_settings: WriterSettings,
         relay_settings: RelaySettings,
         cold: ColdStore | None,
+        loss_window: float,
+        partitions: int,
+        retention: RetentionPolicy,
         publisher: Publisher | None,
         on_event: Callable[[Event], None],
         path: str,
     ) -> None:
         self.number = number
         self.log = log
+        self.tiers = Tiers(log, cold, number)
         self._seam = seam
         self.endings = Endings()
+        self.barred = Barred()
         self.writer = WalWriter(
             log,
             owner,
@@ -59,6 +79,7 @@ class Partition:
             seam=seam,
             settings=writer_settings,
             on_committed=self._committed,
+            barred=self.barred,
         )
         services = Services(
             partition=number,
@@ -72,26 +93,76 @@ class Partition:
             threads=threads,
             endings=self.endings,
             limits=limits,
+            quotas=Quotas(limits_of(limits.tenants)),
+            barred=self.barred,
+            stage=stage,
         )
         budget = Intensity(restarts=5, period=30.0)
+        self.timers = Timers(log, clock, seam)
         self.executions = Executions(services, path=path, on_event=on_event, intensity=budget, backoff=Backoff())
+        self.timers.due = self.executions.due
+        self.cancels = Cancels(services, self.executions)
         self.sessions = Sessions(
             services, self.executions, path=path, on_event=on_event, intensity=budget, backoff=Backoff()
         )
-        self.state_writer = StateWriter(log, cold, self.writer, seam, Backoff()) if cold else None
-        self.relay = OutboxRelay(log, publisher, self.writer, clock, seam, relay_settings) if publisher else None
+        self.state_writer = StateWriter(log, cold, self.writer, seam, Backoff(), window=loss_window) if cold else None
+        turn = anyio.Lock()
+        self.sweeper = Sweeper(
+            log,
+            cold,
+            self.writer,
+            self.state_writer,
+            clock,
+            seam,
+            retention,
+            files,
+            partitions=partitions,
+            turn=turn,
+            barred=self.barred,
+        )
+        self.relay = (
+            OutboxRelay(log, publisher, self.writer, clock, seam, relay_settings, self.barred) if publisher else None
+        )
+        around = Surroundings(
+            log=log,
+            cold=cold,
+            writer=self.writer,
+            state_writer=self.state_writer,
+            files=files,
+            clock=clock,
+            barred=self.barred,
+            window=loss_window,
+            drop=self.executions.drop,
+            files_in_hand=self.executions.files_in_hand,
+            sent=self._sent,
+            forget=self._forget,
+        )
+        self.eraser = Eraser(around, seam, turn)
+        self.touched = Touched()
         self._serving: list[Reply[None]] = []
         self._watchers: set[Callable[[], None]] = set()
         self._error: BaseException | None = None
+
+    @property
+    def projections(self) -> list[Projection]:
+        """What follows the partition's log."""
+        found: list[Projection] = []
+        if self.state_writer is not None:
+            found.append(("state-writer", self.state_writer.run, self.state_writer.stop))
+        if self.relay is not None:
+            found.append(("outbox-relay", self.relay.run, self.relay.stop))
+        found.append(("retention", self.sweeper.run, self.sweeper.stop))
+        found.append(("eraser", self.eraser.run, self.eraser.stop))
+        return found
 
     async def commit(self, commit: Commit) -> Receipt:
         """Commit new work that needs no session's decision. Raises Overloaded, ActorStopped."""
         return await self.writer.accept(commit).wait(self._seam)
 
     def wait_serving(self) -> Reply[None]:
-        """A reply that is given when sessions can be reached (again)."""
+        """A reply that is given when sessions and executions can be reached (again)."""
         reply: Reply[None] = Reply()
-        if self.sessions.serving:
+        if self.writer.serving and self.sessions.serving and self.executions.serving:
             reply.set(None)
         else:
             self._serving.append(reply)
@@ -102,8 +173,19 @@ class Partition:
         waiting, self._serving = self._serving, []
         for reply in waiting:
             reply.set(None)
+        self.eraser.wake()
         if self.relay is not None:
             self.relay.wake()  # a writer that crashed may have added events and not told
+
+    async def _sent(self) -> None:
+        if self.relay is not None:
+            await self.relay.round_over()
+
+    def _forget(self, scope: Scope, executions: Collection[str]) -> None:
+        """What was erased is not to be in memory either."""
+        self.sessions.evict(scope.tenant, scope.session)
+        self.endings.erase(scope.tenant, executions if scope.session else None)
+        self.touched.missed()
 
     def watch_commits(self, call: Callable[[], None]) -> None:
         """Call after every batch that added records, and when the partition has failed."""
@@ -113,22 +195,33 @@ class Partition:
         """Do not call any more."""
         self._watchers.discard(call)
 
+    @property
+    def lost(self) -> BaseException | None:
+        """What the partition failed with; None as long as it serves."""
+        return self._error
+
     def check(self) -> None:
         """Raise what the partition failed with, if it has."""
         if self._error is not None:
-            raise self._error
+            raise type(self._error)(*self._error.args) from self._error  # callers' traces are not to add up in one
 
     def fail(self, error: BaseException) -> None:
-        """The partition does not serve any more: whoever waits is told."""
-        self._error = error
+        """The partition does not serve any more, nor does what follows its log: whoever waits is told."""
+        self._error = self._error or error
+        for _, _, stop in self.projections:
+            stop()
         self.endings.fail(error)
+        self.eraser.fail(error)
         waiting, self._serving = self._serving, []
         for reply in waiting:
             reply.fail(error)
         for call in list(self._watchers):
             call()
+        self.touched.missed()
 
     def _committed(self, batch: Batch) -> None:
+        self.timers.committed(batch)
+        self.touched.committed(batch)
         if self.relay is not None and batch.outbox_adds:
             self.relay.wake()
         if self.state_writer is not None and batch.count:

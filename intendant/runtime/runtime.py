@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import logging
-import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Literal, TypeVar
 
 import anyio
 import anyio.from_thread
-from msgspec import Struct
+import msgspec
 
-from intendant.actors.endings import Ending
 from intendant.actors.messages import Close, Describe, Open, Progress, SessionMessage, Submit
 from intendant.actors.outbox_relay import RelaySettings
 from intendant.actors.services import Limits
 from intendant.adapters.clock import SystemClock
 from intendant.adapters.publishers import CallbackPublisher
+from intendant.domain.codec import encode_value
+from intendant.domain.erasure import Erased, Scope
 from intendant.domain.errors import (
     ActorStopped,
+    ExecutionEnded,
     InvalidIntent,
     OutcomeUnknown,
     RuntimeStopped,
@@ -28,17 +29,24 @@ from intendant.domain.errors import (
     UnknownSession,
 )
 from intendant.domain.ids import check_id, make_id
+from intendant.domain.payloads import SagaRecord
 from intendant.domain.ports import Clock, ColdStore, FileStore, Publisher, Store
-from intendant.domain.state import Event, ExecutionState, Outcome, SessionState, Status
+from intendant.domain.retention import Retention, RetentionPolicy
+from intendant.domain.state import CancelResult, Event, ExecutionState, Outcome, SessionState, Status
 from intendant.parking import Reply
 from intendant.realm import Realm, Repertoire
+from intendant.runtime.cancellations import Cancellations
 from intendant.runtime.config import DurabilityName, Shutdown
-from intendant.runtime.engine import Engine, Settings, not_running
+from intendant.runtime.ends import Ends
+from intendant.runtime.engine import Engine, not_running
+from intendant.runtime.event_stream import EventStreams
 from intendant.runtime.handles import Execution, Session
-from intendant.runtime.intent import INTENTS_MAX, Intent, check_metadata, check_timeout, prepare
+from intendant.runtime.intent import INTENTS_MAX, Intent, check_timeout, prepare
+from intendant.runtime.opening import Opening
 from intendant.runtime.outbox import Outbox
-from intendant.runtime.outcomes import Outcomes
 from intendant.runtime.partition import Partition
+from intendant.runtime.settings import Settings
+from intendant.runtime.stats import Stats, stats_of
 from intendant.runtime.surface import StateSurface
 from intendant.runtime.views import ExecutionView, Page, SessionView
 from intendant.runtime.wal import WalReader
@@ -50,34 +58,29 @@ R = TypeVar("R")
 logger = logging.getLogger("intendant")
 
 
-class Stats(Struct, frozen=True):
-    """Numbers of a running runtime. Counts are since it was entered."""
-
-    open: int  # executions accepted and not ended
-    running: int  # handlers
-    sessions: int  # resident
-    commits: int  # batches
-    records: int
-    restarts: int  # by any supervisor
-    published: int  # events
-    lag: int  # records that cold state is behind the log; 0 without a cold store
-
-
 class Runtime:
     """A supervised set of actors over one hot store, entered with `async with`.
 
     It has no side effects until it is entered, and may stand at module level; it may be entered again after it was
     left. `hot` is a store's URL or a Store; without it, `INTENDANT_HOT` or `sqlite:intendant.db`. `durability` is what
     an acknowledgement must mean at least: by default `written`, or `memory` when memory was asked for by its URL.
-    `publisher` takes the events of the outbox; without one they wait there.
+    `publisher` takes the events of the outbox; without one they wait there. `files` is where `ctx.files` lie:
+    `file:/shared/directory` or a FileStore; without it, `INTENDANT_FILES`, or beside the hot store if that is a file.
+    `own` names the partitions of the store to serve; without it, `INTENDANT_OWN="0,1"`, or all. A call for a tenant
+    that lives in another partition raises NotOwner, whatever it asks. `retention` says how long what has ended is
+    kept; a realm's own, `Realm(..., retention=...)`, goes before it, and a tenant's before both:
+    `retention_of={"acme": Retention(...)}`.
 
     Entering raises PartitionOwned when another live process owns the store and does not give it up within
-    `takeover_timeout` seconds, StoreUnavailable when it can't be reached, ValueError when it can't give the durability.
+    `takeover_timeout` seconds, StoreUnavailable when it can't be reached, ValueError when it can't give the durability
+    or has no such partition.
     Leaving lets running handlers finish for a moment, suspends the others (they resume at the next start), commits
     what waits and gives the store back, each stage with its own deadline.
 
-    When the root supervisor gives up, `failed` has the cause, every call raises at once, and leaving raises; the
-    host's own task is cancelled only with `on_failure="cancel"`.
+    A partition that another process took, or whose store lost what it had acknowledged and can't get it back, ends for
+    good: its callers get Fenced or AcknowledgedDataMissing, `stats().lost` names it, and the others go on. When none is
+    left, or anything else makes the root supervisor give up, `failed` has the cause, every call raises at once, and
+    leaving raises; the host's own task is cancelled only with `on_failure="cancel"`.
     """
 
     def __init__(
@@ -89,11 +92,14 @@ class Runtime:
         durability: DurabilityName | None = None,
         name: str = "default",
         publisher: Publisher | Callable[[Event], Awaitable[None] | None] | None = None,
-        files: FileStore | None = None,
+        files: str | FileStore | None = None,
+        own: Collection[int] | None = None,
         takeover_timeout: float = 5.0,
         lease: float = 10.0,
         timeout: float = 30.0,
         limits: Limits | None = None,
+        retention: Retention | None = None,
+        retention_of: Mapping[str, Retention] | None = None,
         relay: RelaySettings | None = None,
         shutdown: Shutdown | None = None,
         on_failure: Literal["report", "cancel"] = "report",
@@ -106,23 +112,29 @@ class Runtime:
             check_timeout(timeout, finite=True)
         except InvalidIntent as error:
             raise ValueError(str(error)) from None
+        repertoire = Repertoire(realms)
         self.name = name
-        self.state = StateSurface(self._reach, lambda: self._serving().cold, timeout)
+        self.state = StateSurface(self._reach, timeout)
+        self.ends = Ends(self._serving, self.state)
+        self.cancellations = Cancellations(self._serving, self.state, timeout)
         self.wal = WalReader(self._reach)
+        self.streams = EventStreams(self._reach, self.state)
         self.outbox = Outbox(self._reach)
         self._engine: Engine | None = None
         self._settings = Settings(
             name=name,
-            repertoire=Repertoire(realms),
+            repertoire=repertoire,
             hot=hot,
             cold=cold,
             durability=durability,
+            own=None if own is None else tuple(own),
             publisher=_publisher(publisher),
             files=files,
             takeover_timeout=takeover_timeout,
             lease=lease,
             timeout=timeout,
             limits=limits or Limits(),
+            retention=RetentionPolicy(retention or Retention(), repertoire.retentions, retention_of),
             relay=relay or RelaySettings(),
             shutdown=shutdown or Shutdown(),
             on_failure=on_failure,
@@ -160,14 +172,18 @@ class Runtime:
         user_id: str = "",
         solution: str = "default",
         metadata: Mapping[str, Any] | None = None,
+        concurrency: int | None = None,
         timeout: float | None = None,
     ) -> Session:
         """Get a session, or create it; without an `id` a new one is made.
 
-        What an existing session was created with stays as it is. Raises InvalidIntent naming the field, Overloaded,
+        Its executions begin in the order they were submitted in, and at most `concurrency` of them have begun and not
+        ended (default: `Limits.session_concurrency`); 1 makes a queue. What an existing session was created with stays
+        as it is. Raises InvalidIntent naming the field, Overloaded,
         OutcomeUnknown after `timeout` seconds.
         """
-        return await self._open(tenant, id, user_id, solution, metadata, timeout, must_be_new=False)
+        opening = Opening(user_id, solution, metadata, concurrency)
+        return await self._open(tenant, id, opening, timeout, must_be_new=False)
 
     async def create_session(
         self,
@@ -177,10 +193,12 @@ class Runtime:
         user_id: str = "",
         solution: str = "default",
         metadata: Mapping[str, Any] | None = None,
+        concurrency: int | None = None,
         timeout: float | None = None,
     ) -> Session:
         """Create a session; raises SessionExists when this tenant has one of that id, else as `open_session`."""
-        return await self._open(tenant, id, user_id, solution, metadata, timeout, must_be_new=True)
+        opening = Opening(user_id, solution, metadata, concurrency)
+        return await self._open(tenant, id, opening, timeout, must_be_new=True)
 
     def session(self, tenant: str, id: str) -> Session:
         """A handle of a session; whether there is one shows when it is used."""
@@ -209,27 +227,16 @@ class Runtime:
         return view
 
     async def _open(
-        self,
-        tenant: str,
-        id: str | None,
-        user_id: str,
-        solution: str,
-        metadata: Mapping[str, Any] | None,
-        timeout: float | None,
-        *,
-        must_be_new: bool,
+        self, tenant: str, id: str | None, opening: Opening, timeout: float | None, *, must_be_new: bool
     ) -> Session:
         self._serving()
         check_id(tenant, "tenant")
         session = make_id(self._settings.clock.now()) if id is None else check_id(id, "session")
-        if user_id != "":
-            check_id(user_id, "user_id")
-        check_id(solution, "solution")
-        checked = check_metadata(metadata)
+        checked = opening.checked()
         creation = make_id(self._settings.clock.now())
 
         def question(reply: Reply[SessionState]) -> SessionMessage:
-            return Open(creation, user_id, solution, checked, must_be_new, reply)
+            return Open(creation, *checked, must_be_new, reply)
 
         try:
             await self._ask(tenant, session, question, timeout)
@@ -237,6 +244,54 @@ class Runtime:
             again = f"no answer whether session {session!r} was opened; open_session with that id is safe"
             raise OutcomeUnknown(session, session, again) from None
         return Session(self, tenant, session)
+
+    # --- erasure
+
+    async def erase_tenant(
+        self, tenant: str, *, dry_run: bool = False, drop_open: bool = False, timeout: float | None = None
+    ) -> Erased:
+        """Remove everything of a tenant from every store: log, documents, keys, events, journals, files, archive.
+
+        Returns when nothing is left; what it then says was removed. `dry_run` only tells what would be. Nothing of the
+        tenant is written meanwhile: its callers get BeingErased. Afterwards it is as if it had never been, but for the
+        records that say that it was erased; its id and its keys may be used again.
+
+        An erasure is a recorded command: once it has begun it goes on by itself, also after a crash, and until then
+        nothing has changed. It waits for cold state to catch up first. Raises StillOpen when executions have not
+        ended; with `drop_open` they are stopped where they are and never go on. TimeoutError after `timeout` seconds
+        (without it there is no limit), OutcomeUnknown: it goes on, or call it again.
+        """
+        return await self._erase(Scope(check_id(tenant, "tenant")), timeout, dry_run=dry_run, drop_open=drop_open)
+
+    async def erase_session(
+        self,
+        tenant: str,
+        session: str,
+        *,
+        dry_run: bool = False,
+        drop_open: bool = False,
+        timeout: float | None = None,
+    ) -> Erased:
+        """Remove everything of a session from every store, as `erase_tenant` does with a tenant.
+
+        Its records keep their places in the log, as `content_erased` without content. A file stays if something else
+        of the tenant names the same content. Costs reading all of the tenant's log and documents.
+        """
+        scope = Scope(check_id(tenant, "tenant"), check_id(session, "session"))
+        return await self._erase(scope, timeout, dry_run=dry_run, drop_open=drop_open)
+
+    async def _erase(self, scope: Scope, timeout: float | None, *, dry_run: bool, drop_open: bool) -> Erased:
+        partition = self._reach(scope.tenant)
+        check_timeout(timeout)
+        try:
+            with anyio.fail_after(timeout):
+                if dry_run:
+                    return await partition.eraser.survey(scope)
+                return await partition.eraser.erase(scope, drop_open=drop_open)
+        except ActorStopped as error:
+            partition.check()
+            again = f"it is not known whether the erasure of {scope} was begun; call it again"
+            raise OutcomeUnknown(scope.session or scope.tenant, scope.session or scope.tenant, again) from error
 
     # --- executions
 
@@ -299,52 +354,7 @@ class Runtime:
         self, executions: Sequence[Execution[R]], *, timeout: float | None = None
     ) -> AsyncIterator[tuple[Execution[R], Outcome[R]]]:
         """Yield executions with their outcomes as they end. Raises TimeoutError when `timeout` seconds do not do."""
-        self._serving()
-        for execution in executions:
-            self._refresh(execution)
-        return Outcomes(executions, self._look_up_end, self._entered().seam, check_timeout(timeout))
-
-    async def _look_up_end(self, execution: Execution[Any]) -> None:
-        """If the execution is not known here as open, its end may stand in the store: tell it then."""
-        ending = execution.ending
-        if ending.state is None and not self._serving().partition(execution.tenant).executions.is_open(
-            execution.tenant, execution.id
-        ):
-            state = await self._read_execution(execution.tenant, execution.id)
-            if state.status.ended:
-                ending.tell(state)
-
-    # --- doors for handles
-
-    def ending(self, tenant: str, execution: str) -> Ending:
-        """The end of an execution, as far as this process knows or will know."""
-        return self._entered().partition(tenant).endings.of(tenant, execution)
-
-    async def wait_ended(self, execution: Execution[Any], timeout: float | None) -> ExecutionState:
-        """Wait for the end of an execution; returns its document. Raises TimeoutError, UnknownExecution."""
-        ending = execution.ending
-        if ending.state is not None:
-            return ending.state
-        engine = self._serving()
-        if ending.failed:  # of an earlier time that this runtime was entered
-            ending = execution.ending = self.ending(execution.tenant, execution.id)
-        wait = ending.wait()
-        tick = None if timeout is None or timeout == math.inf else engine.deadlines.add(wait, timeout)
-        try:
-            if not engine.partition(execution.tenant).executions.is_open(execution.tenant, execution.id):
-                with anyio.fail_after(timeout):  # a store is asked, which may not answer
-                    await self._look_up_end(execution)
-            return await wait.wait(engine.seam)
-        finally:
-            ending.forget(wait)
-            if tick is not None:
-                engine.deadlines.remove(wait, tick)
-
-    def _refresh(self, execution: Execution[Any]) -> Ending:
-        """The ending that is told in this life of the runtime: a handle may come from an earlier one."""
-        if execution.ending.state is None:
-            execution.ending = self.ending(execution.tenant, execution.id)
-        return execution.ending
+        return self.ends.wait_all(executions, timeout)
 
     async def view_execution(self, tenant: str, id: str) -> ExecutionView:
         """What is known of an execution. Raises UnknownExecution."""
@@ -353,6 +363,14 @@ class Runtime:
         if view is None or not view.tracked:
             raise UnknownExecution(id)
         return view
+
+    async def read_sagas(self, tenant: str, id: str) -> list[SagaRecord]:
+        """What is recorded of an execution's sagas. Raises UnknownExecution."""
+        self._serving()
+        sagas = await self.state.sagas(tenant, id)
+        if sagas is None:
+            raise UnknownExecution(id)
+        return sagas
 
     async def ask_progress(self, tenant: str, id: str, timeout: float) -> Progress | None:
         """Ask a running execution's actor where it is; None when no handler of it runs here."""
@@ -364,11 +382,69 @@ class Runtime:
         except ActorStopped:
             return None  # it came to its end meanwhile
 
-    async def _read_execution(self, tenant: str, id: str) -> ExecutionState:
+    async def signal(
+        self, tenant: str, id: str, name: str, payload: object, given_id: str | None, timeout: float | None
+    ) -> None:
+        """Send a signal to an execution; `Execution.signal` is the door to it."""
+        check_id(name, "signal name")
+        signal_id = make_id(self._settings.clock.now()) if given_id is None else check_id(given_id, "signal id")
+        encoded = encode_value(payload, f"the payload of signal {name!r}")
+        seconds = self._seconds(timeout)
+
+        async def send(partition: Partition) -> bool:
+            return await partition.executions.signal(tenant, id, name, signal_id, encoded)
+
+        try:
+            with anyio.fail_after(seconds):
+                sent = await self._serving().persist(tenant, send, seconds)
+        except TimeoutError:
+            again = (
+                f"no answer whether signal {name!r} was received; send it again with id={signal_id!r}, which is safe"
+            )
+            raise OutcomeUnknown(signal_id, signal_id, again) from None
+        if not sent:
+            state = await self._ended(tenant, id)
+            if given_id is None or not await self._was_received(tenant, state, signal_id):
+                raise ExecutionEnded(id, state.status)
+
+    async def cancel_tenant(self, tenant: str, *, timeout: float | None = None) -> dict[str, CancelResult]:
+        """Cancel all executions of a tenant that are open now, as `Execution.cancel` does; results by id.
+
+        Its sessions stay open. Raises OutcomeUnknown when `timeout` seconds do not do: some are cancelled then, and
+        cancelling again is safe.
+        """
+        return await self.cancellations.cancel_all(Scope(check_id(tenant, "tenant")), timeout)
+
+    async def query(self, tenant: str, id: str, name: str, type: Any, timeout: float | None) -> Any:
+        """Ask an execution's handler; `Execution.query` is the door to it."""
+        check_id(name, "query name")
+        seconds = self._seconds(timeout)
+
+        async def ask(partition: Partition) -> bytes | None:
+            return await partition.executions.query(tenant, id, name)
+
+        with anyio.fail_after(seconds):
+            answer = await self._serving().persist(tenant, ask, seconds)
+        if answer is None:
+            raise ExecutionEnded(id, (await self._ended(tenant, id)).status)
+        return msgspec.msgpack.decode(answer, type=type)
+
+    async def _ended(self, tenant: str, id: str) -> ExecutionState:
         state = await self.state.tracked_execution(tenant, id)
         if state is None:
             raise UnknownExecution(id)
         return state
+
+    async def _was_received(self, tenant: str, state: ExecutionState, signal_id: str) -> bool:
+        """Whether the log has the signal: it is sent again after its execution has ended."""
+        cursor: str | None = None
+        while True:
+            page = await self.wal.query(tenant, type="signal_received", execution=state.id, limit=1_000, cursor=cursor)
+            if any(each.payload["id"] == signal_id for each in page.items):
+                return True
+            if page.cursor is None:
+                return False
+            cursor = page.cursor
 
     def _result_type(self, type: str) -> Any:
         handler = self._settings.repertoire.find(type)
@@ -377,25 +453,16 @@ class Runtime:
     async def _ask(
         self, tenant: str, session: str, question: Callable[[Reply[T]], SessionMessage], timeout: float | None
     ) -> T:
-        seconds = self._settings.timeout if timeout is None else check_timeout(timeout, finite=True)
-        return await self._serving().ask(tenant, session, question, seconds)
+        return await self._serving().ask(tenant, session, question, self._seconds(timeout))
+
+    def _seconds(self, timeout: float | None) -> float:
+        return self._settings.timeout if timeout is None else check_timeout(timeout, finite=True)
 
     # --- what else
 
     def stats(self) -> Stats:
         """Numbers of this moment; those of the end, once the runtime was left."""
-        engine = self._entered()
-        each = engine.partitions
-        return Stats(
-            open=sum(partition.executions.open for partition in each),
-            running=sum(partition.executions.running for partition in each),
-            sessions=sum(partition.sessions.resident for partition in each),
-            commits=sum(partition.writer.commits for partition in each),
-            records=sum(partition.writer.records for partition in each),
-            restarts=engine.restarts,
-            published=sum(partition.relay.published for partition in each if partition.relay),
-            lag=sum(partition.state_writer.lag for partition in each if partition.state_writer),
-        )
+        return stats_of(self._entered())
 
     @property
     def ready(self) -> bool:
@@ -405,7 +472,7 @@ class Runtime:
     @property
     def durability(self) -> str:
         """What an acknowledgement means here: the level that the store really gives."""
-        return self._serving().store.durability.name.lower()
+        return self._serving().stores.hot.durability.name.lower()
 
     @property
     def files(self) -> FileStore:

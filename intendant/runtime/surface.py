@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -15,8 +15,8 @@ from intendant.domain.codec import encode_value
 from intendant.domain.commit import Commit, PutDocument
 from intendant.domain.errors import ActorStopped, InvalidIntent, InvalidValue, OutcomeUnknown
 from intendant.domain.ids import check_id, check_type
-from intendant.domain.payloads import StateSet
-from intendant.domain.ports import ColdStore, Document
+from intendant.domain.journal import Journal
+from intendant.domain.payloads import SagaRecord, StateSet
 from intendant.domain.records import Record
 from intendant.domain.state import ExecutionState, FileReference, SessionState, Status
 from intendant.runtime.partition import Partition
@@ -44,11 +44,8 @@ _file = msgspec.msgpack.Decoder(FileReference)
 class StateSurface:
     """Reads what the runtime tracks, which no caller writes, and holds the user's own document beside it."""
 
-    def __init__(
-        self, partition_of: Callable[[str], Partition], cold: Callable[[], ColdStore | None], timeout: float
-    ) -> None:
+    def __init__(self, partition_of: Callable[[str], Partition], timeout: float) -> None:
         self._partition_of = partition_of
-        self._cold = cold
         self._timeout = timeout
 
     # --- one
@@ -70,13 +67,27 @@ class StateSurface:
         body = await self._read(tenant, states.EXECUTIONS, id)
         data = await self._data(tenant, states.EXECUTION_DATA, id)
         if body is not None:
-            return view_execution(_execution.decode(body), data)
+            return view_execution(self._live(tenant, _execution.decode(body)), data)
         return None if data is None else untracked_execution(tenant, id, data)
 
     async def tracked_execution(self, tenant: str, id: str) -> ExecutionState | None:
         """An execution's document as it is stored, or None."""
         body = await self._read(tenant, states.EXECUTIONS, id)
         return None if body is None else _execution.decode(body)
+
+    async def sagas(self, tenant: str, id: str) -> list[SagaRecord] | None:
+        """An execution's sagas, step by step, or None if this tenant has no such execution."""
+        check_id(tenant, "tenant")
+        check_id(id, "execution")
+        rows: list[bytes] = []
+        state = await self.tracked_execution(tenant, id)
+        if state is not None and not state.status.ended:
+            rows = await self._partition_of(tenant).log.journal(tenant, id)
+            if not rows:  # it may have ended meanwhile, which takes its journal away
+                state = await self.tracked_execution(tenant, id)
+        if state is None:
+            return None
+        return state.sagas if state.status.ended else Journal.of(rows).sagas.records()
 
     async def file(self, tenant: str, reference: str) -> FileReference | None:
         """A file reference, or None if this tenant has none of that name."""
@@ -153,7 +164,15 @@ class StateSurface:
             return state.accepted_at < earliest
 
         return await self._list(
-            tenant, states.EXECUTIONS, _execution.decode, wanted, view_execution, limit, cursor, over, newest_first=True
+            tenant,
+            states.EXECUTIONS,
+            lambda body: self._live(tenant, _execution.decode(body)),
+            wanted,
+            view_execution,
+            limit,
+            cursor,
+            over,
+            newest_first=True,
         )
 
     async def execution_data(
@@ -161,7 +180,7 @@ class StateSurface:
     ) -> Page[tuple[str, dict[str, Any]]]:
         """The user's documents of a tenant's executions, as (execution id, document), by id."""
         check_id(tenant, "tenant")
-        found = await self._partition_of(tenant).log.documents(
+        found = await self._partition_of(tenant).tiers.documents(
             tenant, states.EXECUTION_DATA, after=check_key_cursor(cursor), limit=check_limit(limit)
         )
         items = [(each.key, msgspec.msgpack.decode(each.body)) for each in found]
@@ -169,16 +188,14 @@ class StateSurface:
 
     # --- how
 
+    def _live(self, tenant: str, state: ExecutionState) -> ExecutionState:
+        """That a handler waits is not stored: it would cost a document at each wait."""
+        if state.status is Status.RUNNING and self._partition_of(tenant).executions.is_waiting(tenant, state.id):
+            return msgspec.structs.replace(state, status=Status.WAITING)
+        return state
+
     async def _read(self, tenant: str, collection: str, key: str) -> bytes | None:
-        """Hot first: it is never behind. What hot does not have may have been trimmed to cold."""
-        document = await self._partition_of(tenant).log.document(tenant, collection, key)
-        if document is not None:
-            return document.body
-        cold = self._cold()
-        if cold is None:
-            return None
-        archived = await cold.document(tenant, collection, key)
-        return None if archived is None else archived.body
+        return await self._partition_of(tenant).tiers.document(tenant, collection, key)
 
     async def _data(self, tenant: str, collection: str, key: str) -> dict[str, Any] | None:
         body = await self._read(tenant, collection, key)
@@ -189,11 +206,12 @@ class StateSurface:
     ) -> None:
         check_id(tenant, "tenant")
         body = encode_value(value, "data")
-        record = Record("state_set", session, execution, StateSet(collection, key, Raw(body)))
         partition = self._partition_of(tenant)
+        record = Record("state_set", session, execution, StateSet(collection, key, Raw(body)))
         commit = Commit(tenant, [record], [PutDocument(collection, key, body)])
         try:
             with anyio.fail_after(self._timeout):
+                await partition.sweeper.may_change(tenant, key)
                 await partition.commit(commit)
         except (TimeoutError, ActorStopped) as error:
             partition.check()
@@ -212,12 +230,12 @@ class StateSurface:
         *,
         newest_first: bool = False,
     ) -> Page[Any]:
-        read: Callable[..., Awaitable[list[Document]]] = self._partition_of(check_id(tenant, "tenant")).log.documents
+        tiers = self._partition_of(check_id(tenant, "tenant")).tiers
         found: list[Any] = []
         after = check_key_cursor(cursor)
         check_limit(limit)
         while True:
-            documents = await read(tenant, collection, after=after, limit=_READ, newest_first=newest_first)
+            documents = await tiers.documents(tenant, collection, after=after, limit=_READ, newest_first=newest_first)
             for document in documents:
                 state = decode(document.body)
                 if over(state):

@@ -6,17 +6,14 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 
-from intendant.domain import state as states
+from intendant.actors.tiers import Tiers
 from intendant.domain.errors import InvalidIntent
 from intendant.domain.ids import check_id
-from intendant.domain.ports import LogReader
-from intendant.domain.records import TYPES, LogRecord, decode_entry
+from intendant.domain.records import TYPES, LogRecord
 from intendant.domain.replay import World, replay
 from intendant.parking import current_seam
 from intendant.runtime.partition import Partition
 from intendant.runtime.views import Page, check_cursor, check_limit, microseconds
-
-_READ_ENTRIES = 128
 
 
 class WalReader:
@@ -24,9 +21,6 @@ class WalReader:
 
     def __init__(self, partition_of: Callable[[str], Partition]) -> None:
         self._partition_of = partition_of
-
-    def _log_of(self, tenant: str) -> LogReader:
-        return self._partition_of(tenant).log
 
     async def query(
         self,
@@ -47,16 +41,20 @@ class WalReader:
         InvalidIntent, naming the argument, for one that can't be.
         """
         _check(tenant, type, session, limit, cursor)
-        log = self._log_of(tenant)
-        first, last = await self._range(log, tenant, execution, since, until)
+        tiers = self._partition_of(tenant).tiers
+        earliest = None if since is None else microseconds(since, "since")
+        end = None if until is None else microseconds(until, "until")
+        first, last = await _range(tiers, tenant, execution, earliest, end)
         if cursor is not None:
             first, last = (first, int(cursor) - 1) if newest_first else (int(cursor) + 1, last)
         found: list[LogRecord] = []
-        scan = _Scan(log, tenant, first, last, newest_first=newest_first)
-        while records := await scan.read():
+        rest = tiers.records(tenant, first=first, last=last, newest_first=newest_first)
+        while records := await rest.read():
             for record in records:
                 if (
-                    (type is None or record.type == type)
+                    (earliest is None or record.time >= earliest)
+                    and (end is None or record.time < end)
+                    and (type is None or record.type == type)
                     and (session is None or record.session == session)
                     and (execution is None or record.execution == execution)
                 ):
@@ -78,68 +76,27 @@ class WalReader:
     async def replay(self, tenant: str, execution: str | None = None) -> World:
         """Fold a tenant's records, or those of one execution, into the state they lead to."""
         check_id(tenant, "tenant")
-        log = self._log_of(tenant)
-        first, last = await self._range(log, tenant, execution, None, None)
+        tiers = self._partition_of(tenant).tiers
+        first, _ = await _range(tiers, tenant, execution, None, None)
         world = World()
-        scan = _Scan(log, tenant, first, last, newest_first=False)
-        while records := await scan.read():
+        rest = tiers.records(tenant, first=first)
+        while records := await rest.read():
             for record in records:
                 if execution is None or record.execution == execution:
                     world.last_sequence = record.sequence - 1  # other tenants' records stand in between
                     replay([record], world)
         return world
 
-    async def _range(
-        self,
-        log: LogReader,
-        tenant: str,
-        execution: str | None,
-        since: datetime | None,
-        until: datetime | None,
-    ) -> tuple[int, int | None]:
-        first, last = 0, None
-        if since is not None:
-            first = await log.position_at(microseconds(since, "since"))
-        if until is not None:
-            last = await log.position_at(microseconds(until, "until")) - 1
-        if execution is not None:
-            document = await log.document(tenant, states.EXECUTIONS, check_id(execution, "execution"))
-            if document is not None:
-                first = max(first, document.since)
-        return first, last
 
-
-class _Scan:
-    """Reads a tenant's records with a sequence in first..last, some entries at a time."""
-
-    def __init__(self, log: LogReader, tenant: str, first: int, last: int | None, *, newest_first: bool) -> None:
-        self._log = log
-        self._tenant = tenant
-        self._first = first
-        self._last: int | None = last
-        self._newest_first = newest_first
-        self._over = False
-
-    async def read(self) -> list[LogRecord]:
-        """The next records; none at the end."""
-        found: list[LogRecord] = []
-        while not found and not self._over and (self._last is None or self._first <= self._last):
-            first, last = self._first, self._last
-            entries = await self._log.entries(
-                self._tenant, first=first, last=last, limit=_READ_ENTRIES, newest_first=self._newest_first
-            )
-            self._over = len(entries) < _READ_ENTRIES
-            for entry in entries:
-                records = decode_entry(entry)
-                if self._newest_first:
-                    self._last = records[0].sequence - 1
-                    records.reverse()
-                else:
-                    self._first = records[-1].sequence + 1
-                found += [
-                    each for each in records if first <= each.sequence and (last is None or each.sequence <= last)
-                ]
-        return found
+async def _range(
+    tiers: Tiers, tenant: str, execution: str | None, since: int | None, until: int | None
+) -> tuple[int, int | None]:
+    """Where to look for what is asked for; it may reach too far."""
+    first = 0 if since is None else await tiers.position_at(tenant, since)
+    last = None if until is None else await tiers.end_at(tenant, until)
+    if execution is not None:
+        first = max(first, await tiers.began(tenant, check_id(execution, "execution")))
+    return first, last
 
 
 class _Tail(AsyncIterator[LogRecord]):
@@ -157,8 +114,8 @@ class _Tail(AsyncIterator[LogRecord]):
     async def __anext__(self) -> LogRecord:
         while not self._records:
             self._partition.check()
-            scan = _Scan(self._partition.log, self._tenant, self._position + 1, None, newest_first=False)
-            self._records.extend(await scan.read())
+            rest = self._partition.tiers.records(self._tenant, first=self._position + 1)
+            self._records.extend(await rest.read())
             if not self._records:
                 self._partition.check()
                 await self._parking.wait()

@@ -19,9 +19,10 @@ standard library and anyio. No exception is lost: each is in an event with its p
 """
 
 from .backoff import Backoff
-from .child import ChildInfo, ChildState
+from .child import ChildCounts, ChildInfo, ChildState, Crash
 from .dynamic import DynamicSupervisor
 from .errors import (
+    ChildActive,
     DuplicateChild,
     Escalated,
     NotRunning,
@@ -30,6 +31,7 @@ from .errors import (
     Stopping,
     SupervisorError,
     UnexpectedExit,
+    UnknownChild,
 )
 from .events import (
     AskFailed,
@@ -43,19 +45,24 @@ from .events import (
     Ending,
     Event,
     IntensityExceeded,
+    SupervisorEnding,
     SupervisorEscalated,
     SupervisorStarted,
     SupervisorStopped,
 )
 from .intensity import Intensity
 from .parking import EventParking, Parking
-from .spec import ChildSpec, Restart, Start, Started
+from .spec import AutoShutdown, ChildSpec, Restart, Start, Started
 from .strategy import Strategy
 from .supervisor import Supervisor
+from .workers import Work, Worker, current_worker
 
 __all__ = [
     "AskFailed",
+    "AutoShutdown",
     "Backoff",
+    "ChildActive",
+    "ChildCounts",
     "ChildCrashed",
     "ChildExited",
     "ChildInfo",
@@ -66,6 +73,7 @@ __all__ = [
     "ChildState",
     "ChildStopped",
     "ChildStopping",
+    "Crash",
     "DuplicateChild",
     "DynamicSupervisor",
     "Ending",
@@ -84,9 +92,14 @@ __all__ = [
     "Stopping",
     "Strategy",
     "Supervisor",
+    "SupervisorEnding",
     "SupervisorError",
     "SupervisorEscalated",
     "SupervisorStarted",
     "SupervisorStopped",
     "UnexpectedExit",
+    "UnknownChild",
+    "Work",
+    "Worker",
+    "current_worker",
 ]

@@ -2,7 +2,8 @@
 
 import enum
 import math
-from collections.abc import Awaitable, Callable
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +12,10 @@ import anyio
 from .errors import StartTimedOut
 from .events import Ending
 from .intensity import Window
+from .request import Request
 from .spec import ChildSpec
 
-__all__ = ["Child", "ChildInfo", "ChildState", "Life", "Watch"]
+__all__ = ["Child", "ChildCounts", "ChildInfo", "ChildState", "Crash", "Life", "Watch"]
 
 
 class ChildState(enum.Enum):
@@ -31,6 +33,14 @@ class ChildState(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Crash:
+    """Why a child was down: what it raised, or that it returned and must not; `at` is the supervisor's clock."""
+
+    at: float
+    cause: BaseException
+
+
+@dataclass(frozen=True, slots=True)
 class ChildInfo:
     """A child as it was when one asked."""
 
@@ -38,49 +48,93 @@ class ChildInfo:
     path: str
     state: ChildState
     restarts: int
-    """How often it was started again since its supervisor started."""
-    last_crash: BaseException | None
+    """How often its supervisor started it again after an exit; `restart_child` does not count."""
+    crashes: tuple[Crash, ...]
+    """The latest `spec.remember` of them, the last one last; also those on its way down."""
+    spec: ChildSpec
+
+    @property
+    def last_crash(self) -> BaseException | None:
+        """What it crashed with last."""
+        return self.crashes[-1].cause if self.crashes else None
+
+
+@dataclass(frozen=True, slots=True)
+class ChildCounts:
+    """How many children a supervisor has."""
+
+    specs: int
+    """All, dead or alive."""
+    active: int
+    """Those that are starting, running or on their way down."""
+    supervisors: int
+    workers: int
+
+    @classmethod
+    def of(cls, children: "Iterable[Child]") -> "ChildCounts":
+        """Count these."""
+        specs = active = supervisors = 0
+        for child in children:
+            specs += 1
+            active += child.state not in (ChildState.RESTARTING, ChildState.STOPPED) and child.life is not None
+            supervisors += child.spec.supervises
+        return cls(specs, active, supervisors, specs - supervisors)
 
 
 class Child:
     """A supervisor's entry for one child; only its supervisor writes it."""
 
     __slots__ = (
+        "crashes",
         "doomed",
         "due",
         "failed_at",
         "failures",
         "fresh",
-        "index",
-        "last_crash",
         "life",
         "not_before",
+        "on_request",
         "path",
         "restarts",
         "spec",
+        "starter",
+        "stoppers",
         "window",
     )
 
-    def __init__(self, spec: ChildSpec, path: str, index: int = 0) -> None:
+    def __init__(self, spec: ChildSpec, path: str) -> None:
         self.spec = spec
         self.path = path
-        self.index = index
         self.life: Life | None = None
         self.due = True  # to be started
         self.doomed = False  # to be stopped, with or without a start afterwards
         self.fresh = True  # has never been ready
         self.not_before = -math.inf  # earliest time of the start that is due
         self.restarts = 0
-        self.last_crash: BaseException | None = None
+        self.crashes: deque[Crash] | None = None  # made when first needed, as many children never crash
         self.failures = 0  # in a row, none more than a period after the one before
         self.failed_at = -math.inf
         self.window: Window | None = None  # a budget of its own, made when first needed
+        self.starter: Request | None = None  # of whoever waits until it is ready
+        self.on_request = False  # whether a failure of the present start is the starter's affair and no crash
+        self.stoppers: list[Request] = []  # of those who wait until it is down
 
     def failed(self, now: float, period: float) -> int:
         """Count a failure; how many there were before it in a row, which is the number of the next attempt."""
         self.failures = self.failures + 1 if now - self.failed_at <= period else 1
         self.failed_at = now
         return self.failures - 1
+
+    def crashed(self, at: float, cause: BaseException) -> None:
+        """Remember a crash."""
+        if self.crashes is None:
+            self.crashes = deque(maxlen=self.spec.remember)
+        self.crashes.append(Crash(at, cause))
+
+    @property
+    def active(self) -> bool:
+        """Whether it runs or will."""
+        return self.life is not None or self.due
 
     @property
     def state(self) -> ChildState:
@@ -93,7 +147,7 @@ class Child:
 
     def info(self) -> ChildInfo:
         """A picture of it for others."""
-        return ChildInfo(self.spec.id, self.path, self.state, self.restarts, self.last_crash)
+        return ChildInfo(self.spec.id, self.path, self.state, self.restarts, tuple(self.crashes or ()), self.spec)
 
 
 @dataclass(frozen=True, slots=True)

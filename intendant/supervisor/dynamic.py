@@ -9,27 +9,28 @@ import itertools
 import math
 import random as stdlib_random
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import Any
 
 import anyio
 
 from .backoff import Backoff
-from .child import Child, ChildInfo, Life
+from .child import Child, Crash, Life
 from .errors import DuplicateChild, NotRunning, Stopping, holds
 from .events import ChildCrashed, ChildRestarting, ChildStopped, ChildStopping, Ending, Event
 from .intensity import Intensity, Window
 from .node import DEFAULT_BACKOFF, DEFAULT_INTENSITY, HOST_SIGNALS, Node, how_ended, ignore, reason
 from .pace import Pace
 from .parking import EventParking, Parking
-from .spec import ChildSpec, Started
+from .spec import AutoShutdown, ChildSpec, Started
 from .strategy import wants_restart
 from .workers import Work, Workers
 
 __all__ = ["DynamicSupervisor"]
 
 EARLY = 1e-6  # seconds: what is due so soon is due, lest rounding make the loop wait for nothing
+REMEMBER = 5  # of a resident's latest crashes
 SLICE = 100  # endings and restarts handled before others get a turn: some 2 ms
 
 
@@ -62,6 +63,7 @@ class DynamicSupervisor(Node):
         workers: int = 4096,
         idle_workers: int = 64,
         work_shutdown: float = 5.0,
+        auto_shutdown: AutoShutdown = AutoShutdown.NEVER,
     ) -> None:
         self._per_second = restarts_per_second
         self._on_give_up = on_give_up
@@ -78,6 +80,7 @@ class DynamicSupervisor(Node):
             random=random,
             path=path,
             parking=parking,
+            auto_shutdown=auto_shutdown,
         )
 
     # ------------------------------------------------------------------ children
@@ -89,6 +92,7 @@ class DynamicSupervisor(Node):
         down, `NotRunning` if the supervisor doesn't run. A failed start counts as a crash of the child.
         """
         self._check_running()
+        self._check_spec(spec)
         known = self._entries.get(spec.id)
         if known is not None:
             raise (Stopping if known.doomed else DuplicateChild)(known.path)
@@ -114,10 +118,6 @@ class DynamicSupervisor(Node):
     def __len__(self) -> int:
         return len(self._entries)
 
-    def children(self) -> list[ChildInfo]:
-        """Every child with an entry, in order of their start; residents have none."""
-        return [child.info() for child in self._entries.values()]
-
     # ------------------------------------------------------------------ residents
 
     def perform(
@@ -136,6 +136,19 @@ class DynamicSupervisor(Node):
             raise NotRunning(self.path)
         self._workers.do(Work(child_id, work, on_crash))
 
+    def cancel_work(self, child_id: str, *, shielded: bool = True) -> None:
+        """Cancel what a resident does now, and do not begin what waits; it is no crash. Unknown ids are ignored.
+
+        What it does behind `Worker.shield` goes on to its end, unless `shielded`.
+        """
+        if self._workers is not None:
+            self._workers.drop(child_id, shielded=shielded)
+
+    def crashes(self, child_id: str) -> tuple[Crash, ...]:
+        """The latest five crashes of a resident, the last one last; forgotten when none was in its budget's period."""
+        record = self._records.get(child_id)
+        return tuple(record.crashes) if record else ()
+
     @property
     def backlog(self) -> int:
         """Pieces of work that wait for a free worker."""
@@ -143,10 +156,13 @@ class DynamicSupervisor(Node):
 
     # ------------------------------------------------------------------ the loop's part
 
+    def _known(self) -> Iterable[Child]:
+        return self._entries.values()
+
     def _reset(self) -> None:
         super()._reset()
         self._entries: dict[str, Child] = {}
-        self._budgets: dict[str, Window] = {}  # of residents that crashed lately, the latest last
+        self._records: dict[str, _Record] = {}  # of residents that crashed lately, the latest last
         self._crashes: deque[tuple[Work, BaseException]] = deque()
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []  # a heap
         self._leaving: deque[Child] = deque()  # to be asked to end, with everything else
@@ -168,6 +184,7 @@ class DynamicSupervisor(Node):
             else:
                 break
         self._do_due()
+        self._end_if_completed()
         return self._next_turn()
 
     def _open(self) -> None:
@@ -191,11 +208,11 @@ class DynamicSupervisor(Node):
     def _next_turn(self) -> float | None:
         if self._ended or self._crashes or self._leaving:
             return 0.0
-        now = self._clock() if self._agenda or self._budgets else 0.0
-        self._forget_budgets(now)
+        now = self._clock() if self._agenda or self._records else 0.0
+        self._forget_records(now)
         due = self._agenda[0][0] if self._agenda else math.inf
-        if self._budgets and not self._stopping:
-            due = min(due, next(iter(self._budgets.values())).empty_at())
+        if self._records and not self._stopping:
+            due = min(due, next(iter(self._records.values())).window.empty_at())
         return max(0.0, due - now) if due < math.inf else None
 
     def _over(self) -> bool:
@@ -217,12 +234,6 @@ class DynamicSupervisor(Node):
             self._workers.abandon()
 
     # ------------------------------------------------------------------ lives
-
-    def _check_running(self) -> None:
-        if self._group is None or not self._announced:
-            raise NotRunning(self.path)
-        if self._stopping:
-            raise Stopping(self.path)
 
     def _begin_life(self, child: Child) -> None:
         child.due = False
@@ -266,6 +277,7 @@ class DynamicSupervisor(Node):
         if not wants_restart(child.spec.restart, how_ended(cause)):
             del self._entries[child.spec.id]
             self._tell_exit(child, cause, self._recent(child))
+            self._ended_for_good(child)
             return
         now = self._clock()
         if child.window is None:
@@ -302,16 +314,17 @@ class DynamicSupervisor(Node):
 
     def _work_crashed(self, work: Work, cause: BaseException) -> None:
         path, now = f"{self.path}/{work.child_id}", self._clock()
-        budget = self._budgets.pop(work.child_id, None) or Window(self._intensity)
-        within = budget.spend(now)
-        self._emit(ChildCrashed(path, cause, budget.count(now)))
+        record = self._records.pop(work.child_id, None) or _Record(self._intensity)
+        record.crashes.append(Crash(now, cause))
+        within = record.window.spend(now)
+        self._emit(ChildCrashed(path, cause, record.window.count(now)))
         if self._stopping:
             self._keep(path, cause)
         elif holds(cause, HOST_SIGNALS):
             self._give_up(cause)
         elif within:
-            self._budgets[work.child_id] = budget
-            self._schedule(path, budget.count(now) - 1, now, partial(self._rebuild, work, cause))
+            self._records[work.child_id] = record
+            self._schedule(path, record.window.count(now) - 1, now, partial(self._rebuild, work, cause))
         else:
             self._spent(work.child_id, path, cause)
 
@@ -321,12 +334,12 @@ class DynamicSupervisor(Node):
         except Exception as exc:
             self._work_raised(work, exc)
 
-    def _forget_budgets(self, now: float) -> None:
-        while self._budgets:
-            child_id, budget = next(iter(self._budgets.items()))
-            if budget.empty_at() > now + EARLY:
+    def _forget_records(self, now: float) -> None:
+        while self._records:
+            child_id, record = next(iter(self._records.items()))
+            if record.window.empty_at() > now + EARLY:
                 return
-            del self._budgets[child_id]
+            del self._records[child_id]
 
     # ------------------------------------------------------------------ deciding for both
 
@@ -347,3 +360,13 @@ class DynamicSupervisor(Node):
             self._on_give_up(child_id, cause)
         except Exception as exc:
             self._escalate(child_id, exc)
+
+
+class _Record:
+    """What is known of a resident that crashed lately."""
+
+    __slots__ = ("crashes", "window")
+
+    def __init__(self, intensity: Intensity) -> None:
+        self.window = Window(intensity)
+        self.crashes: deque[Crash] = deque(maxlen=REMEMBER)

@@ -6,6 +6,8 @@ SupervisorError
 ├─ UnexpectedExit   a child that must not end returned
 ├─ Escalated        a supervisor gave up
 ├─ DuplicateChild   the id is in use
+├─ UnknownChild     no child has this id
+├─ ChildActive      the child runs or will; stop it first
 ├─ Stopping         too late for new work
 └─ NotRunning       nobody is there to do it
 """
@@ -13,6 +15,7 @@ SupervisorError
 from typing import cast
 
 __all__ = [
+    "ChildActive",
     "DuplicateChild",
     "Escalated",
     "NotRunning",
@@ -21,6 +24,7 @@ __all__ = [
     "Stopping",
     "SupervisorError",
     "UnexpectedExit",
+    "UnknownChild",
 ]
 
 
@@ -42,7 +46,9 @@ class SupervisorError(Exception):
 
 
 class StartFailed(SupervisorError):
-    """A child's first start failed; its supervisor has undone the earlier ones. The reason is the `__cause__`.
+    """A child's first start, or one that was asked for, failed. The reason is the `__cause__`.
+
+    When a supervisor starts, it has undone the earlier ones. One child that was asked for leaves the others alone.
 
     What other children raised while they were stopped for it is in `others`, with their paths.
     """
@@ -89,6 +95,23 @@ class DuplicateChild(SupervisorError):
     def __init__(self, path: str) -> None:
         super().__init__(f"{path} is there already")
         self.path = path
+
+
+class UnknownChild(SupervisorError):
+    """No child of this supervisor has this id; it never had, or was deleted."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"{path} is not there; start_child adds it")
+        self.path = path
+
+
+class ChildActive(SupervisorError):
+    """What was asked is possible only while the child is stopped; `state` says what it is doing instead."""
+
+    def __init__(self, path: str, state: str) -> None:
+        super().__init__(f"{path} is {state}; stop_child first")
+        self.path = path
+        self.state = state
 
 
 class Stopping(SupervisorError):

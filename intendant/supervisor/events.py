@@ -19,6 +19,7 @@ __all__ = [
     "Ending",
     "Event",
     "IntensityExceeded",
+    "SupervisorEnding",
     "SupervisorEscalated",
     "SupervisorStarted",
     "SupervisorStopped",
@@ -49,6 +50,14 @@ class SupervisorStopped:
 
     path: str
     cause: BaseException | None
+
+
+@dataclass(frozen=True, slots=True)
+class SupervisorEnding:
+    """The supervisor ends normally because this significant child has, and begins to stop the others."""
+
+    path: str
+    child: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +143,7 @@ class AskFailed:
 Event = (
     SupervisorStarted
     | SupervisorStopped
+    | SupervisorEnding
     | SupervisorEscalated
     | IntensityExceeded
     | ChildStarting

@@ -8,7 +8,7 @@ never those of whoever caused a start.
 import abc
 import contextvars
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from functools import partial
 from typing import Any
 
@@ -17,8 +17,8 @@ import anyio.lowlevel
 from anyio.abc import TaskGroup
 
 from .backoff import Backoff
-from .child import Child, ChildInfo, Life, Watch
-from .errors import Escalated, NotRunning, StartFailed, UnexpectedExit, holds
+from .child import Child, ChildCounts, ChildInfo, Life, Watch
+from .errors import Escalated, NotRunning, StartFailed, Stopping, UnexpectedExit, holds
 from .events import (
     AskFailed,
     ChildCrashed,
@@ -29,13 +29,14 @@ from .events import (
     ChildStopping,
     Event,
     IntensityExceeded,
+    SupervisorEnding,
     SupervisorEscalated,
     SupervisorStarted,
     SupervisorStopped,
 )
 from .intensity import Intensity
 from .parking import Parking
-from .spec import ChildSpec, Restart, Started
+from .spec import AutoShutdown, ChildSpec, Restart, Started
 from .strategy import Exit
 
 __all__ = ["Node", "ignore"]
@@ -66,6 +67,7 @@ class Node(abc.ABC):
         random: Callable[[], float],
         path: str,
         parking: Callable[[], Parking],
+        auto_shutdown: AutoShutdown,
     ) -> None:
         if not name:
             raise ValueError("a supervisor needs a name")
@@ -78,6 +80,7 @@ class Node(abc.ABC):
         self._sleep = sleep
         self._random = random
         self._new_parking = parking
+        self._auto_shutdown = auto_shutdown
         self._watch = Watch(self._life_starting, self._life_ready, self._life_ended, self._ask_failed)
         self._group: TaskGroup | None = None
         self._reset()
@@ -85,9 +88,10 @@ class Node(abc.ABC):
     async def run(self, task_status: Started) -> None:
         """Supervise until stopped; a valid `ChildSpec.start`, so that supervisors nest, and may be run again.
 
-        Returns after `stop`. Raises `StartFailed` if a child's first start fails, `Escalated` when giving up,
-        `KeyboardInterrupt` or `SystemExit` as a child raised it. When the host is cancelled the cancellation
-        goes on after every child has ended. However it ends, no child is left and nothing started is running.
+        Returns after `stop`, and when significant children have ended, see `AutoShutdown`. Raises `StartFailed` if a
+        child's first start fails, `Escalated` when giving up, `KeyboardInterrupt` or `SystemExit` as a child raised
+        it. When the host is cancelled the cancellation goes on after every child has ended. However it ends, no
+        child is left and nothing started is running.
         """
         if self._group is not None:
             raise RuntimeError(f"{self.path} is running already")
@@ -110,17 +114,39 @@ class Node(abc.ABC):
         self._wake()
 
     def as_child(
-        self, *, restart: Restart = Restart.PERMANENT, fatal: tuple[type[BaseException], ...] = ()
+        self,
+        *,
+        restart: Restart = Restart.PERMANENT,
+        fatal: tuple[type[BaseException], ...] = (),
+        significant: bool = False,
     ) -> ChildSpec:
         """This supervisor as a child of another, with all the time it needs to start and to stop."""
         forever = float("inf")
-        return ChildSpec(self.name, self.run, restart, self.stop, shutdown=forever, start_timeout=forever, fatal=fatal)
+        return ChildSpec(
+            self.name,
+            self.run,
+            restart,
+            self.stop,
+            shutdown=forever,
+            start_timeout=forever,
+            fatal=fatal,
+            significant=significant,
+            supervises=True,
+        )
 
-    @abc.abstractmethod
     def children(self) -> list[ChildInfo]:
-        """Every child that the supervisor knows, in order of start."""
+        """Every child that the supervisor knows, in order of start; before a first run as if due to start."""
+        return [child.info() for child in self._known()]
+
+    def count_children(self) -> ChildCounts:
+        """How many there are: cheaper than `children`."""
+        return ChildCounts.of(self._known())
 
     # ------------------------------------------------------------------ what a policy fills in
+
+    @abc.abstractmethod
+    def _known(self) -> Iterable[Child]:
+        """Every child with an entry, in order of start."""
 
     @abc.abstractmethod
     def _advance(self, task_status: Started) -> float | None:
@@ -146,6 +172,7 @@ class Node(abc.ABC):
         self._failure: BaseException | None = None
         self._parking: Parking | None = None
         self._announced = False
+        self._completed_by: Child | None = None  # the significant child whose end is the end of all
         self._context = contextvars.copy_context()
 
     async def _serve(self, task_status: Started) -> None:
@@ -200,6 +227,16 @@ class Node(abc.ABC):
         self._emit(SupervisorStarted(self.path))
         task_status.started(self)
 
+    def _check_running(self) -> None:
+        if self._group is None or not self._announced:
+            raise NotRunning(self.path)
+        if self._stopping:
+            raise Stopping(self.path)
+
+    def _check_spec(self, spec: ChildSpec) -> None:
+        if spec.significant and self._auto_shutdown is AutoShutdown.NEVER:
+            raise ValueError(f"{spec.id} is significant, but {self.path} has auto_shutdown=NEVER: set it, or unmark it")
+
     # ------------------------------------------------------------------ what lives tell
 
     def _life_starting(self, life: Life) -> None:
@@ -226,7 +263,7 @@ class Node(abc.ABC):
     def _stopped(self, child: Child, life: Life, restarts_in_window: int) -> None:
         """Account for a child that was to end and has, before it was asked or afterwards."""
         if life.cause is not None:
-            child.last_crash = life.cause
+            child.crashed(self._clock(), life.cause)
             self._emit(ChildCrashed(child.path, life.cause, restarts_in_window))
             self._keep(child.path, life.cause)
         if life.stopping:
@@ -243,11 +280,26 @@ class Node(abc.ABC):
             self._failure.others.append((path, cause))
 
     def _tell_exit(self, child: Child, cause: BaseException | None, restarts_in_window: int) -> None:
+        if cause is not None or child.spec.restart is Restart.PERMANENT:
+            child.crashed(self._clock(), reason(child, cause))
         if cause is None:
             self._emit(ChildExited(child.path))
         else:
-            child.last_crash = cause
             self._emit(ChildCrashed(child.path, cause, restarts_in_window))
+
+    def _ended_for_good(self, child: Child) -> None:
+        """A child has ended by itself and stays down: that may be the end of all, once all have started."""
+        if not child.spec.significant or self._auto_shutdown is AutoShutdown.NEVER:
+            return
+        if self._auto_shutdown is AutoShutdown.ANY_SIGNIFICANT or not any(
+            other.spec.significant and other.active for other in self._known()
+        ):
+            self._completed_by = child
+
+    def _end_if_completed(self) -> None:
+        if self._completed_by is not None and self._announced and not self._stopping:
+            self._emit(SupervisorEnding(self.path, self._completed_by.spec.id))
+            self._begin_stop()
 
     def _escalate(self, child_id: str, cause: BaseException) -> None:
         """Give up because of a child: stop all, then raise."""

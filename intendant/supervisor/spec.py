@@ -1,4 +1,4 @@
-"""What a child is: how it starts, when it is restarted, how it is asked to stop."""
+"""What a child is: how it starts, when it is restarted, how it is asked to stop, and whose end is the end of all."""
 
 import enum
 import math
@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, overload
 
-__all__ = ["ChildSpec", "Restart", "Start", "Started"]
+__all__ = ["AutoShutdown", "ChildSpec", "Restart", "Start", "Started"]
 
 
 class Restart(enum.Enum):
@@ -18,6 +18,16 @@ class Restart(enum.Enum):
     """Only after a crash."""
     TEMPORARY = "temporary"
     """Never, not even when its whole group is restarted."""
+
+
+class AutoShutdown(enum.Enum):
+    """Whether a supervisor ends, normally, when significant children have ended by themselves and stay down."""
+
+    NEVER = "never"
+    ANY_SIGNIFICANT = "any_significant"
+    """With the first of them."""
+    ALL_SIGNIFICANT = "all_significant"
+    """With the last of them."""
 
 
 class Started(Protocol):
@@ -57,6 +67,12 @@ class ChildSpec:
     fatal: tuple[type[BaseException], ...] = ()
     """An exit by one of these, alone, inside a group or as the cause of an escalation, is never followed by
     a restart: it stops the supervisor, which escalates at once."""
+    significant: bool = False
+    """Its end may be the supervisor's, see `AutoShutdown`; for children that may end, not for permanent ones."""
+    supervises: bool = False
+    """Whether the child is a supervisor itself: told in its info and in counts, and nothing else."""
+    remember: int = 5
+    """How many of its latest crashes are kept, with their times."""
 
     def __post_init__(self) -> None:
         if not self.id:
@@ -65,6 +81,10 @@ class ChildSpec:
             raise ValueError(f"{self.id}: shutdown must be 0 or more seconds, not {self.shutdown}")
         if math.isnan(self.start_timeout) or self.start_timeout <= 0:
             raise ValueError(f"{self.id}: start_timeout must be more than 0 seconds, not {self.start_timeout}")
+        if self.significant and self.restart is Restart.PERMANENT:
+            raise ValueError(f"{self.id}: a permanent child never ends, so it can't be significant: make it transient")
+        if self.remember < 1:
+            raise ValueError(f"{self.id}: remember must be 1 or more crashes, not {self.remember}")
 
     @property
     def asks(self) -> bool:

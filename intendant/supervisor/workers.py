@@ -8,7 +8,8 @@ variables changed, so that nothing of one piece of work is visible to the next.
 import contextvars
 import math
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -17,7 +18,7 @@ import anyio
 
 from .parking import Parking
 
-__all__ = ["Work", "Worker", "Workers"]
+__all__ = ["Work", "Worker", "Workers", "current_worker"]
 
 
 @dataclass(slots=True)
@@ -32,12 +33,64 @@ class Work:
 class Worker:
     """A pooled task: where it parks, what it is to do."""
 
-    __slots__ = ("parking", "scope", "work")
+    __slots__ = ("dropped", "interrupted", "parking", "scope", "shields", "task_id", "work")
 
     def __init__(self, parking: Parking, work: Work, deadline: float) -> None:
         self.parking = parking
         self.scope = anyio.CancelScope(shield=True, deadline=deadline)  # as with children: only the supervisor ends it
+        self.shields: list[anyio.CancelScope] = []  # of what its work shields
         self.work: Work | None = work
+        self.dropped = False  # it ends because its work is not wanted any more
+        self.interrupted = False  # its work is cancelled, but for what that shields
+        self.task_id = 0  # as `id` of the backend's task gives it
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the supervisor has cancelled its work, and what that shields."""
+        if self.interrupted:
+            return anyio.current_time() >= self.scope.deadline
+        return self.scope.cancel_called
+
+    @contextmanager
+    def shield(self) -> Generator[anyio.CancelScope]:
+        """A scope that no cancellation reaches but the supervisor's own: none of the work's scopes, groups or limits.
+
+        An interruption does not reach it either. It swallows the supervisor's cancellation as any scope does its own;
+        behind it, the next await raises it again.
+        """
+        with anyio.CancelScope(shield=True, deadline=self.scope.deadline) as scope:
+            if self.cancelled:
+                scope.cancel()
+            self.shields.append(scope)
+            try:
+                yield scope
+            finally:
+                self.shields.remove(scope)
+
+    def cancel(self) -> None:
+        """Cancel its work, shielded or not."""
+        self.interrupted = False
+        for scope in (self.scope, *self.shields):
+            scope.cancel()
+
+    def interrupt(self) -> None:
+        """Cancel its work, but for what that shields."""
+        if not self.scope.cancel_called:
+            self.interrupted = True
+            self.scope.cancel()
+
+    def end_by(self, deadline: float) -> None:
+        """Cancel its work when that time has come."""
+        for scope in (self.scope, *self.shields):
+            scope.deadline = deadline
+
+
+_current: contextvars.ContextVar[Worker | None] = contextvars.ContextVar("intendant.worker", default=None)
+
+
+def current_worker() -> Worker | None:
+    """The worker that this task is, or was started by: compare `task_id` where that matters."""
+    return _current.get()
 
 
 class Workers:
@@ -85,22 +138,34 @@ class Workers:
         else:
             self._backlog.append(work)
 
+    def drop(self, child_id: str, *, shielded: bool) -> None:
+        """Cancel the work of one child, `shielded` or not; it counts neither as done nor as crashed."""
+        self._backlog = deque(work for work in self._backlog if work.child_id != child_id)
+        for worker in self._all:
+            if worker.work is not None and worker.work.child_id == child_id:
+                worker.dropped = True
+                if shielded:
+                    worker.cancel()
+                else:
+                    worker.interrupt()
+
     def close(self, seconds: float) -> None:
         """Keep nobody idle, and cancel after so many seconds what is not done by then."""
         self._keep = 0
         self._deadline = anyio.current_time() + seconds
         for worker in self._all:
-            worker.scope.deadline = self._deadline
+            worker.end_by(self._deadline)
         for worker in self._idle:
-            worker.scope.cancel()
+            worker.cancel()
         self._idle.clear()
 
     def abandon(self) -> None:
         """Cancel all at once and forget the backlog."""
         self._keep = 0
+        self._deadline = -math.inf
         self._backlog.clear()
         for worker in self._all:
-            worker.scope.cancel()
+            worker.cancel()
 
     def _grow(self, work: Work) -> None:
         worker = Worker(self._new_parking(), work, self._deadline)
@@ -122,11 +187,13 @@ class Workers:
         self._ended()
 
     async def _serve(self, worker: Worker) -> None:
+        worker.task_id = anyio.get_current_task().id
+        _current.set(worker)  # once for each worker: setting it for each piece of work would cost every message
         clean = contextvars.copy_context()
         while worker.work is not None:
             await worker.work.body()
             worker.work = None
-            if contextvars.copy_context() != clean:
+            if worker.scope.cancel_called or contextvars.copy_context() != clean:
                 return
             if self._backlog:
                 worker.work = self._backlog.popleft()
@@ -135,7 +202,7 @@ class Workers:
                 await worker.parking.wait()
 
     def _hand_over(self, worker: Worker) -> None:
-        if worker.scope.cancel_called:
+        if worker.scope.cancel_called and not worker.dropped:
             self._backlog.clear()
         else:
             self._grow(self._backlog.popleft())

@@ -7,19 +7,21 @@ store = FaultyStore(MemoryStore(), plan)
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from intendant.domain.commit import Batch, KeysTaken, Verdict
 from intendant.domain.errors import StoreUnavailable
 from intendant.domain.ports import (
     Document,
     Durability,
+    Holding,
     IndexMember,
     Log,
     OutboxItem,
     Owner,
     Store,
     Tenure,
+    Usage,
 )
 
 
@@ -75,6 +77,16 @@ class FaultyStore:
         """See `Store.durability`."""
         return self.inner.durability
 
+    @property
+    def loss_window(self) -> float:
+        """See `Store.loss_window`."""
+        return self.inner.loss_window
+
+    async def usage(self) -> Usage:
+        """See `Store.usage`."""
+        self.check_alive()
+        return await self.inner.usage()
+
     async def open(self) -> None:
         """See `Store.open`."""
         self.check_alive()
@@ -124,15 +136,20 @@ class FaultyLog:
         """See `Log.durability`."""
         return self._inner.durability
 
-    async def acquire(self, owner: Owner, *, timeout: float, lease: float) -> Tenure:
+    async def holder(self) -> Holding | None:
+        """See `Log.holder`."""
+        self._store.check_alive()
+        return await self._inner.holder()
+
+    async def acquire(self, owner: Owner, *, timeout: float, lease: float, above: int = 0) -> Tenure:
         """See `Log.acquire`."""
         self._store.check_alive()
-        return await self._inner.acquire(owner, timeout=timeout, lease=lease)
+        return await self._inner.acquire(owner, timeout=timeout, lease=lease, above=above)
 
-    async def renew(self, tenure: Tenure) -> bool:
+    async def renew(self, tenure: Tenure, next_sequence: int) -> Verdict:
         """See `Log.renew`."""
         self._store.check_alive()
-        return await self._inner.renew(tenure)
+        return await self._inner.renew(tenure, next_sequence)
 
     async def release(self, tenure: Tenure) -> None:
         """See `Log.release`."""
@@ -147,10 +164,20 @@ class FaultyLog:
         self._fail_after(fault)
         return answer
 
+    async def scrub(self) -> None:
+        """See `Log.scrub`."""
+        self._store.check_alive()
+        await self._inner.scrub()
+
     async def document(self, tenant: str, collection: str, key: str) -> Document | None:
         """See `LogReader.document`; fails by plan, as all reads."""
         self._read()
         return await self._inner.document(tenant, collection, key)
+
+    async def fetch(self, wanted: Sequence[tuple[str, str, str]]) -> list[Document | None]:
+        """See `LogReader.fetch`."""
+        self._read()
+        return await self._inner.fetch(wanted)
 
     async def documents(
         self, tenant: str, collection: str, *, after: str = "", limit: int = 100, newest_first: bool = False
@@ -173,6 +200,16 @@ class FaultyLog:
         """See `LogReader.key`."""
         self._read()
         return await self._inner.key(tenant, key)
+
+    async def keys(self, tenant: str, *, after: str = "", limit: int = 1000) -> list[tuple[str, bytes]]:
+        """See `LogReader.keys`."""
+        self._read()
+        return await self._inner.keys(tenant, after=after, limit=limit)
+
+    async def tenants(self, *, after: str = "", limit: int = 1000) -> list[str]:
+        """See `LogReader.tenants`."""
+        self._read()
+        return await self._inner.tenants(after=after, limit=limit)
 
     async def outbox(self, *, after: int = 0, limit: int = 256, tenant: str | None = None) -> list[OutboxItem]:
         """See `LogReader.outbox`."""

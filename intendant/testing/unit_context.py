@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+import anyio
+import anyio.lowlevel
+from msgspec import Raw
+
 from intendant.adapters.memory import MemoryFileStore
 from intendant.context import Context
 from intendant.domain.codec import decode_plain, encode_value
-from intendant.domain.payloads import StepCompleted, StepFailed
+from intendant.domain.errors import InternalError, InvalidValue
+from intendant.domain.payloads import (
+    Emitted,
+    SagaRecord,
+    SignalReceived,
+    StepCompleted,
+    StepFailed,
+    TimerFired,
+    TimerSet,
+)
+from intendant.domain.sagas import SagaRow, Sagas, is_of_saga
+from intendant.domain.waits import Wait, WaitEnd
+from intendant.steps.cancellation import CLEANUP, Cancellation
+from intendant.steps.function import StepFunction
 
 _NOON: Final = datetime(2000, 1, 1, 12, tzinfo=UTC)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -25,22 +43,37 @@ class Recorded:
     events: list[tuple[str, Any]] = field(default_factory=list[tuple[str, Any]])
     """Names and payloads, in the order they were emitted."""
     artifacts: dict[str, Any] = field(default_factory=dict[str, Any])
+    waits: list[tuple[str, timedelta | None]] = field(default_factory=list[tuple[str, timedelta | None]])
+    """Paths of sleeps and waits, `sleep()[key]` or `signal(name)[key]`, each with how long it was to be at most."""
 
 
 class UnitContext(Context):
     """A context that takes some results from the test, runs the other steps for real, and remembers everything."""
 
-    def __init__(self, steps: Mapping[str, Any], now: datetime, **facts: Any) -> None:
+    def __init__(
+        self, steps: Mapping[str, Any], signals: Mapping[str, Sequence[Any]], now: datetime, **facts: Any
+    ) -> None:
         self.recorded = Recorded()
         self._given = dict(steps)
         self._unused = set(steps)
         at = (now - _EPOCH) // timedelta(microseconds=1)
-        super().__init__(_Recording(self.recorded, at), started_at=at, **facts)
+        self._sagas = Sagas()
+        self._recorder = _Recording(self.recorded, at, signals, self._sagas)
+        super().__init__(self._recorder, started_at=at, **facts)
 
     @property
     def unused(self) -> set[str]:
         """Paths of `steps=` that the handler has not come to: a misspelt one shows here."""
         return set(self._unused)
+
+    @property
+    def sagas(self) -> list[SagaRecord]:
+        """What became of each step of its sagas, by now."""
+        return self._sagas.records()
+
+    def query(self, name: str) -> Any:
+        """What the handler answers now, as plain data. Raises KeyError when it answers no such query."""
+        return _plain(self.queries[name]())
 
     def emit(self, name: str, payload: object = None) -> None:
         """See `Context.emit`."""
@@ -52,9 +85,22 @@ class UnitContext(Context):
         super().artifact(name, value)
         self.recorded.artifacts[name] = _plain(value)
 
-    async def _call(self, path: str, function: Callable[..., Any], arguments: Any) -> Any:
+    def cancelled_at(self, path: str) -> anyio.CancelScope:
+        """Let the handler be cancelled in this step or wait, and clean up after it. Call it inside of this scope.
+
+            with ctx.cancelled_at("pack"):
+                await place(ctx, order)
+
+        What it recorded after that is its clean-up's; `cancelled_caught` of the scope says whether it came so far.
+        """
+        scope = anyio.CancelScope()
+        self._recorder.cancel_at = (path, Cancellation(CLEANUP.total_seconds(), 0, scope.cancel))
+        return scope
+
+    async def _call(self, path: str, kind: StepFunction, function: Callable[..., Any], arguments: Any) -> Any:
+        await self._recorder.come_to(path)
         if path not in self._given:
-            return await super()._call(path, function, arguments)
+            return await super()._call(path, kind, function, arguments)
         self._unused.discard(path)
         given = self._given[path]
         if isinstance(given, BaseException):
@@ -67,13 +113,67 @@ class _Recording:
 
     suspended = False
 
-    def __init__(self, recorded: Recorded, at: int) -> None:
+    def __init__(self, recorded: Recorded, at: int, signals: Mapping[str, Sequence[Any]], sagas: Sagas) -> None:
         self.journal: dict[str, StepCompleted | StepFailed] = {}
+        self.recorded_events: list[Emitted] = []
+        self.waits: dict[str, Wait] = {}
+        self.sagas = sagas
+        self.cancellation: Cancellation | None = None
+        self.cancel_at: tuple[str, Cancellation] | None = None
+        self._signals = {name: iter(payloads) for name, payloads in signals.items()}
         self._recorded = recorded
         self._at = at
+        self._fences = 0
+
+    async def wait(self, path: str, timer: TimerSet | None) -> WaitEnd:
+        """Skip a sleep; take the next signal that the test gives, or the time-out if there is none."""
+        assert timer is not None  # noqa: S101  nothing was recorded before
+        await self.come_to(path)
+        self._recorded.waits.append((path, timedelta(microseconds=timer.due - timer.at) if timer.due else None))
+        for payload in self._signals.get(timer.signal, ()):
+            encoded = Raw(encode_value(payload, f"signal {timer.signal!r}"))
+            return SignalReceived(timer.signal, f"signal-{len(self._recorded.waits)}", encoded, self._at)
+        if not timer.due:
+            given = f"pass signals={{{timer.signal!r}: [...]}}, as many as are waited for"
+            raise InvalidValue(f"signal {timer.signal!r}", f"would be waited for for ever: {given}")
+        self._at = max(self._at, timer.due)
+        return TimerFired(path, self._at)
+
+    async def pause(self, path: str, until: int) -> None:  # noqa: ARG002  the protocol's
+        """Skip the wait between two attempts, as a sleep."""
+        self._at = max(self._at, until)
+
+    async def come_to(self, path: str) -> None:
+        """Be cancelled there, if the test wants it."""
+        if self.cancel_at is not None and self.cancel_at[0] == path:
+            self.cancellation, self.cancel_at = self.cancel_at[1], None
+            self.cancellation.strike()
+            await anyio.lowlevel.checkpoint()
+
+    def active(self) -> None:
+        """Nobody looks."""
+
+    def fence(self) -> int:
+        """One more than the last."""
+        self._fences += 1
+        return self._fences
+
+    async def record_saga(self, row: SagaRow) -> None:
+        """Remember it."""
+        self._follow(row)
+
+    def _follow(self, row: SagaRow | StepCompleted | StepFailed) -> None:
+        if not self.sagas.add(row):
+            raise InternalError(f"{row!r:.200} does not follow what sagas have recorded")
+
+    def shield(self) -> AbstractContextManager[object]:
+        """Nobody suspends a unit test's handler."""
+        return anyio.CancelScope(shield=True)
 
     async def record_step(self, step: StepCompleted | StepFailed) -> None:
         """Remember it."""
+        if is_of_saga(step):
+            self._follow(step)
         self._recorded.steps[step.path] = decode_plain(step.result) if isinstance(step, StepCompleted) else step.error
 
     def now(self) -> int:
@@ -84,6 +184,7 @@ class _Recording:
 def context(
     steps: Mapping[str, Any] | None = None,
     *,
+    signals: Mapping[str, Sequence[Any]] | None = None,
     tenant_id: str = "tenant",
     session: str = "session",
     solution: str = "default",
@@ -92,8 +193,12 @@ def context(
 ) -> UnitContext:
     """A context to call a handler with, in a unit test.
 
-    A step whose path (`name`, or `name[key]`) is in `steps` is not run: it returns the value given there, through the
-    type that its function says it returns, or raises the exception given there, as StepFailed. Any other step is run.
+    A step whose path is in `steps` (`name`, or `name[key]`; `saga/name` in a saga, and `undo(saga/name)` for its undo)
+    is not run: it returns the value given there, through the type that its function says it returns, or raises the
+    exception given there, as StepFailed. Any other step is run.
+
+    Sleeps, and waits for a step's next attempt, are skipped, and move `ctx.now()`. `signals` has payloads by name, in
+    the order they are waited for; a wait with a time-out that finds none left ends by it.
 
         ctx = context(steps={"charge": Payment("p-1", 5)})
         receipt = await place(ctx, Order("tea"))
@@ -101,6 +206,7 @@ def context(
     """
     return UnitContext(
         steps or {},
+        signals or {},
         now,
         tenant_id=tenant_id,
         session=session,

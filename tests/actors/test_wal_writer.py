@@ -97,7 +97,7 @@ async def test_what_gathers_while_a_batch_flies_is_the_next_batch() -> None:
             replies += [writer.append(commit(f"later-{number}")) for number in range(50)]
             gate.open.set()
             receipts = [await reply.wait(current_seam()) for reply in replies]
-        assert [batch.count for batch in gate.batches] == [1, 1, 50]
+        assert [batch.count for batch in gate.batches] == [1, 1, 50, 0]  # the last one notes that it leaves
         assert [receipt.first for receipt in receipts] == list(range(2, 53))
 
 
@@ -167,7 +167,7 @@ async def test_a_writer_that_must_not_go_on_answers_everyone_and_ends(
 ) -> None:
     async with opened() as log:
         gate = Gate(log)
-        gate.verdicts = [verdict]
+        gate.verdicts = [verdict] * 8  # that it says so once may be a failover, and is mended
         replies: list[Reply[Receipt]] = []
         with pytest.RaisesGroup(error):
             async with writing(gate) as writer:  # type: ignore[arg-type]
@@ -221,9 +221,9 @@ class Renewals(Gate):
 
     renewals = 0
 
-    async def renew(self, tenure: Tenure) -> bool:
+    async def renew(self, tenure: Tenure, next_sequence: int) -> Verdict:
         self.renewals += 1
-        return self.renewals < 4 and await self._log.renew(tenure)
+        return Verdict.FENCED if self.renewals > 3 else await self._log.renew(tenure, next_sequence)
 
 
 async def test_an_idle_writer_renews_its_lease_and_a_fenced_one_finds_out() -> None:

@@ -1,16 +1,18 @@
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
 
 from intendant.adapters.files import DirectoryFileStore
 from intendant.adapters.memory import MemoryColdStore, MemoryFileStore
+from intendant.adapters.memory.partition import Sorted
 from intendant.domain.errors import InternalError, StoreUnavailable
-from intendant.domain.ports import ColdStore, FileStore
+from intendant.domain.ports import Chunk, ColdDocument, ColdStore, FileStore
 from intendant.domain.records import DamagedEntry
 from intendant.testing.conformance import (
     COLD_CHECKS,
@@ -60,17 +62,130 @@ async def test_cold_closed() -> None:
 
 
 class NewestWriteWins(MemoryColdStore):
-    async def put(self, documents: object) -> None:
+    async def put(self, documents: Sequence[ColdDocument]) -> None:
         self._documents.clear()
-        await super().put(documents)  # type: ignore[arg-type]
+        await super().put(documents)
 
 
-class ArchivesTwice(MemoryColdStore):
-    async def archived(self, partition: int, tenant: str | None = None) -> list[bytes]:
-        return sorted(await super().archived(partition, tenant))
+class ForgetsTombstones(MemoryColdStore):
+    async def put(self, documents: Sequence[ColdDocument]) -> None:
+        await super().put(documents)
+        self._buried_documents.clear()
 
 
-@pytest.mark.parametrize("bug", [NewestWriteWins, ArchivesTwice])
+class TellsTombstones(MemoryColdStore):
+    async def documents(self, tenant: str, collection: str, **options: Any) -> list[ColdDocument]:
+        found = await super().documents(tenant, collection, **options)
+        buried = [place for place in self._buried_documents if place[:2] == (tenant, collection)]
+        return [*found, *(ColdDocument(*place, 1, None) for place in buried)]
+
+
+class ShortPages(MemoryColdStore):
+    """Counts tombstones, and then leaves them out."""
+
+    async def documents(self, tenant: str, collection: str, *, limit: int = 100, **options: Any) -> list[ColdDocument]:
+        buried = sum(1 for place in self._buried_documents if place[:2] == (tenant, collection))
+        return await super().documents(tenant, collection, limit=max(limit - buried, 1), **options)
+
+
+class KeepsATrace(MemoryColdStore):
+    """Removing a document leaves a tombstone."""
+
+    async def remove(self, documents: Sequence[tuple[str, str, str]]) -> None:
+        for place in documents:
+            found = await self.document(*place)
+            await self.put([ColdDocument(*place, found.version + 1 if found else 1, None)])
+
+
+class OneChunkForEver(MemoryColdStore):
+    """The first one that came to a place stays there."""
+
+    async def archive(self, partition: int, chunks: Sequence[Chunk]) -> None:
+        kept = self._chunks
+        await super().archive(
+            partition,
+            [each for each in chunks if each.first not in kept.get((partition, each.tenant), Sorted()).values],
+        )
+
+
+class ForgetsBuriedChunks(MemoryColdStore):
+    async def archive(self, partition: int, chunks: Sequence[Chunk]) -> None:
+        await super().archive(partition, chunks)
+        self._buried_chunks.clear()
+
+
+class TailOfTheLiving(MemoryColdStore):
+    async def tail(self, partition: int) -> int:
+        return max([each.last for each in await self.chunks(partition, None, limit=10**6)], default=0)
+
+
+class BoundaryChunkLost(MemoryColdStore):
+    """Forgets the chunk that begins before the range and reaches into it."""
+
+    async def chunks(self, partition: int, tenant: str | None, *, first: int = 0, **options: Any) -> list[Chunk]:
+        found = await super().chunks(partition, tenant, first=first, **options)
+        return [chunk for chunk in found if chunk.first >= first]
+
+
+class ChunksByTenant(MemoryColdStore):
+    async def chunks(self, partition: int, tenant: str | None, **options: Any) -> list[Chunk]:
+        return sorted(await super().chunks(partition, tenant, **options), key=lambda chunk: chunk.tenant)
+
+
+class ChunksOfAllPartitions(MemoryColdStore):
+    async def archive(self, partition: int, chunks: Sequence[Chunk]) -> None:
+        await super().archive(0, chunks)
+
+    async def chunks(self, partition: int, tenant: str | None, **options: Any) -> list[Chunk]:
+        return await super().chunks(0, tenant, **options)
+
+
+class TrimsTooMuch(MemoryColdStore):
+    """Also what holds the sequence."""
+
+    async def trim(self, partition: int, tenant: str, *, below: int) -> None:
+        holding = await self.chunks(partition, tenant, first=below, last=below - 1)
+        await super().trim(partition, tenant, below=max([below, *(chunk.last + 1 for chunk in holding)]))
+
+
+class TrimsEveryTenant(MemoryColdStore):
+    async def trim(self, partition: int, tenant: str, *, below: int) -> None:
+        for each in await self.tenants():
+            await super().trim(partition, each, below=below)
+
+
+class TenantsOfTombstones(MemoryColdStore):
+    async def tenants(self, *, after: str = "", limit: int = 1000) -> list[str]:
+        buried = {place[0] for place in self._buried_documents if place[0] > after}
+        return sorted({*await super().tenants(after=after, limit=limit), *buried})[:limit]
+
+
+class TenantsOfDocuments(MemoryColdStore):
+    async def tenants(self, *, after: str = "", limit: int = 1000) -> list[str]:
+        found = {tenant for (tenant, _), documents in self._documents.items() if documents.values}
+        return sorted(tenant for tenant in found if tenant > after or not after)[:limit]
+
+
+COLD_BUGS: list[type[MemoryColdStore]] = [
+    NewestWriteWins,
+    ForgetsTombstones,
+    TellsTombstones,
+    ShortPages,
+    KeepsATrace,
+    OneChunkForEver,
+    ForgetsBuriedChunks,
+    TailOfTheLiving,
+    BoundaryChunkLost,
+    ChunksByTenant,
+    ChunksOfAllPartitions,
+    TrimsTooMuch,
+    TrimsEveryTenant,
+    TenantsOfTombstones,
+    TenantsOfDocuments,
+]
+
+
+@pytest.mark.parametrize("bug", COLD_BUGS)
 async def test_the_cold_suite_finds_planted_bugs(bug: type[MemoryColdStore]) -> None:
     with pytest.raises(BrokenPromise):
         await check_cold(lambda: memory_cold(bug))

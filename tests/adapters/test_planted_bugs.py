@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from msgspec.structs import replace
 from intendant.adapters.memory import MemoryLog
 from intendant.domain.commit import Batch, KeysTaken, Verdict
 from intendant.domain.errors import InternalError
-from intendant.domain.ports import Document, IndexMember, OutboxItem, Owner, Tenure
+from intendant.domain.ports import Document, Holding, IndexMember, OutboxItem, Owner, Tenure
 from intendant.testing.conformance import LOG_CHECKS, BrokenPromise, check_log
 from tests.adapters.conftest import memory_place
 
@@ -119,7 +120,7 @@ class JoinsIds(MemoryLog):
 
     async def key(self, tenant: str, key: str) -> bytes | None:
         joined = f"{tenant}:{key}"
-        for (of, name), value in self.shared.partition.keys.items():
+        for (of, name), value in self.shared.partition.keys.values.items():
             if f"{of}:{name}" == joined:
                 return value
         return await super().key(tenant, key)
@@ -176,26 +177,26 @@ class OutboxByTenant(MemoryLog):
 
 
 class StealsLiveLease(MemoryLog):
-    async def acquire(self, owner: Owner, *, timeout: float, lease: float) -> Tenure:
+    async def acquire(self, owner: Owner, *, timeout: float, lease: float, above: int = 0) -> Tenure:
         self.shared.partition.ownership.lease_until = 0
-        return await super().acquire(owner, timeout=timeout, lease=lease)
+        return await super().acquire(owner, timeout=timeout, lease=lease, above=above)
 
 
 class NeverTakesOver(MemoryLog):
-    async def acquire(self, owner: Owner, *, timeout: float, lease: float) -> Tenure:
-        return await super().acquire(owner, timeout=min(timeout, 1), lease=10**9)
+    async def acquire(self, owner: Owner, *, timeout: float, lease: float, above: int = 0) -> Tenure:
+        return await super().acquire(owner, timeout=min(timeout, 1), lease=10**9, above=above)
 
 
 class SameEpoch(MemoryLog):
-    async def acquire(self, owner: Owner, *, timeout: float, lease: float) -> Tenure:
-        tenure = await super().acquire(owner, timeout=timeout, lease=lease)
+    async def acquire(self, owner: Owner, *, timeout: float, lease: float, above: int = 0) -> Tenure:
+        tenure = await super().acquire(owner, timeout=timeout, lease=lease, above=above)
         self.shared.partition.ownership.epoch = 1
         return Tenure(0, 1, tenure.token, tenure.next_sequence, tenure.last_time)
 
 
 class SameToken(MemoryLog):
-    async def acquire(self, owner: Owner, *, timeout: float, lease: float) -> Tenure:
-        tenure = await super().acquire(owner, timeout=timeout, lease=lease)
+    async def acquire(self, owner: Owner, *, timeout: float, lease: float, above: int = 0) -> Tenure:
+        tenure = await super().acquire(owner, timeout=timeout, lease=lease, above=above)
         self.shared.partition.ownership.token = b"0" * 16
         return Tenure(0, tenure.epoch, b"0" * 16, tenure.next_sequence, tenure.last_time)
 
@@ -215,9 +216,9 @@ class CommitsDoNotRenew(MemoryLog):
 
 
 class RenewsNothing(MemoryLog):
-    async def renew(self, tenure: Tenure) -> bool:
+    async def renew(self, tenure: Tenure, next_sequence: int) -> Verdict:
         until = self.shared.partition.ownership.lease_until
-        held = await super().renew(tenure)
+        held = await super().renew(tenure, next_sequence)
         self.shared.partition.ownership.lease_until = until
         return held
 
@@ -227,7 +228,214 @@ class ServesWhenClosed(MemoryLog):
         pass
 
 
+class NothingIsLost(MemoryLog):
+    """A store that went back in time, and calls its owner a stranger."""
+
+    async def commit(self, batch: Batch) -> Verdict | KeysTaken:
+        answer = await super().commit(batch)
+        return Verdict.FENCED if answer is Verdict.LOST else answer
+
+
+class EverythingIsLost(MemoryLog):
+    async def commit(self, batch: Batch) -> Verdict | KeysTaken:
+        answer = await super().commit(batch)
+        return Verdict.LOST if answer is Verdict.FENCED else answer
+
+
+class RenewsBlindly(MemoryLog):
+    """Does not compare the log's end."""
+
+    async def renew(self, tenure: Tenure, next_sequence: int) -> Verdict:
+        return await super().renew(tenure, 0)
+
+
+class EpochsRepeat(MemoryLog):
+    """Does not look at the epoch it was told."""
+
+    async def acquire(self, owner: Owner, *, timeout: float, lease: float, above: int = 0) -> Tenure:
+        return await super().acquire(owner, timeout=timeout, lease=lease)
+
+
+class ForgetsTheNewestBatch(MemoryLog):
+    async def acquire(self, owner: Owner, *, timeout: float, lease: float, above: int = 0) -> Tenure:
+        tenure = await super().acquire(owner, timeout=timeout, lease=lease, above=above)
+        return replace(tenure, last_digest=b"")
+
+
+class HeldForEver(MemoryLog):
+    """Tells a holder whose lease is over."""
+
+    async def holder(self) -> Holding | None:
+        self.shared.partition.ownership.lease_until = 10**9
+        return await super().holder()
+
+
+class TrimsNothing(MemoryLog):
+    async def commit(self, batch: Batch) -> Verdict | KeysTaken:
+        return await super().commit(replace(batch, trims=[]))
+
+
+class TrimsTheBoundary(MemoryLog):
+    """Also the entry that holds the sequence."""
+
+    async def commit(self, batch: Batch) -> Verdict | KeysTaken:
+        return await super().commit(replace(batch, trims=[(tenant, below + 1) for tenant, below in batch.trims]))
+
+
+class TrimsEveryTenant(MemoryLog):
+    async def commit(self, batch: Batch) -> Verdict | KeysTaken:
+        tenants = [tenant for tenant in self.shared.partition.entries_of if tenant]
+        trims = [(each, below) for tenant, below in batch.trims for each in ([tenant] if not tenant else tenants)]
+        return await super().commit(replace(batch, trims=trims))
+
+
+class TrimsItsOwnOnly(MemoryLog):
+    """Reading all tenants still shows what is trimmed."""
+
+    async def commit(self, batch: Batch) -> Verdict | KeysTaken:
+        entries = self.shared.partition.entries.copy()
+        answer = await super().commit(batch)
+        if answer is Verdict.OK and batch.trims:
+            for _, first, count, body in batch.entries:
+                entries.add(first, count, batch.time, body)
+            self.shared.partition.entries = entries
+        return answer
+
+
+class NoFloor(MemoryLog):
+    """Reading all tenants begins with whatever is there."""
+
+    async def commit(self, batch: Batch) -> Verdict | KeysTaken:
+        answer = await super().commit(batch)
+        self.shared.partition.floor = 0
+        return answer
+
+
+class FloorSinks(MemoryLog):
+    async def commit(self, batch: Batch) -> Verdict | KeysTaken:
+        answer = await super().commit(batch)
+        if answer is Verdict.OK:
+            for tenant, below in batch.trims:
+                self.shared.partition.floor = self.shared.partition.floor if tenant else below
+        return answer
+
+
+class TrimsFirst(MemoryLog):
+    """Before it adds what the batch adds."""
+
+    async def commit(self, batch: Batch) -> Verdict | KeysTaken:
+        trims = [(tenant, min(below, batch.first)) for tenant, below in batch.trims]
+        return await super().commit(replace(batch, trims=trims))
+
+
+class TailOfWhatIsLeft(MemoryLog):
+    """Takes the log's end from the entries that are there."""
+
+    async def acquire(self, owner: Owner, *, timeout: float, lease: float, above: int = 0) -> Tenure:
+        tenure = await super().acquire(owner, timeout=timeout, lease=lease, above=above)
+        return replace(tenure, next_sequence=max([1, *self.shared.partition.entries.ends]))
+
+
+class PositionOverGaps(MemoryLog):
+    """Stops at a gap."""
+
+    async def position_at(self, time: int) -> int:
+        found, entries = await super().position_at(time), self.shared.partition.entries
+        gaps = [end for end, first in zip(entries.ends, entries.firsts[1:], strict=False) if end < first]
+        return min([found, *gaps])
+
+
+class RewritesNothing(MemoryLog):
+    async def commit(self, batch: Batch) -> Verdict | KeysTaken:
+        return await super().commit(replace(batch, replaces=[]))
+
+
+class RewritesForOneReader(MemoryLog):
+    """Reading all tenants still shows what was rewritten."""
+
+    async def commit(self, batch: Batch) -> Verdict | KeysTaken:
+        entries = self.shared.partition.entries
+        before = dict(zip(entries.firsts, entries.bodies, strict=True))
+        answer = await super().commit(batch)
+        for _, first, _ in batch.replaces if answer is Verdict.OK else ():
+            if first in before:
+                self.shared.partition.entries.replace(first, before[first])
+        return answer
+
+
+class RewritesAnyTenant(MemoryLog):
+    async def commit(self, batch: Batch) -> Verdict | KeysTaken:
+        owners = {first: tenant for tenant, own in self.shared.partition.entries_of.items() for first in own.firsts}
+        replaces = [(owners.get(first, tenant), first, body) for tenant, first, body in batch.replaces]
+        return await super().commit(replace(batch, replaces=replaces))
+
+
+class RewritingMovesTime(MemoryLog):
+    """A rewritten entry gets the time of the batch that rewrote it."""
+
+    async def commit(self, batch: Batch) -> Verdict | KeysTaken:
+        answer = await super().commit(batch)
+        entries = self.shared.partition.entries
+        for _, first, _ in batch.replaces if answer is Verdict.OK else ():
+            if first in entries.firsts:
+                entries.times[entries.firsts.index(first)] = batch.time
+        return answer
+
+
+class KeysOfAll(MemoryLog):
+    async def keys(self, tenant: str, *, after: str = "", limit: int = 1000) -> list[tuple[str, bytes]]:
+        values = self.shared.partition.keys.values
+        return sorted((key, value) for (_, key), value in values.items() if key > after)[:limit]
+
+
+class TenantsWithoutThePartition(MemoryLog):
+    async def tenants(self, *, after: str = "", limit: int = 1000) -> list[str]:
+        return [tenant for tenant in await super().tenants(after=after, limit=limit) if tenant]
+
+
+class TenantsWithDocuments(MemoryLog):
+    """Tenants that have documents, whatever became of their log."""
+
+    async def tenants(self, *, after: str = "", limit: int = 1000) -> list[str]:
+        known = {tenant for tenant, _ in self.shared.partition.documents} | set(self.shared.partition.entries_of)
+        return sorted(tenant for tenant in known if tenant > after or not after)[:limit]
+
+
+class FetchesSorted(MemoryLog):
+    async def fetch(self, wanted: Sequence[tuple[str, str, str]]) -> list[Document | None]:
+        return await super().fetch(sorted(wanted))
+
+
+class FetchesWhatIsThere(MemoryLog):
+    async def fetch(self, wanted: Sequence[tuple[str, str, str]]) -> list[Document | None]:
+        return [document for document in await super().fetch(wanted) if document is not None]
+
+
 BUGS: list[type[MemoryLog]] = [
+    NothingIsLost,
+    EverythingIsLost,
+    RenewsBlindly,
+    EpochsRepeat,
+    ForgetsTheNewestBatch,
+    HeldForEver,
+    TrimsNothing,
+    TrimsTheBoundary,
+    TrimsEveryTenant,
+    TrimsItsOwnOnly,
+    NoFloor,
+    FloorSinks,
+    TrimsFirst,
+    TailOfWhatIsLeft,
+    PositionOverGaps,
+    RewritesNothing,
+    RewritesForOneReader,
+    RewritesAnyTenant,
+    RewritingMovesTime,
+    KeysOfAll,
+    TenantsWithoutThePartition,
+    TenantsWithDocuments,
+    FetchesSorted,
+    FetchesWhatIsThere,
     NoFence,
     NoToken,
     NoEpoch,
@@ -268,4 +476,4 @@ async def test_found(bug: type[MemoryLog]) -> None:
 
 async def test_nothing_is_found_where_nothing_is_wrong() -> None:
     await check_log(memory_place)
-    assert len(LOG_CHECKS) > 30
+    assert len(LOG_CHECKS) > 40

@@ -53,8 +53,8 @@ class TestUrls:
     @pytest.mark.parametrize(
         ("url", "says"),
         [
-            ("redis://user:secret@host/0", "known are memory:, sqlite:"),
-            ("postgres://host", "known are memory:, sqlite:"),
+            ("postgres://user:secret@host/0", "known are memory:, sqlite:"),
+            ("redis://user:secret@host/x", "whole number"),
             ("work.db", "known are memory:, sqlite:"),
             ("", "known are memory:, sqlite:"),
             ("memory:x", "known are memory:, sqlite:"),
@@ -70,8 +70,8 @@ class TestUrls:
         assert "secret" not in str(raised.value)
 
     def test_wrong_cold(self) -> None:
-        with pytest.raises(InvalidValue, match=r"known are memory:$"):
-            open_cold("arangodb://user:pw@host:8529/db")
+        with pytest.raises(InvalidValue, match=r"known are memory:, arangodb:"):
+            open_cold("mysql://user:pw@host:3306/db")
 
     def test_secrets(self) -> None:
         assert without_secrets("redis://user:p@ss@host:1/0") == "redis://***@host:1/0"

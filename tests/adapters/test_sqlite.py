@@ -20,9 +20,9 @@ from msgspec.structs import replace
 from intendant.adapters import mounts
 from intendant.adapters.process import current_owner
 from intendant.adapters.sqlite import SqliteReader, SqliteStore, database
-from intendant.domain.commit import ClaimKey, MoveCheckpoint, PutDocument, Verdict
+from intendant.domain.commit import ClaimKey, DeleteDocument, MoveCheckpoint, PutDocument, ReleaseKey, Verdict
 from intendant.domain.errors import InternalError, PartitionOwned, StoreUnavailable
-from intendant.domain.ports import Durability
+from intendant.domain.ports import Durability, Owner
 from intendant.domain.records import UnknownFormat
 from intendant.testing.conformance.commits import all_of, one_of_everything
 from intendant.testing.conformance.pen import LEASE_S, Pen, commit
@@ -93,6 +93,29 @@ async def test_the_level_is_what_the_file_really_gives(tmp_path: Path, monkeypat
     monkeypatch.setattr(database, "file_system_of", on_tmpfs)
     async with opened(tmp_path / "x.db") as store:
         assert store.durability is Durability.WRITTEN
+
+
+async def test_only_what_is_synced_is_safe_at_once(tmp_path: Path) -> None:
+    assert SqliteStore(tmp_path / "x.db").loss_window == 0
+    assert SqliteStore(tmp_path / "x.db", synchronous="normal").loss_window > 35
+
+
+async def test_usage_grows_and_shrinks_with_what_is_stored(tmp_path: Path) -> None:
+    async with opened(tmp_path / "x.db") as store:
+        pen = await Pen.take(store.log(0))
+        before = await store.usage()
+        await pen.write(*(commit("t", PutDocument("c", str(number), bytes(60_000))) for number in range(14)))
+        full = await store.usage()
+        assert full.used - before.used >= 14 * 60_000
+        assert 0 < before.share < full.share < 1
+    async with opened(tmp_path / "x.db") as store:  # its log is folded back
+        pen = await Pen.take(store.log(0))
+        full = await store.usage()
+        await pen.write(commit("t", *(DeleteDocument("c", str(number)) for number in range(14))))
+        assert (await store.usage()).used < full.used - 10 * 60_000
+        await store.close()
+        with pytest.raises(StoreUnavailable, match="not open"):
+            await store.usage()
 
 
 async def test_a_network_file_system_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -306,11 +329,11 @@ async def test_the_lock_follows_the_ownership(tmp_path: Path) -> None:
     async with opened(tmp_path / "x.db") as first, opened(tmp_path / "x.db") as second:
         old = await Pen.take(first.log(0), "old", lease=0.1)
         new = await Pen.take(second.log(0), "new")
-        assert await second.log(0).renew(new.tenure)
+        assert await second.log(0).renew(new.tenure, new.next) is Verdict.OK
         assert json.loads(lock.read_text())["host"] == "host-old"
-        assert not await first.log(0).renew(old.tenure)
+        assert await first.log(0).renew(old.tenure, old.next) is Verdict.FENCED
         assert not lock.read_text()
-        assert await second.log(0).renew(new.tenure)
+        assert await second.log(0).renew(new.tenure, new.next) is Verdict.OK
         assert json.loads(lock.read_text())["host"] == "host-new"
 
 
@@ -375,3 +398,32 @@ async def test_a_checkpoint_alone_is_durable_too(tmp_path: Path) -> None:
     await reader.close()
     with pytest.raises(StoreUnavailable, match="does not exist"):
         await SqliteReader(tmp_path / "y.db").open()
+
+
+async def test_a_scrub_leaves_no_byte_of_what_was_deleted_and_keeps_the_owner(tmp_path: Path) -> None:
+    def look() -> bytes:
+        return b"".join(each.read_bytes() for each in tmp_path.iterdir() if each.is_file())
+
+    path = tmp_path / "work.db"
+    store, standby = SqliteStore(path), SqliteStore(path)
+    await store.open()
+    await standby.open()
+    log = store.log(0)
+    pen = await Pen.take(log, lease=0.2)
+    for number in range(30):
+        await pen.write(
+            commit("t", PutDocument("c", "k", b"secret" * (3000 - 90 * number)), ClaimKey(f"secret-{number}", b""))
+        )
+    await pen.write(commit("t", DeleteDocument("c", "k"), *[ReleaseKey(f"secret-{number}") for number in range(30)]))
+    assert b"secret" in look()
+    await log.scrub()
+    assert b"secret" not in look()
+    await anyio.sleep(0.3)
+    with pytest.raises(PartitionOwned):
+        await standby.log(0).acquire(Owner("other-host", "boot", 2, "start"), timeout=0, lease=10)
+    await pen.write(commit("t"))
+    await anyio.sleep(0.3)
+    tenure = await standby.log(0).acquire(Owner("other-host", "boot", 2, "start"), timeout=0, lease=10)
+    assert tenure.epoch > pen.tenure.epoch, "the lease is as short as ever from the next commit on"
+    await standby.close()
+    await store.close()

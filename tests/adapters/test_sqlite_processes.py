@@ -108,7 +108,7 @@ async def test_a_stopped_owner_is_fenced_when_it_wakes(tmp_path: Path) -> None:
         with pytest.raises(PartitionOwned):
             await third.log(0).acquire(current_owner(), timeout=0.2, lease=LEASE_S)
     assert not (tmp_path / "x.db.lock").read_text()
-    assert await second.log(0).renew(pen.tenure)
+    assert await second.log(0).renew(pen.tenure, pen.next) is Verdict.OK
     assert json.loads((tmp_path / "x.db.lock").read_text())["host"] == "host-a"
     await pen.write(commit("v"))
     await whole_batches_but_v(second.log(0))
@@ -172,7 +172,7 @@ from intendant.testing.conformance.pen import Pen, commit
 
 def in_child(store, pen):
     log = store.log(0)
-    for call in (log.key("t", "k"), log.commit(pen.seal(commit("t"))), log.renew(pen.tenure)):
+    for call in (log.key("t", "k"), log.commit(pen.seal(commit("t"))), log.renew(pen.tenure, 1)):
         try:
             call.send(None)
         except WrongThread as error:

@@ -74,7 +74,7 @@ async def test_the_dead_do_nothing_more(fault: Fault, applied: bool) -> None:
     log = store.log(0)
     calls: list[Callable[[], Awaitable[Any]]] = [
         lambda: log.commit(pen.seal(commit("t"))),
-        lambda: log.renew(pen.tenure),
+        lambda: log.renew(pen.tenure, 1),
         lambda: log.release(pen.tenure),
         lambda: log.key("t", "k"),
         lambda: Pen.take(log),

@@ -21,7 +21,7 @@ import pytest
 
 from intendant.adapters.memory import MemoryStore
 from intendant.adapters.sqlite.driver import Connection
-from intendant.cli import loading, main
+from intendant.cli import loading
 from intendant.cli.load import Plan
 from intendant.domain.commit import Batch, KeysTaken, Verdict
 from intendant.domain.errors import InternalError
@@ -33,20 +33,6 @@ ASKED_FOR = {
 WAIT_SECONDS = 60.0
 
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """The command in this process: its exit code, stdout and stderr."""
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as left:
-            main(list(arguments))
-        said = capsys.readouterr()
-        assert isinstance(left.value.code, int)
-        return left.value.code, said.out, said.err
-
-    return call
 
 
 def figures(out: str) -> dict[str, Any]:

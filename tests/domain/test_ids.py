@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from intendant import InvalidIntent
-from intendant.domain.ids import check_id, check_type, make_id, partition_of
+from intendant.domain.ids import Ids, check_id, check_type, first_id, make_id, partition_of
 
 ALLOWED = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@:-]{0,127}", re.ASCII)
 
@@ -68,3 +68,12 @@ def test_partition_is_stable_and_in_range(tenant: str, partitions: int) -> None:
 
 def test_partitions_of_known_tenants_never_change() -> None:
     assert [partition_of(tenant, 16) for tenant in ("acme", "bolt", "cave", "a")] == [14, 7, 1, 3]
+
+
+@given(st.lists(st.integers(0, 2**47), min_size=1, max_size=200))
+def test_ids_of_one_maker_rise_whatever_the_clock_does(times: list[int]) -> None:
+    ids = Ids()
+    made = [ids.make(now) for now in times for _ in range(3)]
+    assert made == sorted(set(made))
+    assert {len(each) for each in made} == {32}
+    assert made[0] >= first_id(times[0])

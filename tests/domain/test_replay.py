@@ -11,6 +11,7 @@ from msgspec import Raw, Struct
 
 from intendant.domain import payloads
 from intendant.domain.commit import PLACES
+from intendant.domain.journal import HANDLER
 from intendant.domain.payloads import Emitted, Failure
 from intendant.domain.records import LogRecord
 from intendant.domain.replay import World, replay
@@ -28,6 +29,7 @@ class History:
     records: list[LogRecord] = field(default_factory=list[LogRecord])
     sessions: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
     running: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
+    cancelled: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
     ended: dict[tuple[str, str], Status] = field(default_factory=dict[tuple[str, str], Status])
     pending: list[int] = field(default_factory=list[int])
     published: int = 0
@@ -72,18 +74,28 @@ class History:
             step = payloads.StepCompleted(path, raw(self.steps), 3, events=events)
         self.write(tenant, "step_failed" if failed else "step_completed", step, "s", execution)
 
+    def cancel(self, which: int) -> None:
+        if not self.running:
+            return
+        tenant, execution = key = sorted(self.running)[which % len(self.running)]
+        if key not in self.cancelled:
+            self.cancelled.add(key)
+            self.write(tenant, "cancel_requested", payloads.CancelRequested(3), "s", execution)
+
     def end(self, which: int, many: int, failed: bool) -> None:
         if not self.running:
             return
         tenant, execution = key = sorted(self.running)[which % len(self.running)]
-        events = self.events(key, many)
-        if failed:
-            payload: Struct = payloads.ExecutionFailed(Failure("E", "no"), 4, events=events)
+        events, error = self.events(key, many), Failure("E", "no")
+        if key in self.cancelled:
+            status, payload = Status.CANCELLED, cancelled(error if failed else None, events)
+        elif failed:
+            status, payload = Status.FAILED, payloads.ExecutionFailed(error, 4, events=events)
         else:
-            payload = payloads.ExecutionCompleted(raw("result"), 4, events=events)
-        self.write(tenant, "execution_failed" if failed else "execution_completed", payload, "s", execution)
+            status, payload = Status.COMPLETED, payloads.ExecutionCompleted(raw("result"), 4, events=events)
+        self.write(tenant, f"execution_{status}", payload, "s", execution)
         del self.running[key]
-        self.ended[key] = Status.FAILED if failed else Status.COMPLETED
+        self.ended[key] = status
 
     def publish(self) -> None:
         if self.pending:
@@ -92,10 +104,14 @@ class History:
             self.write("", "event_published", payloads.EventPublished([(position, position)], 5))
 
 
+def cancelled(error: Failure | None, events: list[Emitted]) -> Struct:
+    return payloads.ExecutionCancelled(4, error, events=events)
+
+
 @st.composite
 def histories(draw: st.DrawFn) -> History:
     history = History()
-    for choice in draw(st.lists(st.sampled_from(["open", "accept", "step", "end", "publish"]), max_size=30)):
+    for choice in draw(st.lists(st.sampled_from(["open", "accept", "step", "cancel", "end", "publish"]), max_size=30)):
         tenant, session = draw(st.sampled_from(["acme", "bolt"])), draw(st.sampled_from("st"))
         which, many, failed = draw(st.integers(0, 9)), draw(st.integers(0, 2)), draw(st.booleans())
         match choice:
@@ -105,6 +121,8 @@ def histories(draw: st.DrawFn) -> History:
                 history.accept(tenant, session)
             case "step":
                 history.step(which, many, failed)
+            case "cancel":
+                history.cancel(which)
             case "end":
                 history.end(which, many, failed)
             case _:
@@ -183,6 +201,8 @@ def test_time_that_goes_back_is_found(shift: int) -> None:
         ("step_completed", payloads.StepCompleted("a", raw(1), 1), "unknown execution ghost"),
         ("execution_completed", payloads.ExecutionCompleted(raw(1), 1), "unknown execution ghost"),
         ("execution_failed", payloads.ExecutionFailed(Failure("E", "no"), 1), "unknown execution ghost"),
+        ("cancel_requested", payloads.CancelRequested(1), "unknown execution ghost"),
+        ("execution_cancelled", payloads.ExecutionCancelled(1), "unknown execution ghost"),
         ("session_closed", payloads.SessionClosed(1), "never created"),
         ("event_published", payloads.EventPublished([(5, 5)], 1), "was not pending"),
     ],
@@ -193,3 +213,26 @@ def test_what_comes_from_nowhere_is_found(type: str, payload: Struct, says: str)
     (violation,) = replay(history.records).violations
     assert says in violation
     assert "at 1" in violation
+
+
+def test_an_attempt_that_follows_a_cancel_is_found() -> None:
+    history = History()
+    history.accept("acme", "s")
+    history.cancel(0)
+    failed = payloads.StepFailed(HANDLER, Failure("E", "no"), 3, final=False, next_at=9)
+    history.write("acme", "step_failed", failed, "s", "run-0")
+    (violation,) = replay(history.records).violations
+    assert violation == "an attempt of run-0 is to follow a cancel, at 5"
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_an_end_that_is_not_what_was_asked_for_is_found(asked: bool) -> None:
+    history = History()
+    history.accept("acme", "s")
+    if asked:
+        history.cancel(0)
+        history.write("acme", "execution_completed", payloads.ExecutionCompleted(raw(1), 4), "s", "run-0")
+    else:
+        history.write("acme", "execution_cancelled", payloads.ExecutionCancelled(4), "s", "run-0")
+    (violation,) = replay(history.records).violations
+    assert ("which was to be cancelled" if asked else "which was not to be cancelled") in violation

@@ -7,11 +7,14 @@ after it happened, so that what is in the file is true whenever the child dies.
     P life tenant key             about to submit                  A life tenant key execution   was told: accepted
     B life tenant key path        a step's body begins             S life tenant key path        its result was returned
     R life tenant key result      was told: this is the result
+    kills key                                      its body ends the process
+    ended type execution status code               an execution has ended
     serving, leaving, left, owned, refused, failed                 what a process that serves or waits tells, with times
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import random
@@ -20,17 +23,34 @@ import sys
 import time
 import traceback
 import zlib
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.abc
 import msgspec
 
-from intendant import Context, Execution, IntendantError, Limits, PartitionOwned, Realm, Runtime, Shutdown
+from intendant import (
+    Context,
+    Execution,
+    IntendantError,
+    Limits,
+    NotOwner,
+    OutcomeUnknown,
+    PartitionOwned,
+    Realm,
+    Retryable,
+    Runtime,
+    Shutdown,
+    Step,
+)
 
 TENANTS = ("acme", "beta", "gamma")
 SESSIONS = ("s1", "s2", "s3", "s4")
 IN_FLIGHT = 64
+SETTLED_MAX = 20.0  # seconds that counts may take until they are as before
 
 
 class Task(msgspec.Struct):
@@ -57,7 +77,7 @@ def expected(key: str) -> int:
 
 
 def make_realm(book: Book) -> Realm:
-    """Three steps, the second in a thread, with an event between them."""
+    """Three steps, the second in a thread, with an event between them; for every fourth key a saga that is undone."""
     load = Realm("load")
 
     @load.handler
@@ -78,6 +98,10 @@ def make_realm(book: Book) -> Realm:
         ctx.emit("begun", task.key)
         total += await ctx.step("s1", working)
         book.note("S", ctx.tenant_id, task.key, "s1")
+        if base % 4 == 0:
+            await undo_one(ctx, partial(book.note, "B", ctx.tenant_id, task.key))
+            book.note("S", ctx.tenant_id, task.key, "try/hold")
+            book.note("S", ctx.tenant_id, task.key, "undo(try/hold)")
         total += await ctx.step("s2", lambda: waiting("s2", 2))
         book.note("S", ctx.tenant_id, task.key, "s2")
         return int(total)
@@ -85,29 +109,81 @@ def make_realm(book: Book) -> Realm:
     return load
 
 
-class Load:
-    """Submits without end, and notes what it is told."""
+async def undo_one(ctx: Context, note: Callable[[str], None]) -> None:
+    """A saga of one step, whose block fails."""
 
-    def __init__(self, runtime: Runtime, book: Book) -> None:
+    async def hold() -> int:
+        note("try/hold")
+        await anyio.sleep(random.random() * 0.01)
+        return 7
+
+    async def release(step: Step, held: int | None) -> None:
+        note("undo(try/hold)")
+        if held != 7:
+            raise ValueError(f"{held} was held")
+        await anyio.sleep(random.random() * 0.01)
+
+    try:
+        async with ctx.saga("try") as saga:
+            await saga.step("hold", hold, undo=release)
+            raise LookupError("refused")
+    except LookupError:
+        return
+
+
+class Load:
+    """Submits until SIGTERM, then waits for what is open, or leaves at once; notes what it is told.
+
+    A patient one makes a call again that found no store, and notes the error's code: E life code.
+    """
+
+    def __init__(self, runtime: Runtime, book: Book, order: dict[str, Any]) -> None:
         self._runtime = runtime
         self._book = book
+        self._order = order
+        self._tenants: list[str] = order.get("tenants", TENANTS)
+        self._patient: bool = order.get("patient", False)
+        self._draining: bool = order["drain"]
         self._room = anyio.Semaphore(IN_FLIGHT)
         self._count = 0
 
-    async def run(self, order: dict[str, Any]) -> None:
+    async def run(self) -> None:
         """Open the sessions, take up what was open, submit anew what was in doubt; then, unless draining, go on."""
-        for tenant in TENANTS:
-            for session in SESSIONS:
-                await self._runtime.open_session(tenant, session)
-        async with anyio.create_task_group() as group:
-            for tenant, key, execution in order["open"]:
-                group.start_soon(self._result, tenant, key, self._runtime.execution(tenant, execution))
-            for tenant, key in order["doubt"]:
-                group.start_soon(self._submit, tenant, key)
-            while not order["drain"]:
-                await self._room.acquire()
-                self._count += 1
-                group.start_soon(self._one, random.choice(TENANTS), f"L{self._book.life}-{self._count}")
+        async with anyio.create_task_group() as watch:
+            await watch.start(self._await_term, watch.cancel_scope)
+            if foreign := self._order.get("foreign"):
+                await self._ask_elsewhere(foreign)
+            for tenant in self._tenants:
+                for session in SESSIONS:
+                    await self._surely(partial(self._runtime.open_session, tenant, session))
+            async with anyio.create_task_group() as group:
+                for tenant, key, execution in self._order["open"]:
+                    group.start_soon(self._result, tenant, key, self._runtime.execution(tenant, execution))
+                for tenant, key in self._order["doubt"]:
+                    group.start_soon(self._submit, tenant, key)
+                while not self._draining:
+                    await self._room.acquire()
+                    self._count += 1
+                    group.start_soon(self._one, *self._next())
+            watch.cancel_scope.cancel()
+
+    def _next(self) -> tuple[str, str]:
+        """Some tenant, and a key; two tenants in turn use the same one."""
+        return self._tenants[self._count % len(self._tenants)], f"L{self._book.life}-{self._count // 2}"
+
+    async def _await_term(self, all_of_it: anyio.CancelScope, *, task_status: anyio.abc.TaskStatus[None]) -> None:
+        with anyio.open_signal_receiver(signal.SIGTERM) as signals:
+            task_status.started()
+            async for _ in signals:
+                self._draining = True
+                if self._order.get("leave", False):
+                    all_of_it.cancel()
+
+    async def _ask_elsewhere(self, tenant: str) -> None:
+        try:
+            await self._runtime.open_session(tenant, "s1")
+        except NotOwner as error:
+            self._book.note("elsewhere", error.partition, error.host, error.pid)
 
     async def _one(self, tenant: str, key: str) -> None:
         self._book.note("P", tenant, key)
@@ -118,20 +194,38 @@ class Load:
 
     async def _submit(self, tenant: str, key: str) -> None:
         session = self._runtime.session(tenant, SESSIONS[zlib.crc32(key.encode()) % len(SESSIONS)])
-        execution = await session.submit("load.work", {"key": key}, idempotency_key=key)
+        submit = partial(session.submit, "load.work", {"key": key}, idempotency_key=key)
+        execution: Execution[Any] = await self._surely(submit)
         self._book.note("A", tenant, key, execution.id)
         await self._result(tenant, key, execution)
 
     async def _result(self, tenant: str, key: str, execution: Execution[Any]) -> None:
-        self._book.note("R", tenant, key, await execution.result())
+        self._book.note("R", tenant, key, await self._surely(execution.result))
+
+    async def _surely(self, call: Callable[[], Awaitable[Any]]) -> Any:
+        while True:
+            try:
+                return await call()
+            except (Retryable, OutcomeUnknown) as error:
+                if not self._patient:
+                    raise
+                self._book.note("E", error.code)
+                await anyio.sleep(0.02)
 
 
 async def load(order: dict[str, Any], book: Book) -> int:
-    """Be loaded until killed; draining: until everything has ended."""
-    runtime = Runtime([make_realm(book)], hot=f"sqlite:{order['path']}", publisher=lambda _event: None)
-    async with runtime:
-        book.note("serving", os.getpid(), time.monotonic())
-        await Load(runtime, book).run(order)
+    """Be loaded until killed, or told by SIGTERM to come to an end; draining: until everything has ended."""
+    runtime = Runtime([make_realm(book)], hot=order["hot"], publisher=lambda _event: None, **order.get("options", {}))
+    try:
+        async with runtime:
+            book.note("serving", os.getpid(), time.monotonic())
+            await Load(runtime, book, order).run()
+            book.note("restored", runtime.stats().restored)
+    except Exception:
+        if runtime.failed is None:
+            raise
+        book.note("failed", type(runtime.failed).__name__)
+        return 5
     return 0
 
 
@@ -139,7 +233,7 @@ async def serve(order: dict[str, Any], book: Book) -> int:
     """Wait for the store if need be, then serve small requests until SIGTERM comes or nothing is accepted any more."""
     runtime = Runtime(
         [make_realm(book)],
-        hot=f"sqlite:{order['path']}",
+        hot=order["hot"],
         takeover_timeout=order["takeover"],
         lease=order["lease"],
         shutdown=Shutdown(drain=0.2),
@@ -186,6 +280,31 @@ async def _serve_requests(runtime: Runtime, book: Book) -> int:
         await anyio.sleep(0.005)
 
 
+async def poison(order: dict[str, Any], book: Book) -> int:
+    """Run handlers of which some kill the process, each in its way, until all of them have ended."""
+    realm = make_realm(book)
+
+    @realm.handler
+    async def kill(ctx: Context, task: Task) -> None:
+        def end() -> None:
+            book.note("kills", task.key)
+            os.kill(os.getpid(), signal.SIGKILL) if task.key == "signal" else os._exit(9)
+
+        await ctx.step("end", end)
+
+    async with Runtime([realm], hot=order["hot"]) as runtime:
+        session = await runtime.open_session("acme", "s1")
+        submitted = [
+            await session.submit(type, {"key": key}, idempotency_key=key)
+            for type, keys in (("load.kill", order["kills"]), ("load.work", order["works"]))
+            for key in keys
+        ]
+        async for execution, outcome in runtime.wait(submitted):
+            code = outcome.error.code if outcome.error else "-"
+            book.note("ended", outcome.type, execution.id, outcome.status, code)
+    return 0
+
+
 class Round(msgspec.Struct):
     """What the soak measures after a round."""
 
@@ -197,8 +316,6 @@ class Round(msgspec.Struct):
 
 async def soak(order: dict[str, Any], book: Book) -> int:
     """Identical rounds of many intents over many sessions in one process; counts after each."""
-    import gc
-
     from intendant.actors.actor import Cell
     from intendant.actors.endings import Ending
     from intendant.actors.execution import ExecutionActor
@@ -216,29 +333,45 @@ async def soak(order: dict[str, Any], book: Book) -> int:
         return zlib.crc32(key.encode())
 
     limits = Limits(running=order["running"])
-    async with Runtime([realm], hot=f"sqlite:{order['path']}", limits=limits, timeout=600.0) as runtime:
+    before: dict[str, int] = {}
+    async with Runtime([realm], hot=order["hot"], limits=limits, timeout=600.0) as runtime:
         for number in range(order["rounds"]):
             began = time.monotonic()
             completed = await _round(runtime, order, number)
             seconds = time.monotonic() - began
-            await anyio.sleep(0.05)  # workers that were busy park
-            gc.collect()
-            objects = gc.get_objects()
-            alive = {kind.__name__: sum(type(each) is kind for each in objects) for kind in watched}
-            del objects
-            names = [task.name or "" for task in anyio.get_running_tasks()]
-            workers = sum(name.endswith("worker") for name in names)
-            stats = runtime.stats()
-            alive |= {
-                "tasks": len(names) - workers,
-                "workers": workers,
-                "open": stats.open,
-                "running": stats.running,
-                "sessions": stats.sessions,
-            }
+            alive = await _settled(runtime, watched, before if number > 1 else {})
+            before = dict(alive)
+            alive["workers"] = sum((task.name or "").endswith("worker") for task in anyio.get_running_tasks())
             told = Round(completed, _rss(), seconds, alive)
             book.note("round", msgspec.json.encode(told).decode().replace(" ", ""))
     return 0
+
+
+async def _settled(runtime: Runtime, watched: list[type[Any]], before: dict[str, int]) -> dict[str, int]:
+    """Count until it is as before; where nothing was before, until it is as at the last look."""
+    give_up = time.monotonic() + SETTLED_MAX
+    alive, expected = _alive(runtime, watched), before
+    while alive != expected and time.monotonic() < give_up:
+        expected = before or alive
+        await anyio.sleep(0.05)
+        alive = _alive(runtime, watched)
+    return alive
+
+
+def _alive(runtime: Runtime, watched: list[type[Any]]) -> dict[str, int]:
+    """How many there are of these objects, of tasks but workers, which come and go, and of what the runtime counts."""
+    gc.collect()
+    objects = gc.get_objects()
+    alive = {kind.__name__: sum(type(each) is kind for each in objects) for kind in watched}
+    del objects
+    tasks = sum(not (task.name or "").endswith("worker") for task in anyio.get_running_tasks())
+    stats = runtime.stats()
+    return alive | {
+        "tasks": tasks,
+        "open": stats.open,
+        "running": stats.running,
+        "sessions": stats.sessions,
+    }
 
 
 async def _round(runtime: Runtime, order: dict[str, Any], number: int) -> int:
@@ -269,7 +402,11 @@ def _rss() -> int:
 def be(order: dict[str, Any]) -> int:
     """Be the child that the order asks for."""
     book = Book(order["book"], order["life"])
-    run = {"load": load, "serve": serve, "soak": soak}[order["do"]]
+    if bug := order.get("bug"):
+        from tests.faults.redis.bugs import BUGS
+
+        BUGS[bug]()
+    run = {"load": load, "serve": serve, "soak": soak, "poison": poison}[order["do"]]
     backend = order["backend"]
     options = {"use_uvloop": True} if backend == "uvloop" else {}
     try:
@@ -280,12 +417,24 @@ def be(order: dict[str, Any]) -> int:
         return 1
 
 
+def wait(pid: int, patience: float) -> int:
+    """A child's exit code, or 1000 when it has not ended in that time."""
+    deadline = time.monotonic() + patience
+    while True:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        if time.monotonic() > deadline:
+            return 1000
+        time.sleep(0.001)
+
+
 def main() -> None:
     """Take orders until the end of the input."""
     for line in sys.stdin:
         order = json.loads(line)
         if order["do"] == "wait":
-            answer = os.waitstatus_to_exitcode(os.waitpid(order["pid"], 0)[1])
+            answer = wait(order["pid"], order["patience"])
         else:
             answer = os.fork()
             if answer == 0:

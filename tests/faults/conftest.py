@@ -13,9 +13,10 @@ import importlib
 import logging
 import math
 import selectors
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from functools import partial
 from typing import Any, Final, Literal
 
@@ -29,30 +30,36 @@ import trio.testing
 
 from intendant import (
     ActorStopped,
+    CancelResult,
     Context,
     Event,
+    ExecutionEnded,
     IntendantError,
     Intent,
     Limits,
     Outcome,
     OutcomeUnknown,
     Realm,
+    Retry,
     Runtime,
     SessionExists,
     Shutdown,
+    Step,
     StepFailed,
     StoreUnavailable,
     Suspended,
 )
-from intendant.actors.execution import decode_journal_row
 from intendant.actors.outbox_relay import event_of
 from intendant.actors.session import Claim
 from intendant.adapters.memory import MemoryFileStore, MemorySnapshot, MemoryStore
 from intendant.domain import state as states
 from intendant.domain.commit import PLACES, Batch, KeysTaken, Verdict
+from intendant.domain.journal import Journal, Row, decode_journal_row
+from intendant.domain.payloads import CancelRequested
 from intendant.domain.ports import (
     Document,
     Durability,
+    Holding,
     IndexMember,
     Log,
     LogReader,
@@ -60,11 +67,13 @@ from intendant.domain.ports import (
     Owner,
     Store,
     Tenure,
+    Usage,
 )
 from intendant.domain.records import decode_entry
 from intendant.domain.replay import World, replay
 from intendant.domain.state import ExecutionState, SessionState
 from intendant.supervisor import Event as SupervisorEvent
+from tests.faults.sagas import make_sagas
 
 Backend = Literal["asyncio", "trio"]
 BACKENDS: Final[tuple[Backend, ...]] = ("asyncio", "trio")
@@ -204,6 +213,13 @@ class FaultyStore:
     def durability(self) -> Durability:
         return self.inner.durability
 
+    @property
+    def loss_window(self) -> float:
+        return self.inner.loss_window
+
+    async def usage(self) -> Usage:
+        return await self.inner.usage()
+
     async def open(self) -> None:
         await self.inner.open()
 
@@ -235,19 +251,37 @@ class FaultyLog:
         await self.plan.after_commit(number, batch)
         return verdict
 
-    async def acquire(self, owner: Owner, *, timeout: float, lease: float) -> Tenure:
-        return await self.inner.acquire(owner, timeout=timeout, lease=lease)
+    async def holder(self) -> Holding | None:
+        return await self.inner.holder()
 
-    async def renew(self, tenure: Tenure) -> bool:
+    async def acquire(self, owner: Owner, *, timeout: float, lease: float, above: int = 0) -> Tenure:
+        return await self.inner.acquire(owner, timeout=timeout, lease=lease, above=above)
+
+    async def renew(self, tenure: Tenure, next_sequence: int) -> Verdict:
         await self._read("renew")
-        return await self.inner.renew(tenure)
+        return await self.inner.renew(tenure, next_sequence)
 
     async def release(self, tenure: Tenure) -> None:
         await self.inner.release(tenure)
 
+    async def scrub(self) -> None:
+        await self.inner.scrub()
+
     async def document(self, tenant: str, collection: str, key: str) -> Document | None:
         await self._read("document")
         return await self.inner.document(tenant, collection, key)
+
+    async def fetch(self, wanted: Sequence[tuple[str, str, str]]) -> list[Document | None]:
+        await self._read("fetch")
+        return await self.inner.fetch(wanted)
+
+    async def keys(self, tenant: str, *, after: str = "", limit: int = 1000) -> list[tuple[str, bytes]]:
+        await self._read("keys")
+        return await self.inner.keys(tenant, after=after, limit=limit)
+
+    async def tenants(self, *, after: str = "", limit: int = 1000) -> list[str]:
+        await self._read("tenants")
+        return await self.inner.tenants(after=after, limit=limit)
 
     async def documents(
         self, tenant: str, collection: str, *, after: str = "", limit: int = 100, newest_first: bool = False
@@ -320,14 +354,31 @@ class Ledger:
             missing = [each for each in after if each not in recorded]
             if missing:
                 self.violations.append(f"step {path} of {ctx.execution_id} ran before {missing} was recorded")
+        if path.startswith("undo-") and not self._cancelled(ctx):
+            self.violations.append(f"{ctx.execution_id} cleaned up after a cancel that was not recorded")
+
+    def waited(self, ctx: Context, waits: int) -> None:
+        """A body begins that goes on from so many waits: that they are over must be recorded."""
+        rows = self.store.log(0).shared.partition.journals.get((ctx.tenant_id, ctx.execution_id), [])
+        ended = sum(body[:1] in (b"e", b"s") for _, body in rows)
+        if ended < waits:
+            self.violations.append(f"{ctx.execution_id} went on from {waits} waits, of which {ended} were recorded")
+
+    def rows(self, ctx: Context) -> list[Row]:
+        """What the journal holds now."""
+        rows = self.store.log(0).shared.partition.journals.get((ctx.tenant_id, ctx.execution_id), [])
+        return [decode_journal_row(body) for _, body in rows]
+
+    def _cancelled(self, ctx: Context) -> bool:
+        return any(isinstance(row, CancelRequested) for row in self.rows(ctx))
 
     def _recorded(self, ctx: Context) -> tuple[bool, set[str]]:
         partition = self.store.log(0).shared.partition
         documents = partition.documents.get((ctx.tenant_id, states.EXECUTIONS))
         document = documents.values.get(ctx.execution_id) if documents else None
         ended = document is not None and msgspec.msgpack.decode(document.body, type=ExecutionState).status.ended
-        rows = partition.journals.get((ctx.tenant_id, ctx.execution_id), [])
-        return ended, {decode_journal_row(body).path for _, body in rows}
+        rows = [row for row in self.rows(ctx) if getattr(row, "final", True)]  # an attempt may be followed by others
+        return ended, {getattr(row, "path", "") for row in rows}
 
 
 class Published:
@@ -382,7 +433,7 @@ def make_realm(ledger: Ledger) -> Realm:  # noqa: C901  a list of handlers, none
             total += await ctx.step(f"s{number}", make(ctx, f"s{number}", number + 1, *done))
             done.append(f"s{number}")
             ctx.emit("after", total)
-        return total
+        return int(total)
 
     @play.handler
     async def failing(ctx: Context, given: dict[str, Any]) -> int:
@@ -468,6 +519,111 @@ def make_realm(ledger: Ledger) -> Realm:  # noqa: C901  a list of handlers, none
         return "fine"
 
     @play.handler
+    async def napping(ctx: Context, given: dict[str, Any]) -> int:
+        """Sleeps between its steps, and side by side."""
+        total = int(await ctx.step("a", async_step(ctx, "a", 1)))
+        ctx.emit("sleeps")
+        await ctx.sleep(timedelta(milliseconds=20))
+        total += await ctx.step("b", plain_step(ctx, "b", 2, "a"))
+
+        async def nap(key: str) -> None:
+            await ctx.sleep(timedelta(milliseconds=10), key=key)
+            await ctx.step("after", async_step(ctx, f"after[{key}]", 1, "b"), key=key)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(nap, "x")
+            group.start_soon(nap, "y")
+        await ctx.sleep(timedelta(milliseconds=1), key="last")
+        ctx.emit("slept")
+        return int(total)
+
+    @play.handler
+    async def awaiting(ctx: Context, given: dict[str, Any]) -> list[Any]:
+        """Takes what is sent, each in a wait of its own; what it took decides the arguments of a step."""
+        came: list[Any] = []
+        for number in range(given["waits"]):
+            key = str(number)
+            try:
+                limit = timedelta(milliseconds=given["limit"]) if "limit" in given else None
+                came.append(await ctx.wait_signal("go", type=int, timeout=limit, key=key))
+            except TimeoutError:
+                came.append("late")
+            ctx.emit("came", key)
+            done = [f"kept[{each}]" for each in range(number)]
+
+            async def keep(value: object, path: str, after: list[str], waits: int) -> None:
+                ledger.ran(ctx, path, after)
+                ledger.waited(ctx, waits)
+
+            await ctx.step("kept", keep, came[-1], f"kept[{key}]", done, len(came), key=key)
+        return ["either"] if given.get("either") else came
+
+    @play.handler
+    async def giving_up(ctx: Context, given: dict[str, Any]) -> int:
+        """Waits for a while by a cancel scope, as one should not; what comes then is for the next wait."""
+        with anyio.move_on_after(0.03):
+            return int(await ctx.wait_signal("go", type=int))
+        await ctx.step("between", async_step(ctx, "between", 1))
+        return int(await ctx.wait_signal("go", type=int, key="again"))
+
+    @play.handler(retry=Retry(attempts=2, initial=timedelta(milliseconds=5), jitter=0))
+    async def trying(ctx: Context, given: dict[str, Any]) -> int:
+        """Steps in scopes, one that is tried twice, one whose result can't be recorded; and fails once itself."""
+        total = 0
+
+        async def unlucky(step: Step) -> int:
+            if step.attempt == 1:
+                raise OSError("no line")
+            return step.attempt
+
+        for part in ("x", "y"):
+            with ctx.scope("part", key=part):
+                total += await ctx.step("a", async_step(ctx, f"part[{part}]/a", 1))
+                total += await ctx.step("b", unlucky, retry=Retry(attempts=2, initial=timedelta(milliseconds=5)))
+                ctx.emit("part", part)
+        try:
+            await ctx.step("unheard-of", object)
+        except StepFailed as error:
+            ctx.emit("refused", error.kind)
+        if ctx.attempt == 1:
+            raise ValueError("once")
+        return int(total)
+
+    @play.handler(cleanup=timedelta(hours=1))  # an outage of the store is not to use it up
+    async def cleaning(ctx: Context, given: dict[str, Any]) -> int:
+        """Works or waits as it is told, and undoes what it did, step by step."""
+        kind = given["kind"]
+        try:
+            await ctx.step("a", async_step(ctx, "a", 1))
+            ctx.emit("begun")
+            if kind in {"step", "fails"}:
+                await ctx.step("b", anyio.sleep, 3_000)
+            elif kind == "sleep":
+                await ctx.sleep(timedelta(days=1))
+            elif kind == "signal":
+                await ctx.wait_signal("go", timeout=timedelta(days=1))
+            elif kind == "map":
+                await ctx.map("part", anyio.sleep, [0.005, 0.005, 3_000, 3_000], limit=2)
+            elif kind == "retry":
+                if ctx.attempt > 1:
+                    ledger.violations.append(f"{ctx.execution_id} was tried again after a cancel")
+                raise ValueError("to be tried again")
+        except anyio.get_cancelled_exc_class():
+            await ctx.step("undo-b", async_step(ctx, "undo-b", 2, "a"))
+            await ctx.sleep(timedelta(milliseconds=5), key="between")
+            ctx.emit("undone")
+            if kind == "fails":
+                raise ValueError("in its clean-up") from None
+            raise
+        finally:
+            if kind != "retry":
+                await ctx.step("undo-a", plain_step(ctx, "undo-a", 3, "a"))
+                ctx.artifact("clean", given["kind"])
+        return 1
+
+    play.handler(name="tidying", retry=Retry(attempts=5, initial=timedelta(hours=1), jitter=0.0))(cleaning)
+
+    @play.handler
     async def cursed(ctx: Context, given: dict[str, Any]) -> None:
         await ctx.step("a", plain_step(ctx, "a", 1))
         raise Curse("again")
@@ -531,12 +687,51 @@ class Result:
 
 
 @dataclass(frozen=True)
+class Signal:
+    """`late`: the execution may have ended by then."""
+
+    tenant: str
+    key: str
+    id: str
+    payload: int = 1
+    late: bool = False
+
+
+@dataclass(frozen=True)
+class Follow:
+    """Read the stream of what happens to it, to its end."""
+
+    tenant: str
+    key: str
+
+
+@dataclass(frozen=True)
+class Cancel:
+    """Once the log has so many records of type `after` of it, or at once; `either`: it may have completed by then."""
+
+    tenant: str
+    key: str
+    after: str = ""
+    either: bool = False
+    records: int = 1
+
+
+@dataclass(frozen=True)
+class CancelAll:
+    """What is open in a session, or of the tenant, once all of these wait."""
+
+    tenant: str
+    session: str
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Refused:
-    call: Open | Submit | Many | Close
+    call: Open | Submit | Many | Close | Signal | Cancel
     code: str
 
 
-Call = Open | Submit | Many | SetData | SetExecution | Close | Result | Refused
+Call = Open | Submit | Many | SetData | SetExecution | Close | Result | Signal | Follow | Cancel | CancelAll | Refused
 
 
 @dataclass(frozen=True)
@@ -547,6 +742,48 @@ class Scenario:
     clients: tuple[tuple[Call, ...], ...]
     running: int = 1000
     large: bool = False
+    resident: int = 1000
+
+
+def _signalled() -> tuple[tuple[Call, ...], ...]:
+    """Signals that end waits, and one nobody waits for."""
+    return (
+        (
+            Open("acme", "s"),
+            Submit("acme", "s", "play.awaiting", "k", {"waits": 2}),
+            Signal("acme", "k", "first", 1),
+            Signal("acme", "k", "second", 2),
+            Result("acme", "k"),
+            Signal("acme", "k", "second", 2),
+            Refused(Signal("acme", "k", "third", 3), "execution_ended"),
+        ),
+    )
+
+
+def _early() -> tuple[tuple[Call, ...], ...]:
+    """Signals that come before they are waited for: nobody runs yet, but one."""
+    return (
+        (
+            Open("acme", "s"),
+            Submit("acme", "s", "play.resting", "slow"),
+            Submit("acme", "s", "play.awaiting", "k", {"waits": 3}),
+            *(Signal("acme", "k", f"s{number}", number) for number in range(3)),
+        ),
+    )
+
+
+def _cancelled(kind: str, after: str, *, type: str = "play.cleaning") -> tuple[tuple[Call, ...], ...]:
+    """One that is cancelled in the middle of things, twice."""
+    return (
+        (
+            Open("acme", "s"),
+            Submit("acme", "s", type, "k", {"kind": kind}),
+            Cancel("acme", "k", after),
+            Cancel("acme", "k"),
+            Result("acme", "k"),
+            Cancel("acme", "k"),
+        ),
+    )
 
 
 def _crowd() -> tuple[tuple[Call, ...], ...]:
@@ -558,6 +795,20 @@ def _crowd() -> tuple[tuple[Call, ...], ...]:
             calls += [Submit(tenant, session, kind, f"{session}-{kind}", given) for kind, given in kinds]
             clients.append((*calls, SetData(tenant, session, 1)))
     return tuple(clients)
+
+
+def _saga(handler: str, **given: Any) -> tuple[tuple[Call, ...], ...]:
+    return ((Open("acme", "s"), Submit("acme", "s", f"sagas.{handler}", "k", given), Result("acme", "k")),)
+
+
+def _saga_cancelled(kind: str, after: str, records: int = 1) -> tuple[tuple[Call, ...], ...]:
+    ((opens, submits, result),) = _saga("cancelled", kind=kind)
+    return ((opens, submits, Cancel("acme", "k", after, records=records), result),)
+
+
+def _saga_signalled() -> tuple[tuple[Call, ...], ...]:
+    ((opens, submits, result),) = _saga("waiting", limit=3_600_000)
+    return ((opens, submits, Signal("acme", "k", "go", 1), result),)
 
 
 SCENARIOS: Final = (
@@ -669,6 +920,112 @@ SCENARIOS: Final = (
         "stubborn",
         ((Open("acme", "s"), Submit("acme", "s", "play.stubborn", "k"), Submit("acme", "s", "play.forgiving", "f")),),
     ),
+    Scenario("napping", ((Open("acme", "s"), Submit("acme", "s", "play.napping", "k")),)),
+    Scenario("napping-passive", ((Open("acme", "s"), Submit("acme", "s", "play.napping", "k")),), resident=0),
+    Scenario("signalled", _signalled()),
+    Scenario("signalled-passive", _signalled(), resident=0),
+    Scenario("signalled-early", _early(), running=1),
+    Scenario("signalled-early-passive", _early(), running=1, resident=0),
+    Scenario(
+        "timed-out",
+        (
+            (
+                Open("acme", "s"),
+                Submit("acme", "s", "play.awaiting", "k", {"waits": 2, "limit": 5}),
+                Result("acme", "k"),
+                Refused(Signal("acme", "k", "x"), "execution_ended"),
+            ),
+        ),
+    ),
+    *(
+        Scenario(
+            f"both-at-once{'' if resident else '-passive'}",
+            tuple(
+                (
+                    Open("acme", "s"),
+                    Submit("acme", "s", "play.awaiting", f"k{limit}", {"waits": 1, "limit": limit, "either": True}),
+                    Signal("acme", f"k{limit}", "x", late=True),
+                )
+                for limit in (3, 6, 9)
+            ),
+            resident=resident,
+        )
+        for resident in (1000, 0)
+    ),
+    Scenario(
+        "signalled-again",
+        tuple(
+            (
+                Open("acme", "s"),
+                Submit("acme", "s", "play.awaiting", "k", {"waits": 2}),
+                Signal("acme", "k", "once", 1),
+                *((Signal("acme", "k", "last", 1),) * (client == 0)),
+                Signal("acme", "k", "once", 1),
+            )
+            for client in range(3)
+        ),
+    ),
+    Scenario(
+        "giving-up",
+        ((Open("acme", "s"), Submit("acme", "s", "play.giving_up", "k"), Signal("acme", "k", "x", 7)),),
+    ),
+    Scenario("trying", ((Open("acme", "s"), Submit("acme", "s", "play.trying", "k")),), running=1),
+    Scenario(
+        "followed",
+        (
+            (Open("acme", "s"), Submit("acme", "s", "play.trying", "k"), Follow("acme", "k")),
+            (Open("acme", "s"), Submit("acme", "s", "play.awaiting", "w", {"waits": 1}), Signal("acme", "w", "x", 1)),
+            (Open("acme", "s"), Submit("acme", "s", "play.awaiting", "w", {"waits": 1}), Follow("acme", "w")),
+        ),
+    ),
+    Scenario("cancelled-in-step", _cancelled("step", "step_completed")),
+    Scenario("cancelled-in-sleep", _cancelled("sleep", "timer_set")),
+    Scenario("cancelled-in-sleep-passive", _cancelled("sleep", "timer_set"), resident=0),
+    Scenario("cancelled-in-wait", _cancelled("signal", "timer_set")),
+    Scenario("cancelled-in-wait-passive", _cancelled("signal", "timer_set"), resident=0),
+    Scenario("cancelled-in-map", _cancelled("map", "step_completed")),
+    Scenario("cancelled-between-attempts", _cancelled("retry", "step_failed", type="play.tidying")),
+    Scenario("cancelled-failing", _cancelled("fails", "step_completed", type="play.tidying")),
+    Scenario(
+        "cancelled-before-start",
+        (
+            (
+                Open("acme", "s"),
+                Submit("acme", "s", "play.cleaning", "first", {"kind": "step"}),
+                Many(tuple(Submit("acme", "s", "play.plain", f"q{n}", {"n": n}) for n in range(3))),
+                Cancel("acme", "q1"),
+                Cancel("acme", "first", "step_completed"),
+            ),
+        ),
+        running=1,
+        resident=1,
+    ),
+    Scenario(
+        "cancelled-or-ended",
+        tuple(
+            (
+                Open("acme", "s"),
+                Submit("acme", "s", "play.plain", f"either{n}", {"n": n}),
+                Cancel("acme", f"either{n}", either=True),
+            )
+            for n in range(3)
+        ),
+    ),
+    Scenario(
+        "cancelled-all",
+        (
+            (
+                Open("acme", "s"),
+                Open("acme", "t"),
+                Submit("acme", "s", "play.cleaning", "k1", {"kind": "sleep"}),
+                Submit("acme", "s", "play.cleaning", "k2", {"kind": "signal"}),
+                Submit("acme", "t", "play.cleaning", "k3", {"kind": "signal"}),
+                CancelAll("acme", "s", ("k1", "k2")),
+                CancelAll("acme", "", ("k3",)),
+                Submit("acme", "s", "play.plain", "still", {"n": 1}),
+            ),
+        ),
+    ),
     Scenario("cursed", ((Open("acme", "s"), Submit("acme", "s", "play.cursed", "c")),)),
     Scenario(
         "queued",
@@ -681,6 +1038,22 @@ SCENARIOS: Final = (
         ),
         running=1,
     ),
+    Scenario("saga-done", _saga("trip")),
+    Scenario("saga-second-fails", _saga("trip", fails="hotel")),
+    Scenario("saga-block-fails", _saga("trip", fails="block", stuck="hotel", failures=1)),
+    Scenario("saga-not-undone", _saga("trip", fails="car", stuck="hotel", failures=9)),
+    Scenario("saga-nested", _saga("nested")),
+    Scenario("saga-two", _saga("two")),
+    Scenario("saga-fan", _saga("fan")),
+    Scenario("saga-again", _saga("again")),
+    Scenario("saga-scoped", _saga("scoped")),
+    Scenario("saga-timed-out", _saga("waiting", limit=5)),
+    Scenario("saga-signalled-passive", _saga_signalled(), resident=0),
+    Scenario("saga-timed-out-passive", _saga("waiting", limit=5), resident=0),
+    Scenario("saga-cancelled-in-body", _saga_cancelled("body", "saga_started", 2)),
+    Scenario("saga-cancelled-in-wait", _saga_cancelled("wait", "timer_set")),
+    Scenario("saga-cancelled-in-wait-passive", _saga_cancelled("wait", "timer_set"), resident=0),
+    Scenario("saga-cancelled-undoing", _saga_cancelled("undoing", "saga_compensating")),
     Scenario("crowd", _crowd(), running=4, large=True),
 )
 
@@ -694,6 +1067,9 @@ class Told:
     executions: dict[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])  # ids by tenant, key
     ends: dict[tuple[str, str], Any] = field(default_factory=dict[tuple[str, str], Any])
     data: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
+    signals: set[tuple[str, str, str]] = field(default_factory=set[tuple[str, str, str]])
+    streams: dict[tuple[str, str], list[Any]] = field(default_factory=dict[tuple[str, str], list[Any]])
+    cancels: dict[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])  # by tenant, execution
     violations: list[str] = field(default_factory=list[str])
 
     def copy(self) -> Told:
@@ -703,6 +1079,9 @@ class Told:
             dict(self.executions),
             dict(self.ends),
             dict(self.data),
+            set(self.signals),
+            dict(self.streams),
+            dict(self.cancels),
             list(self.violations),
         )
 
@@ -710,6 +1089,12 @@ class Told:
         known = self.executions.setdefault((tenant, key), execution)
         if known != execution:
             self.violations.append(f"key {key} of {tenant} was {known} and is now {execution}")
+
+    def cancel(self, tenant: str, execution: str, answer: CancelResult) -> None:
+        status = "cancelled" if answer is CancelResult.REQUESTED else answer.value
+        known = self.cancels.setdefault((tenant, execution), status)
+        if known != status:
+            self.violations.append(f"the cancel of {execution} was told as {known} and is now {status}")
 
     def end(self, tenant: str, key: str, end: Any) -> None:
         known = self.ends.setdefault((tenant, key), end)
@@ -740,7 +1125,7 @@ class Driver:
         for call in calls:
             await self._perform(call)
 
-    async def _perform(self, call: Call) -> None:
+    async def _perform(self, call: Call) -> None:  # noqa: C901  one case for each kind of call
         match call:
             case Open(tenant, session, user, must_be_new):
                 if must_be_new:
@@ -770,6 +1155,16 @@ class Driver:
                 self.told.closed.add((tenant, session))
             case Result(tenant, key):
                 await self._result(tenant, key)
+            case Signal():
+                await self._signal(call)
+            case Follow(tenant, key):
+                execution = self.runtime.execution(tenant, self.told.executions[tenant, key])
+                found = [(each.kind, each.name) async for each in execution.events()]
+                self.told.streams[tenant, execution.id] = found
+            case Cancel():
+                await self._cancel(call)
+            case CancelAll():
+                await self._cancel_all(call)
             case Refused(refused, code):
                 await self._refused(refused, code)
 
@@ -797,6 +1192,41 @@ class Driver:
         outcome = await self.runtime.execution(tenant, self.told.executions[tenant, key]).outcome(timeout=PATIENCE)
         self.told.end(tenant, key, plain(outcome))
 
+    async def _signal(self, call: Signal) -> None:
+        execution = self.runtime.execution(call.tenant, self.told.executions[call.tenant, call.key])
+        try:
+            await execution.signal("go", call.payload, id=call.id)
+        except ExecutionEnded:
+            if not call.late:
+                raise
+        else:
+            self.told.signals.add((call.tenant, execution.id, call.id))
+
+    async def _cancel(self, call: Cancel) -> None:
+        execution = self.runtime.execution(call.tenant, self.told.executions[call.tenant, call.key])
+        if call.after:
+            await self._recorded(call.tenant, execution.id, call.after, call.records)
+        answer = await execution.cancel()
+        if not call.either and answer not in {CancelResult.REQUESTED, CancelResult.CANCELLED}:
+            self.told.violations.append(f"{call} came to {answer}")
+        self.told.cancel(call.tenant, execution.id, answer)
+
+    async def _cancel_all(self, call: CancelAll) -> None:
+        ids = {self.told.executions[call.tenant, key] for key in call.keys}
+        for id in ids:
+            await self._recorded(call.tenant, id, "timer_set")
+        if call.session:
+            answers = await self.runtime.session(call.tenant, call.session).cancel()
+        else:
+            answers = await self.runtime.cancel_tenant(call.tenant)
+        for id in ids:  # what an earlier life cancelled may have ended
+            self.told.cancel(call.tenant, id, answers.get(id, CancelResult.CANCELLED))
+
+    async def _recorded(self, tenant: str, execution: str, type: str, records: int = 1) -> None:
+        query = partial(self.runtime.wal.query, tenant, type=type, execution=execution, limit=records)
+        while len((await query()).items) < records:  # noqa: ASYNC110  virtual time, and no event to wait for
+            await anyio.sleep(0.001)
+
     async def _refused(self, call: Call, code: str) -> None:
         try:
             await self._perform(call)
@@ -823,7 +1253,11 @@ class End:
 def plain(outcome: Outcome[Any]) -> tuple[Any, ...]:
     """An outcome without ids. The last of several crashes need not be the same in every run."""
     error = outcome.error and (outcome.error.code, outcome.error.message if outcome.error.code != "crashed" else "")
-    return (outcome.status.value, outcome.result, outcome.artifacts, error, outcome.events)
+    sagas = [
+        (saga.path, saga.compensated, sorted((step.path, step.state.value) for step in saga.steps))
+        for saga in outcome.sagas
+    ]
+    return (outcome.status.value, outcome.result, outcome.artifacts, error, outcome.events, sorted(sagas))
 
 
 async def read_world(log: LogReader) -> World:
@@ -845,6 +1279,8 @@ async def audit(log: LogReader) -> list[str]:
     await _audit_documents(log, world, found)
     open_members = {(each.tenant, each.member) for each in await log.index(states.OPEN, limit=1_000_000)}
     _compare(found, "the open set", open_members, world.open)
+    timers = {(each.score, each.tenant, each.member) for each in await log.index(states.TIMERS, limit=1_000_000)}
+    _compare(found, "the timers", timers, world.timers)
     outbox = {item.position: event_of(item).id for item in await log.outbox(limit=1_000_000)}
     _compare(found, "the outbox", outbox, world.outbox)
     for (tenant, key), execution in world.keys.items():
@@ -853,7 +1289,7 @@ async def audit(log: LogReader) -> list[str]:
         _compare(found, f"key {key} of {tenant}", held, execution)
     for tenant, execution in world.executions:
         rows = [decode_journal_row(row) for row in await log.journal(tenant, execution)]
-        _compare(found, f"the journal of {execution}", rows, list(world.journals.get((tenant, execution), {}).values()))
+        _compare(found, f"the journal of {execution}", rows, world.journals.get((tenant, execution), Journal()).rows)
     return found
 
 
@@ -894,7 +1330,9 @@ async def read_end(log: LogReader, events: Sequence[Event]) -> End:
     keys = {(tenant, execution): key for (tenant, key), execution in world.keys.items()}
     executions: dict[tuple[str, str], Any] = {}
     for (tenant, id), state in world.executions.items():
-        executions[tenant, keys[tenant, id]] = (state.session, state.type, plain(states.outcome_of(state)))
+        key = keys[tenant, id]
+        told = ("either",) if key.startswith("either") and state.status.ended else plain(states.outcome_of(state))
+        executions[tenant, key] = (state.session, state.type, told)
     sessions = {key: (each.user_id, each.solution, each.closed) for key, each in world.sessions.items()}
     documents = {
         (tenant, collection, keys.get((tenant, key), key)): msgspec.msgpack.decode(body)
@@ -924,6 +1362,36 @@ def check_order(events: Sequence[Event]) -> list[str]:
     return found
 
 
+async def read_signals(log: LogReader) -> Counter[tuple[str, str, str]]:
+    """How often each signal was received, by tenant, execution and id."""
+    received: Counter[tuple[str, str, str]] = Counter()
+    first = 0
+    while entries := await log.entries(None, first=first, limit=256):
+        for record in (record for entry in entries for record in decode_entry(entry)):
+            first = record.sequence + 1
+            if record.type == "signal_received":
+                received[record.tenant, record.execution, record.payload["id"]] += 1
+    return received
+
+
+async def read_happenings(log: LogReader, tenant: str, execution: str) -> list[tuple[str, str]]:
+    """What a stream is to say of an execution, by its records."""
+    statuses = {"intent_received": "accepted", "execution_started": "running", "execution_completed": "completed"}
+    found: list[tuple[str, str]] = []
+    first = 0
+    while entries := await log.entries(tenant, first=first, limit=256):
+        for record in (record for entry in entries for record in decode_entry(entry)):
+            first = record.sequence + 1
+            if record.execution != execution:
+                continue
+            found += [("event", each["name"]) for each in record.payload.get("events", [])]
+            if record.type in statuses or record.payload.get("path") == "":
+                found.append(("status", statuses.get(record.type, "running")))
+            elif record.type.startswith("step_"):
+                found.append(("step", record.payload["path"]))
+    return found
+
+
 async def check_told(log: LogReader, told: Told) -> list[str]:
     """What callers were told must stand in the log."""
     world = await read_world(log)
@@ -937,6 +1405,16 @@ async def check_told(log: LogReader, told: Told) -> list[str]:
         state = world.executions.get((tenant, told.executions[tenant, key]))
         if state is None or state.status.value != end[0]:
             found.append(f"the end of {key} of {tenant} was told as {end}, the log has {state}")
+    for (tenant, execution), stream in told.streams.items():
+        _compare(found, f"the stream of {execution}", stream, await read_happenings(log, tenant, execution))
+    for (tenant, execution), status in told.cancels.items():
+        state, journal = world.executions[tenant, execution], world.journals.get((tenant, execution), Journal())
+        asked = status == "cancelled" and journal.waits.cancelled is not None
+        if state.status.value != status and not asked:
+            found.append(f"the cancel of {execution} was told as {status}, the log has {state.status}, and no cancel")
+    received = await read_signals(log)
+    found += [f"signal {key} is in the log {many} times" for key, many in received.items() if many > 1]
+    found += [f"signal {key} was told to be received, and is lost" for key in told.signals if key not in received]
     for (tenant, session), version in told.data.items():
         body = world.documents.get((tenant, states.SESSION_DATA, session), b"\x80")
         if msgspec.msgpack.decode(body).get("version", 0) < version:
@@ -1013,11 +1491,11 @@ class Lives:
 
     def _runtime(self, store: Store, drain: float) -> Runtime:
         return Runtime(
-            [make_realm(self.ledger)],
+            [make_realm(self.ledger), make_sagas(self.ledger)],
             hot=store,
             publisher=self.published,
             files=self.files,
-            limits=Limits(running=self.scenario.running),
+            limits=Limits(running=self.scenario.running, resident=self.scenario.resident),
             shutdown=Shutdown(drain=drain),
             on_event=self.happened.append,
             clock=self.clock,

@@ -16,14 +16,15 @@ if TYPE_CHECKING:  # pytest's importlib mode gives conftest no importable name
 
 
 EXTENT = pytest.mark.parametrize(
-    "thorough", [pytest.param(False, id="most"), pytest.param(True, id="all", marks=pytest.mark.stress)]
+    "thorough", [pytest.param(False, id="some"), pytest.param(True, id="all", marks=pytest.mark.stress)]
 )
 """What `make test` looks at, and what `make stress` does."""
+SOME = 6  # moments of a scenario, for each kind of fault
 
 
-def every(scenario: Scenario, count: int, *, thorough: bool, step: int = 1) -> range:
-    """From 1 to `count`: all of them for the smaller scenarios, or every `step`th; of the large one a few."""
-    return range(1, count + 1, 1 if thorough else max(step, count // 6) if scenario.large else step)
+def every(count: int, *, thorough: bool) -> range:
+    """From 1 to `count`: `make stress` looks at all, `make test` at some, as far apart."""
+    return range(1, count + 1, 1 if thorough else max(count // SOME, 1))
 
 
 def fault_free(stage: Stage, scenario: Scenario) -> tuple[Lives, End, list[Cut]]:
@@ -54,7 +55,7 @@ def check_recovery(stage: Stage, scenario: Scenario, cut: Cut, wanted: End) -> l
 def test_dies_around_every_commit(stage: Stage, scenario: Scenario, *, thorough: bool) -> None:
     _, wanted, cuts = fault_free(stage, scenario)
     assert len(cuts) >= 8
-    for number in every(scenario, len(cuts), thorough=thorough):
+    for number in every(len(cuts), thorough=thorough):
         check_recovery(stage, scenario, cuts[number - 1], wanted)
 
 
@@ -65,7 +66,7 @@ def test_dies_around_every_commit(stage: Stage, scenario: Scenario, *, thorough:
 def test_lives_on_with_a_fault_at_every_commit(stage: Stage, scenario: Scenario, fault: str, *, thorough: bool) -> None:
     reference, wanted, _ = fault_free(stage, scenario)
     when, error = stage.faults[fault]
-    for number in every(scenario, reference.commits, thorough=thorough):
+    for number in every(reference.commits, thorough=thorough):
         lives = stage.lives(scenario)
         plan = stage.fault(number, when, error)
         if number == 1 and error().__class__ is RuntimeError:
@@ -82,7 +83,7 @@ def test_lives_on_with_a_fault_at_every_read(stage: Stage, scenario: Scenario, e
     reference, wanted, cuts = fault_free(stage, scenario)
     assert reference.reads
     raised = stage.faults["not applied" if error == "unavailable" else "writer crashes before"][1]
-    for number in every(scenario, reference.reads, thorough=thorough, step=4):
+    for number in every(reference.reads, thorough=thorough):
         for cut in (None, cuts[len(cuts) // 2]):  # from the start, and in the middle of things: at a resume
             lives = stage.lives(scenario, cut=cut)
             try:
@@ -100,8 +101,8 @@ def test_lives_on_with_a_fault_at_every_read(stage: Stage, scenario: Scenario, e
 def test_the_host_is_cancelled_about_every_commit(stage: Stage, scenario: Scenario, *, thorough: bool) -> None:
     """Cancelled hard: the runtime flushes and goes; the next one opens the same store."""
     reference, wanted, _ = fault_free(stage, scenario)
-    step = max(reference.turns // max(reference.commits, 1), 1)
-    for turn in range(1, reference.turns, step if thorough else 2 * step):
+    step = max(reference.turns // (max(reference.commits, 1) if thorough else SOME), 1)
+    for turn in range(1, reference.turns, step):
         lives = stage.lives(scenario)
         lives.live(leave_at=turn, cancel=True)
         assert lives.violations() == [], f"cancelled at turn {turn}"

@@ -15,14 +15,21 @@ import msgspec
 import pytest
 
 from intendant.actors.execution import ExecutionActor
+from intendant.actors.ownership import Ownership
+from intendant.actors.touched import Touched
+from intendant.actors.waits import ExecutionWaits
 from intendant.actors.wal_writer import WalWriter
 from intendant.adapters.memory import MemoryLog, MemoryStore
 from intendant.adapters.process import current_owner
-from intendant.domain.commit import Batch, Commit, KeysTaken, PutDocument, Verdict, seal
+from intendant.domain.commit import AddToIndex, Batch, Commit, KeysTaken, PutDocument, Receipt, Verdict, seal
 from intendant.domain.errors import StoreUnavailable
-from intendant.domain.payloads import StateSet, StepCompleted, StepFailed
-from intendant.domain.ports import Document, Log, OutboxItem, Owner, Tenure
-from intendant.domain.records import Record
+from intendant.domain.journal import HANDLER, Journal, decode_journal_row
+from intendant.domain.payloads import Failure, StateSet, StepCompleted, StepFailed
+from intendant.domain.ports import Document, Log, OutboxItem, Owner, Tenure, Usage
+from intendant.domain.records import LogRecord, Record
+from intendant.domain.state import TIMERS, timer_member
+from intendant.parking import Reply
+from intendant.runtime.event_stream import EventStream
 
 if TYPE_CHECKING:
     from tests.faults.conftest import Cut, Lives, Plan, Scenario, Stage
@@ -80,9 +87,12 @@ class Hunt:
         return f"{self._scenario.name}, {when}: {found[0]}" if found else ""
 
 
-def hunt(stage: Stage, wrap: Wrap | None = None) -> str:
-    """Run all but the largest scenarios in every way there is; returns the first thing that is wrong."""
-    for scenario in stage.scenarios:
+def hunt(stage: Stage, wrap: Wrap | None = None, *, first: tuple[str, ...] = ()) -> str:
+    """Run all but the largest scenarios in every way there is; returns the first thing that is wrong.
+
+    `first` names those to begin with, by how their names begin.
+    """
+    for scenario in sorted(stage.scenarios, key=lambda each: not each.name.startswith(first)):
         if not scenario.large and (found := Hunt(stage, scenario, wrap).run()):
             return found
     return ""
@@ -113,6 +123,10 @@ class BuggyStore:
         self.name = inner.name
         self.partitions = 1
         self.durability = inner.durability
+        self.loss_window = inner.loss_window
+
+    async def usage(self) -> Usage:
+        return await self._inner.usage()
 
     async def open(self) -> None:
         await self._inner.open()
@@ -254,8 +268,11 @@ async def record_without_waiting(self: Any, step: StepCompleted | StepFailed) ->
     commits: list[Commit] = []
 
     class Taking:
-        async def commit(self, commit: Commit) -> None:
+        def append(self, commit: Commit) -> Reply[Receipt]:
             commits.append(commit)
+            reply: Reply[Receipt] = Reply()
+            reply.set(Receipt(0, 0))
+            return reply
 
     writer = self._services.writer
     self._services = _with_writer(self._services, Taking())
@@ -273,7 +290,6 @@ def _with_writer(services: Any, writer: Any) -> Any:
 
 _record_step = ExecutionActor.record_step
 _end = getattr(ExecutionActor, "_end")  # noqa: B009  private to all but those who break it
-_write = getattr(WalWriter, "_send")  # noqa: B009
 _seal = getattr(WalWriter, "_seal")  # noqa: B009
 
 
@@ -294,22 +310,138 @@ async def renumber_and_retry(self: Any, batch: Batch) -> Any:
         again, _ = seal(commits, partition=0, epoch=batch.epoch, token=batch.token, first=first, time=batch.time)
         await anyio.sleep(0.01)
         verdict = await self._log.commit(again)
-        self._next = again.first
+        self.next = again.first
         return Verdict.OK if isinstance(verdict, KeysTaken) else verdict
 
 
 def seal_and_remember(self: Any, appends: Any) -> Any:
-    self.last_commits = [append.commit for append in appends]
+    self._ownership.last_commits = [append.commit for append in appends]
     return _seal(self, appends)
+
+
+_receive = ExecutionWaits.receive
+_append = getattr(ExecutionWaits, "_append")  # noqa: B009
+
+
+def receive_at_once(self: Any, name: str, id: str, payload: bytes) -> Reply[None]:
+    """A signal's sender is told before it is durable."""
+    _receive(self, name, id, payload)
+    reply: Reply[None] = Reply()
+    reply.set(None)
+    return reply
+
+
+def tell_at_once(self: Any, row: Any, outbox: Any = None) -> Any:
+    """A wait ends before that is durable."""
+    reply = _append(self, row, outbox)
+    getattr(self, "_landing").clear()  # noqa: B009
+    for parking in getattr(self, "_parked").values():  # noqa: B009
+        parking.wake()
+    return reply
+
+
+_cancel = ExecutionWaits.cancel
+_read = getattr(ExecutionActor, "_read")  # noqa: B009
+_attempt_failed = getattr(ExecutionActor, "_attempt_failed")  # noqa: B009
+_journal_of = Journal.of
+
+
+def cancel_at_once(self: Any) -> Reply[None]:
+    """A cancel is acknowledged before it is durable."""
+    _cancel(self)
+    reply: Reply[None] = Reply()
+    reply.set(None)
+    return reply
+
+
+def tell_the_handler_at_once(self: Any) -> Reply[None]:
+    """The handler is told of a cancel that is not durable."""
+    reply = _cancel(self)
+    getattr(self, "_on_cancelled")()  # noqa: B009
+    return reply
+
+
+async def forget_cancel(self: Any) -> Any:
+    """What is resumed knows nothing of its cancel."""
+    state = await _read(self)
+    self._journal.waits.cancelled = None
+    return state
+
+
+def forget_clean_up(stored: Any) -> Journal:
+    """What is resumed knows nothing of the steps of its clean-up."""
+    return _journal_of(row for row in stored if not getattr(decode_journal_row(row), "cleanup", False))
+
+
+async def try_again(self: Any, handler: Any, error: Exception, context: Any) -> bool:
+    """An attempt that failed is to be followed by another one, cancelled or not."""
+    if context.attempt == 1:
+        with anyio.CancelScope(shield=True):
+            await self.record_step(StepFailed(HANDLER, Failure("again", str(error)), self.now(), final=False))
+    return bool(await _attempt_failed(self, handler, error, context))
+
+
+def forget_signals(self: Any) -> tuple[list[Any], int]:
+    """An end lists no undelivered signal."""
+    return [], 0
+
+
+def begin_unarmed(self: Any, timer: Any) -> Any:
+    """A timer is not set for when it is due."""
+    return AddToIndex(TIMERS, timer_member(self._execution, timer.path), timer.due + 1)
+
+
+_committed = Touched.committed
+_take = getattr(EventStream, "_take")  # noqa: B009
+
+
+def trust_in_being_told(self: Any, batch: Batch) -> None:
+    """Nobody looks whether a writer that crashed had committed something."""
+    self._next = batch.first
+    _committed(self, batch)
+
+
+def take_one_of_each(self: Any, record: LogRecord) -> None:
+    """Of each record the first thing is told: a record is taken for one event."""
+    before = len(self._found)
+    _take(self, record)
+    while len(self._found) > before + 1:
+        self._found.pop()
 
 
 ACTORS: dict[str, list[tuple[type, str, Any]]] = {
     "a step is used before it is recorded": [(ExecutionActor, "record_step", record_without_waiting)],
     "a terminal record twice": [(ExecutionActor, "_end", end_twice)],
+    "a signal is acknowledged before it is durable": [(ExecutionWaits, "receive", receive_at_once)],
+    "a wait ends before that is durable": [(ExecutionWaits, "_append", tell_at_once)],
+    "a timer is set for another time": [(ExecutionWaits, "_arm", begin_unarmed)],
+    "signals are forgotten": [(ExecutionActor, "_undelivered", forget_signals)],
+    "a stream misses what a crashed writer committed": [(Touched, "committed", trust_in_being_told)],
+    "a stream tells one thing of each record": [(EventStream, "_take", take_one_of_each)],
+    "a cancel is acknowledged before it is durable": [(ExecutionWaits, "cancel", cancel_at_once)],
+    "a handler is told of a cancel before it is durable": [(ExecutionWaits, "cancel", tell_the_handler_at_once)],
+    "a cancel is forgotten at a resume": [(ExecutionActor, "_read", forget_cancel)],
+    "a clean-up's steps run twice": [(Journal, "of", staticmethod(forget_clean_up))],
+    "another attempt follows a cancel": [(ExecutionActor, "_attempt_failed", try_again)],
     "a lost reply is answered with new numbers": [
-        (WalWriter, "_send", renumber_and_retry),
+        (Ownership, "_commit", renumber_and_retry),
         (WalWriter, "_seal", seal_and_remember),
     ],
+}
+
+
+SHOWS_IN = {  # scenarios where it is looked for first: all of them take long
+    "a signal is acknowledged before it is durable": ("signalled",),
+    "a wait ends before that is durable": ("timed-out",),
+    "a timer is set for another time": ("napping",),
+    "signals are forgotten": ("both-at-once",),
+    "a stream misses what a crashed writer committed": ("followed",),
+    "a stream tells one thing of each record": ("followed",),
+    "a cancel is acknowledged before it is durable": ("cancelled-in-sleep",),
+    "a handler is told of a cancel before it is durable": ("cancelled-in-step",),
+    "a cancel is forgotten at a resume": ("cancelled-in-step",),
+    "a clean-up's steps run twice": ("cancelled-in-step",),
+    "another attempt follows a cancel": ("cancelled-failing",),
 }
 
 
@@ -318,7 +450,7 @@ def test_a_planted_actor_is_found(stage: Stage, bug: str, monkeypatch: pytest.Mo
     with monkeypatch.context() as patch:
         for place, name, planted in ACTORS[bug]:
             patch.setattr(place, name, planted)
-        found = hunt(stage)
+        found = hunt(stage, first=SHOWS_IN.get(bug, ()))
     print(f"\n{bug}: {found:.300}")
     assert found
 
@@ -339,9 +471,9 @@ class NoFence(BuggyLog):
 class NoToken(BuggyLog):
     """Compares epochs only, and gives the next owner the same one: as after a fail-over that lost data."""
 
-    async def acquire(self, owner: Owner, *, timeout: float, lease: float) -> Tenure:
+    async def acquire(self, owner: Owner, *, timeout: float, lease: float, above: int = 0) -> Tenure:
         epoch = self.shared.partition.ownership.epoch
-        tenure = await self.inner.acquire(owner, timeout=timeout, lease=lease)
+        tenure = await self.inner.acquire(owner, timeout=timeout, lease=lease, above=above)
         self.shared.partition.ownership.epoch = max(epoch, 1)
         return msgspec.structs.replace(tenure, epoch=max(epoch, 1))
 

@@ -12,7 +12,8 @@ import pytest
 from intendant import Event, Runtime, StoreUnavailable
 from intendant.adapters.memory import MemoryColdStore, MemoryFileStore, MemoryStore
 from intendant.domain import state as states
-from intendant.domain.ports import ColdDocument, LogReader
+from intendant.domain.ports import Chunk, ColdDocument, LogReader
+from intendant.domain.records import decode_entry
 from intendant.supervisor import ChildCrashed, ChildRestarting
 from intendant.supervisor import Event as SupervisorEvent
 
@@ -35,9 +36,9 @@ class ShakyColdStore(MemoryColdStore):
         self._wanted = crashes
         self._calls = 0
 
-    async def archive(self, partition: int, entries: Sequence[tuple[str, int, bytes]]) -> None:
+    async def archive(self, partition: int, chunks: Sequence[Chunk]) -> None:
         self._shake()
-        await super().archive(partition, entries)
+        await super().archive(partition, chunks)
         self._shake()
 
     async def put(self, documents: Sequence[ColdDocument]) -> None:
@@ -106,9 +107,14 @@ class Theatre:
                     kept = await self.cold.document(tenant, collection, document.key)
                     if kept is None or (kept.body, kept.version) != (document.body, document.version):
                         found.append(f"{collection} {document.key} of {tenant} is {kept} in cold state")
-        if await self.cold.archived(0) != await log.entries(None, limit=1_000_000):
+        archived = [entry for chunk in await self.cold.chunks(0, None, limit=1_000_000) for entry in chunk.entries]
+        if sorted(archived, key=_first_of) != await log.entries(None, limit=1_000_000):
             found.append("the archive is not the log")
         return found
+
+
+def _first_of(entry: bytes) -> int:
+    return decode_entry(entry)[0].sequence
 
 
 async def crash_both(stage: Stage, crashes: int, auditing: Auditing, in_order: InOrder) -> None:

@@ -19,7 +19,7 @@ from intendant.domain.codec import encode
 from intendant.domain.ports import Document, OutboxItem
 from intendant.domain.records import LogRecord
 from intendant.domain.state import ExecutionState
-from tests.runtime.trading import audited, counts, rewrite, trade
+from tests.runtime.trading import again, audited, counts, rewrite, trade, wait_for_delivery
 
 pytestmark = pytest.mark.anyio
 
@@ -75,11 +75,11 @@ def damage_row(partition: Partition) -> None:
 
 
 def drop_key(partition: Partition) -> None:
-    del partition.keys["acme", "order-2"]
+    partition.keys.remove(("acme", "order-2"))
 
 
 def swap_key(partition: Partition) -> None:
-    partition.keys["acme", "order-2"] = partition.keys["acme", "order-3"]
+    partition.keys.put(("acme", "order-2"), partition.keys.values["acme", "order-3"])
 
 
 def close_open(partition: Partition) -> None:
@@ -143,6 +143,71 @@ async def test_each_fault_in_derived_data_is_found() -> None:
         assert counts(found) == {"diverged": 1}, (plant, found.findings)
     store.restore(clean)
     assert (await audited(store, traded.told)).sound
+
+
+def drop_timer(partition: Partition) -> None:
+    partition.indexes["timers"].remove(partition.indexes["timers"].order()[0])
+
+
+def set_timer(partition: Partition) -> None:
+    member = partition.indexes["timers"].after(None, 1)[0]
+    later = msgspec.structs.replace(member, score=member.score + 1)
+    partition.indexes["timers"].put((later.score, later.tenant, later.member), later)
+
+
+def drop_signal(partition: Partition) -> None:
+    rows = next(iter(partition.journals.values()))
+    rows[:] = [row for row in rows if row[1][:1] != b"s"]
+
+
+async def test_faults_in_timers_and_signals_are_found() -> None:
+    store = MemoryStore()
+    await wait_for_delivery(store)
+    assert (await audited(store)).sound
+    clean = store.snapshot()
+    for plant in (drop_timer, set_timer, drop_signal):
+        store.restore(clean)
+        plant(store.log(0).shared.partition)
+        found = await audited(store)
+        assert counts(found) == {"diverged": 1}, (plant, found.findings)
+
+
+@pytest.mark.parametrize("type", ["signal_received", "timer_set"])
+async def test_what_waits_record_twice_is_a_duplicate(type: str) -> None:
+    store = MemoryStore()
+    await wait_for_delivery(store)
+    rewrite(store, again(type))
+    assert counts(await audited(store))["duplicated"] == 1
+
+
+async def test_an_end_that_hides_a_signal_is_broken() -> None:
+    store = MemoryStore()
+    await wait_for_delivery(store)
+
+    def end(records: list[LogRecord]) -> list[LogRecord]:
+        raw = msgspec.Raw(encode({"result": None, "at": 1}))
+        signal = next(each for each in records if each.type == "signal_received")
+        return [*records, msgspec.structs.replace(signal, type="execution_completed", raw=raw)]
+
+    rewrite(store, end)
+    found = await audited(store)
+    assert any("undelivered signals" in each.text for each in found.findings if each.kind == "broken")
+
+
+@pytest.mark.parametrize("kind", ["duplicated", "broken"])
+async def test_a_cancel_that_comes_twice_or_from_nowhere_is_found(kind: str) -> None:
+    store = MemoryStore()
+    await wait_for_delivery(store)
+
+    def forge(records: list[LogRecord]) -> list[LogRecord]:
+        signal = next(each for each in records if each.type == "signal_received")
+        request = msgspec.structs.replace(signal, type="cancel_requested", raw=msgspec.Raw(encode({"at": 1})))
+        end = msgspec.structs.replace(request, type="execution_cancelled")
+        return [*records, request, request] if kind == "duplicated" else [*records, end]
+
+    rewrite(store, forge)
+    found = [each for each in (await audited(store)).findings if each.kind == kind]
+    assert [("was recorded twice" in each.text or "was not to be cancelled" in each.text) for each in found] == [True]
 
 
 async def test_dead_letters_are_compared() -> None:

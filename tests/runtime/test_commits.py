@@ -1,11 +1,16 @@
-"""What an execution costs in commits: acceptance and end; a step is one more; events, time and chance none."""
+"""What an execution costs in commits: acceptance and end; a step is one more, with an undo two, a sleep two.
+
+Events and chance cost none.
+"""
 
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Any
 
+import anyio
 import pytest
 
-from intendant import Context, Event, Intent, Realm, Runtime
+from intendant import Context, Event, Intent, Limits, Realm, Runtime, Status, Step, UnknownQuery
 from intendant.domain.ports import Store
 from intendant.domain.replay import World
 
@@ -36,6 +41,28 @@ async def steps(ctx: Context, order: dict[str, int]) -> None:
 
 
 @shop.handler
+async def sleep(ctx: Context, order: dict[str, int]) -> None:
+    ctx.emit("sleeps")
+    for number in range(order["sleeps"]):
+        await ctx.sleep(timedelta(milliseconds=1), key=str(number))
+
+
+@shop.handler
+async def wait(ctx: Context, order: dict[str, Any]) -> None:
+    await ctx.wait_signal("go", timeout=timedelta(milliseconds=order["limit"]))
+
+
+@shop.handler
+async def saga(ctx: Context, order: dict[str, Any]) -> None:
+    async with ctx.saga("all") as all:
+        ctx.emit("begins")
+        for number in range(order["steps"]):
+            await all.step("step", one, undo=undo if order["undoable"] else None, key=str(number))
+        if order["fails"]:
+            raise ValueError("no")
+
+
+@shop.handler
 async def fail(ctx: Context, order: dict[str, Any]) -> None:
     raise ValueError("no")
 
@@ -47,6 +74,9 @@ async def one() -> int:
     return 1
 
 
+async def undo(step: Step, result: int | None) -> None: ...
+
+
 @pytest.mark.parametrize(
     ("type", "parameters", "commits", "records"),
     [
@@ -55,6 +85,13 @@ async def one() -> int:
         ("shop.fail", {"a": 1}, 2, 3),
         ("shop.steps", {"steps": 1}, 3, 4),
         ("shop.steps", {"steps": 5}, 7, 8),
+        ("shop.sleep", {"sleeps": 1}, 4, 5),
+        ("shop.sleep", {"sleeps": 3}, 8, 9),
+        ("shop.wait", {"limit": 1}, 4, 5),
+        ("shop.saga", {"steps": 0, "undoable": True, "fails": False}, 2, 3),
+        ("shop.saga", {"steps": 3, "undoable": False, "fails": False}, 5, 6),
+        ("shop.saga", {"steps": 3, "undoable": True, "fails": False}, 8, 9),  # each undo is noted before its step
+        ("shop.saga", {"steps": 3, "undoable": True, "fails": True}, 13, 14),  # failed, three undos, undone
         ("shop.unheard_of", {"a": 1}, 2, 2),
     ],
 )
@@ -67,6 +104,24 @@ async def test_commits_and_records_of_an_execution(
         await (await session.submit(type, parameters)).outcome(timeout=10)
         after = running.stats()
         assert (after.commits - before.commits, after.records - before.records) == (commits, records)
+
+
+async def test_a_signal_is_a_commit_and_a_wait_is_one(runtime: Callable[..., Runtime]) -> None:
+    """Whichever comes first; queries, and that the handler waits, cost none."""
+    async with runtime(shop, limits=Limits(resident=0)) as running:
+        session = await running.open_session("acme", "desk-1")
+        before = running.stats()
+        execution = await session.submit(wait, {"limit": 3_600_000})
+        while await execution.status() is not Status.WAITING:  # noqa: ASYNC110
+            await anyio.sleep(0.001)
+        with pytest.raises(UnknownQuery):
+            await execution.query("anything")
+        await execution.signal("other", id="unwanted")
+        await execution.signal("go")
+        await execution.outcome(timeout=10)
+        after = running.stats()
+        assert after.records - before.records == 6  # accepted, started, waits, two signals, end
+        assert after.commits - before.commits <= 5
 
 
 async def test_commits_of_sessions_keys_and_lists(runtime: Callable[..., Runtime]) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import anyio
 import pytest
 
-from intendant import Context, Realm, Runtime, Status
+from intendant import Context, ExecutionCancelled, Failure, Realm, Runtime, Status
 from intendant.actors.execution import ExecutionActor
 from intendant.adapters.memory import MemoryStore
 from intendant.testing.clock import virtual_backend
@@ -17,6 +17,14 @@ shop = Realm("shop")
 @shop.handler
 async def crash(ctx: Context, nothing: dict[str, Any]) -> None:
     raise SystemExit(3)
+
+
+@shop.handler
+async def crash_late(ctx: Context, nothing: dict[str, Any]) -> None:
+    try:
+        await anyio.sleep_forever()
+    finally:
+        raise SystemExit(4)
 
 
 @shop.handler
@@ -39,11 +47,24 @@ async def test_it_ends_failed_with_what_crashed_it() -> None:
         assert "SystemExit(3)" in outcome.error.message
 
 
+async def test_one_that_crashes_in_its_clean_up_ends_cancelled() -> None:
+    async with Runtime([shop], hot=MemoryStore()) as running:
+        session = await running.open_session("acme", "desk-1")
+        execution = await session.submit("shop.crash_late", {})
+        await execution.cancel()
+        outcome = await execution.outcome(timeout=60)
+        assert outcome.status is Status.CANCELLED
+        assert outcome.error is not None
+        assert outcome.error.code == "crashed"
+        with pytest.raises(ExecutionCancelled, match=r"cancelled: crashed: .*SystemExit\(4\)"):
+            await execution.result()
+
+
 async def test_one_that_can_not_even_be_ended_stays_open_and_gives_its_place_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def fail(actor: ExecutionActor, cause: BaseException) -> None:
-        raise LookupError("as told") from cause
+    async def fail(actor: ExecutionActor, failure: Failure) -> None:
+        raise LookupError("as told")
 
     store = MemoryStore()
     with monkeypatch.context() as patch:

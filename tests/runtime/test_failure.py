@@ -202,6 +202,7 @@ async def test_root_failure_is_told_to_everyone(
             async with anyio.create_task_group() as group:
                 group.start_soon(wait_for_end)
                 await anyio.wait_all_tasks_blocked()
+                monkeypatch.setattr("intendant.actors.ownership.ROUNDS", 2)  # of seconds that a failover is given
                 monkeypatch.setattr(hot.log(0), "commit", refuse)
                 with anyio.fail_after(5), pytest.raises(answer):
                     await session.submit(greet, {"a": 1})
@@ -226,6 +227,7 @@ async def test_root_failure_cancels_the_host_only_when_asked_to(
     with anyio.fail_after(5), pytest.raises(RuntimeStopped, match="gave up"):
         async with runtime(shop, on_failure="cancel") as running:
             await running.open_session("acme", "desk-1")
+            monkeypatch.setattr("intendant.actors.ownership.ROUNDS", 2)
             monkeypatch.setattr(hot.log(0), "commit", refuse)
             with pytest.raises(RuntimeStopped):
                 await running.open_session("acme", "desk-2")

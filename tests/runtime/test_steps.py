@@ -217,6 +217,24 @@ async def test_other_arguments_at_a_resume_are_a_mismatch_that_shows_both(twice:
     assert "step 'one'" in state.error.message
 
 
+async def test_a_mismatch_shows_both_histories_side_by_side(twice: Twice) -> None:
+    async def body(ctx: Context, life: int) -> None:
+        await ctx.step("one", str)
+        if life == 1:
+            await ctx.step("removed", str)
+        else:
+            await ctx.step("added", str)
+        await ctx.step("last", str, life)
+        await twice.gate()
+
+    execution = await twice.run(body)
+    state = execution.ending.state
+    assert state is not None
+    assert state.error is not None
+    rows = [line.split() for line in state.error.message.splitlines()[1:]]
+    assert rows == [["recorded", "called", "now"], ["one", "one"], ["removed", "added"], ["last", "last"]]
+
+
 async def test_steps_of_several_tasks_are_recorded_each(twice: Twice) -> None:
     ran: list[int] = []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 
 import anyio
 import anyio.lowlevel
@@ -41,6 +42,18 @@ async def reserve(ctx: Context, order: Order) -> None:
     await anyio.sleep_forever()
 
 
+@shop.handler
+async def deliver(ctx: Context, order: Order) -> None:
+    """Waits for two things at a time, and was sent a third."""
+
+    async def wait(name: str) -> None:
+        await ctx.wait_signal(name, timeout=timedelta(days=1))
+
+    async with anyio.create_task_group() as group:
+        for name in ("packed", "paid"):
+            group.start_soon(wait, name)
+
+
 class Trade(Struct):
     """What a scenario leaves: what callers were told, and the outcomes, by number."""
 
@@ -65,6 +78,17 @@ async def trade(store: Store, orders: int = 6) -> Trade:
         while (await runtime.wal.query("acme", type="step_completed", execution=open_one.id)).items == []:
             await anyio.lowlevel.checkpoint()
     return Trade(told, outcomes, open_one.id)
+
+
+async def wait_for_delivery(store: Store) -> str:
+    """One execution that stays open, with two timers, and a signal that nobody has waited for. Its id."""
+    async with Runtime([shop], hot=store, shutdown=Shutdown(drain=0.0)) as runtime:
+        session = await runtime.open_session("acme", "desk")
+        execution = await session.submit(deliver, Order(1), idempotency_key="delivery")
+        await execution.signal("lost", "letter", id="letter-1")
+        while len((await runtime.wal.query("acme", type="timer_set")).items) < 2:
+            await anyio.lowlevel.checkpoint()
+    return execution.id
 
 
 async def audited(store: Store, told: Told | None = None, *, all_ended: bool = False) -> Audit:

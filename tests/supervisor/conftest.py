@@ -57,6 +57,7 @@ class Puppet:
         self.name = name
         self.log = log
         self.lives = 0
+        self.living = 0
         self.start_seconds = 0.0
         self.start_error: BaseException | None = None
         self.stop_seconds = 0.0
@@ -69,6 +70,7 @@ class Puppet:
 
     async def start(self, status: Started) -> None:
         self.lives += 1
+        self.living += 1
         self._orders.clear()
         self._moved = anyio.Event()
         self.log.append(f"start {self.name}")
@@ -91,6 +93,8 @@ class Puppet:
         except Exception as exc:
             self.raised.append(exc)
             raise
+        finally:
+            self.living -= 1
 
     def crash(self, cause: BaseException | None = None) -> None:
         self._order(Boom(self.name) if cause is None else cause)

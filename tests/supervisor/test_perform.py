@@ -19,6 +19,7 @@ from intendant.supervisor import (
     Intensity,
     NotRunning,
     Stopping,
+    current_worker,
 )
 
 pytestmark = pytest.mark.anyio
@@ -258,3 +259,100 @@ async def test_where_workers_park_can_be_given(running: Running, settle: Settle)
         dynamic.perform("x", work, unexpected)
         await settle()
     assert made == 2  # the loop's own and one worker's
+
+
+async def test_work_that_is_not_wanted_any_more_is_cancelled_and_is_no_crash(running: Running, settle: Settle) -> None:
+    events: list[Event] = []
+    done: list[str] = []
+
+    def piece(name: str, seconds: float) -> Callable[[], Awaitable[None]]:
+        async def work() -> None:
+            await anyio.sleep(seconds)
+            done.append(name)
+
+        return work
+
+    dynamic = DynamicSupervisor("d", workers=2, on_event=events.append)
+    async with running(dynamic):
+        for name, seconds in (("a", 100.0), ("b", 1.0), ("a", 100.0), ("c", 1.0), ("d", 1.0)):
+            dynamic.perform(name, piece(name, seconds), unexpected)
+        await settle()
+        dynamic.cancel_work("a")
+        dynamic.cancel_work("nobody")
+        await anyio.sleep(5.0)
+        dynamic.perform("a", piece("again", 1.0), unexpected)
+        await anyio.sleep(2.0)
+    assert sorted(done) == ["again", "b", "c", "d"]
+    assert not [event for event in events if isinstance(event, ChildCrashed)]
+
+
+@pytest.mark.parametrize(("how", "after"), [("stop", 2.0), ("cancel_work", 0.0), ("host", 2.0)])
+async def test_shielded_work_is_cancelled_by_the_supervisor_alone(running: Running, how: str, after: float) -> None:
+    happened: list[str] = []
+    began = 0.0
+
+    async def work() -> None:
+        worker = current_worker()
+        assert worker is not None
+        with anyio.CancelScope() as own:
+            own.cancel()
+            with worker.shield():
+                try:
+                    await anyio.sleep(5.0)
+                    happened.append("its own scope does not reach it")
+                    await anyio.sleep_forever()
+                except anyio.get_cancelled_exc_class():
+                    happened.append("cancelled")
+                    raise
+            assert worker.cancelled
+            with worker.shield():  # begun when it is too late
+                await anyio.sleep_forever()
+        await anyio.sleep_forever()
+
+    dynamic = DynamicSupervisor("d", work_shutdown=2.0)
+    with anyio.CancelScope() as host:
+        async with running(dynamic):
+            dynamic.perform("x", work, unexpected)
+            await anyio.sleep(6.0)
+            began = anyio.current_time()
+            if how == "cancel_work":
+                dynamic.cancel_work("x")
+            elif how == "host":
+                host.cancel()
+    assert happened == ["its own scope does not reach it", "cancelled"]
+    assert anyio.current_time() - began == pytest.approx(after)
+
+
+async def test_an_interruption_does_not_reach_what_is_shielded_and_a_stop_does(running: Running) -> None:
+    happened: list[str] = []
+    began = 0.0
+
+    async def work() -> None:
+        worker = current_worker()
+        assert worker is not None
+        with worker.shield():
+            await anyio.sleep(5.0)
+            happened.append("not reached")
+        try:
+            await anyio.sleep_forever()
+        except anyio.get_cancelled_exc_class():
+            happened.append("interrupted")
+            assert not worker.cancelled
+            with worker.shield():
+                await anyio.sleep(5.0)
+                happened.append("nor behind it")
+                await anyio.sleep_forever()
+            happened.append("stopped")
+            assert worker.cancelled
+            raise
+
+    dynamic = DynamicSupervisor("d", work_shutdown=2.0)
+    async with running(dynamic):
+        dynamic.perform("x", work, unexpected)
+        await anyio.sleep(1.0)
+        dynamic.cancel_work("x", shielded=False)
+        dynamic.cancel_work("x", shielded=False)
+        await anyio.sleep(10.0)
+        began = anyio.current_time()
+    assert happened == ["not reached", "interrupted", "nor behind it", "stopped"]
+    assert anyio.current_time() - began == pytest.approx(2.0)

@@ -1,13 +1,16 @@
 """The context for unit tests: results that are given, steps that run, everything remembered."""
 
-from datetime import UTC, datetime
+import contextlib
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import anyio
+import anyio.lowlevel
 import msgspec
 import pytest
 
 import intendant.testing
-from intendant import Context, DuplicateStep, Failure, InvalidValue, Realm, StepFailed
+from intendant import Context, DuplicateStep, Failure, InvalidValue, Realm, Retry, Step, StepFailed
 from intendant.testing import context
 
 pytestmark = pytest.mark.anyio
@@ -81,6 +84,114 @@ async def test_rules_are_those_of_a_real_context() -> None:
     assert (ctx.recorded.events, ctx.recorded.artifacts) == ([], {})
 
 
+async def test_sleeps_are_skipped_signals_are_given_and_queries_asked() -> None:
+    ctx = context(signals={"packed": [{"id": "p-1", "total": 1}, Payment("p-2", 2)]})
+    start = ctx.now()
+    ctx.on_query("since", lambda: round((ctx.now() - start).total_seconds()))
+    await ctx.sleep(timedelta(days=1))
+    await ctx.sleep_until(start + timedelta(days=2))
+    assert ctx.query("since") == 2 * 86_400
+    assert await ctx.wait_signal("packed", type=Payment) == Payment("p-1", 1)
+    assert await ctx.wait_signal("packed", type=Payment, key="b", timeout=timedelta(hours=1)) == Payment("p-2", 2)
+    with pytest.raises(TimeoutError, match="packed"):
+        await ctx.wait_signal("packed", key="c", timeout=timedelta(hours=1))
+    assert ctx.query("since") == 2 * 86_400 + 3_600
+    with pytest.raises(InvalidValue, match=r"signals=\{'other'"):
+        await ctx.wait_signal("other")
+    with pytest.raises(DuplicateStep, match=r"ctx.wait_signal\('packed', key=item_id\)"):
+        await ctx.wait_signal("packed")
+    assert ctx.recorded.waits[:3] == [
+        ("sleep()", timedelta(days=1)),
+        ("sleep_until()", timedelta(days=1)),
+        ("signal(packed)", None),
+    ]
+
+
+async def test_a_step_is_tried_again_at_once() -> None:
+    attempts: list[int] = []
+
+    async def flaky(step: Step) -> int:
+        attempts.append(step.attempt)
+        if step.attempt < 3:
+            raise OSError("not yet")
+        return 7
+
+    ctx = context()
+    start = ctx.now()
+    with anyio.fail_after(5):
+        assert await ctx.step("flaky", flaky, retry=Retry(attempts=3, initial=timedelta(days=1), jitter=0)) == 7
+    assert attempts == [1, 2, 3]
+    assert ctx.now() == start + 2 * timedelta(minutes=1)  # the most that a retry waits
+
+
+async def book(ctx: Context, order: Order) -> str:
+    async with ctx.saga("book") as saga:
+        count = await saga.step("double", double, order.count, undo=halve)
+        payment = await saga.step("charge", charge, order, undo=refund)
+        await ctx.wait_signal("packed", timeout=timedelta(hours=1))
+    return f"{payment.id} {count}"
+
+
+def halve(step: Step, doubled: int | None, count: int) -> None:
+    if doubled is not None:
+        raise OSError(f"{doubled} can't be halved")
+
+
+async def refund(step: Step, payment: Payment | None, order: Order) -> None:
+    assert payment is None or payment.id == "p-1"
+
+
+async def test_a_saga_that_ends() -> None:
+    ctx = context(steps={"book/charge": Payment("p-1", 5)}, signals={"packed": [1]})
+    assert await book(ctx, Order("tea", 3)) == "p-1 6"
+    (saga,) = ctx.sagas
+    assert [(step.path, step.state.value) for step in saga.steps] == [("book/double", "done"), ("book/charge", "done")]
+
+
+async def test_a_saga_that_is_undone_without_waiting() -> None:
+    ctx = context(steps={"book/charge": ValueError("declined")})
+    with anyio.fail_after(5), pytest.raises(StepFailed, match="declined"):
+        await book(ctx, Order("tea", 3))
+    (saga,) = ctx.sagas
+    assert saga.compensated
+    assert [step.state.value for step in saga.steps] == ["could not be undone", "undone"]
+    ((name, payload),) = ctx.recorded.events
+    assert (name, payload["step"], payload["error"]["message"]) == (
+        "saga.could_not_undo",
+        "book/double",
+        "6 can't be halved",
+    )
+
+
+async def test_an_undo_that_the_test_gives_is_not_run() -> None:
+    given = {"book/charge": Payment("p-2", 5), "undo(book/charge)": None, "undo(book/double)": OSError("stuck")}
+    ctx = context(steps=given)
+    with anyio.fail_after(5), pytest.raises(TimeoutError, match="packed"):
+        await book(ctx, Order("tea", 3))
+    assert ctx.unused == set()
+    assert [step.state.value for step in ctx.sagas[0].steps] == ["could not be undone", "undone"]
+    assert ctx.recorded.steps["undo(book/charge)"] is None
+
+
+@pytest.mark.parametrize("path", ["double", "signal(packed)", "sleep()", "never"])
+async def test_a_handler_can_be_cancelled_anywhere(path: str) -> None:
+    ctx = context(steps={"undo": 4}, signals={"packed": [1]})
+    with ctx.cancelled_at(path) as scope:
+        try:
+            await ctx.step("double", double, 1)
+            await ctx.wait_signal("packed")
+            await ctx.sleep(timedelta(days=1))
+        finally:
+            with contextlib.suppress(anyio.get_cancelled_exc_class()):
+                await anyio.lowlevel.checkpoint()
+            await ctx.step("undo", double, 2)
+            ctx.emit("undone")
+    assert scope.cancelled_caught == (path != "never")
+    before = {"double": 0, "signal(packed)": 1, "sleep()": 1, "never": 1}[path]
+    assert list(ctx.recorded.steps) == [*["double"][:before], "undo"]
+    assert ctx.recorded.events == [("undone", None)]
+
+
 async def test_facts_are_the_tests_own() -> None:
     now = datetime(2026, 1, 2, tzinfo=UTC)
     ctx = intendant.testing.context(tenant_id="acme", session="desk-1", solution="books", execution_id="e", now=now)
@@ -110,3 +221,17 @@ async def test_async_plain_and_callable_steps_give_the_type_they_say() -> None:
         await ctx.step("class", Payment, "c", 3.0),
     ]
     assert results == [Payment("a", 1), Payment("b", 2), Payment("c", 3)]
+
+
+async def test_waits_between_attempts_are_skipped_and_move_the_clock() -> None:
+    ctx, attempts = context(), list[int]()
+
+    async def unlucky(step: Step) -> int:
+        attempts.append(step.attempt)
+        if step.attempt < 3:
+            raise OSError
+        return step.attempt
+
+    await ctx.step("unlucky", unlucky, retry=Retry(attempts=3, initial=timedelta(days=1), jitter=0))
+    assert attempts == [1, 2, 3]
+    assert ctx.now() >= datetime(2000, 1, 1, 12, 2, tzinfo=UTC)

@@ -1,13 +1,30 @@
 """Right calls, and the types that they give. Checked by mypy and pyright, and never run."""
 
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, TypedDict, assert_type
 
 from msgspec import Struct
 
-from intendant import Context, Event, Execution, Intent, Outcome, Realm, Runtime, Session, blocking
+from intendant import (
+    CancelResult,
+    Context,
+    Event,
+    Execution,
+    Intent,
+    Outcome,
+    Realm,
+    Retry,
+    Runtime,
+    Saga,
+    SagaRecord,
+    Session,
+    Signal,
+    Step,
+    blocking,
+)
 
 
 class Order(Struct):
@@ -133,3 +150,70 @@ def publishers() -> list[Runtime]:
 
 
 def decorated(keep: Callable[[Context, Order], Awaitable[Receipt]] = place) -> None: ...
+
+
+async def charge(step: Step, order: Order) -> Receipt:
+    step.heartbeat({"at": 1})
+    return Receipt(order.count)
+
+
+def weigh(step: Step, order: Order) -> int:
+    return step.attempt
+
+
+async def attempts(ctx: Context, order: Order) -> None:
+    patient = Retry(attempts=5, initial=timedelta(seconds=1), never=(KeyError,))
+    assert_type(await ctx.step("charge", charge, order, retry=patient, timeout=timedelta(minutes=1)), Receipt)
+    assert_type(await ctx.step("weigh", weigh, order, heartbeat=timedelta(seconds=5)), int)
+    assert_type(await ctx.map("read", Path.read_text, [Path("a")], key=str, limit=4), list[str])
+    assert_type(await ctx.map("sleep", asleep, [1, 2], retry=patient), list[str])
+    assert_type(await ctx.map("sleep", asleep, [1, 2], return_errors=True), list[Any])
+
+
+async def release(step: Step, kept: bytes | None, url: str, attempts: int) -> None: ...
+
+
+def refund(step: Step, receipt: Receipt | None, order: Order) -> int:
+    return 0
+
+
+def undo_anything(step: Step, result: object, *arguments: object) -> None: ...
+
+
+async def sagas(ctx: Context, order: Order, execution: Execution[Receipt]) -> None:
+    patient = Retry(attempts=5)
+    async with ctx.saga("place", key="a", undo_retry=patient, undo_timeout=None) as saga:
+        assert_type(saga, Saga)
+        assert_type(await saga.step("fetch", fetch, "url", 3, undo=release), bytes)
+        assert_type(await saga.step("charge", charge, order, undo=refund, retry=patient, undo_retry=patient), Receipt)
+        assert_type(await saga.step("weigh", weigh, order, key="a"), int)
+        assert_type(await saga.step("measure", measure, "text", undo=undo_anything), int)
+        assert_type(await saga.step("lambda", lambda: 7, undo=undo_anything), int)
+        async with saga.saga("inner", undo_retry=patient) as inner:
+            assert_type(await inner.step("kept", measure, "text", 1.0, undo=None), int)
+    assert_type((await execution.outcome()).sagas, list[SagaRecord])
+    assert_type(await execution.sagas(), list[SagaRecord])
+
+
+async def waits(ctx: Context, execution: Execution[Receipt]) -> None:
+    await ctx.sleep(timedelta(seconds=1), key="a")
+    await ctx.sleep_until(datetime(2030, 1, 1, tzinfo=UTC))
+    assert_type(await ctx.wait_signal("packed", type=Receipt, timeout=timedelta(hours=2)), Receipt)
+    assert_type(await ctx.wait_signal("packed", key="b"), Any)
+    ctx.on_query("total", lambda: 7)
+    await execution.signal("packed", Receipt(1.0), id="once", timeout=5)
+    assert_type(await execution.cancel(timeout=5), CancelResult)
+    assert_type(await execution.query("total", type=int), int)
+    assert_type(await execution.query("total"), Any)
+    assert_type((await execution.outcome()).undelivered, list[Signal])
+
+
+async def asleep(seconds: int) -> str:
+    return ""
+
+
+@shop.handler(
+    retry=Retry(attempts=2), timeout=timedelta(hours=1), deadline=timedelta(days=1), cleanup=timedelta(minutes=5)
+)
+async def patient(ctx: Context, order: Order) -> Receipt:
+    return Receipt(1)

@@ -1,11 +1,12 @@
 """Wrong calls: mypy and pyright must find each line that ends with `# wrong`, and no other. Never run."""
 
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
 from msgspec import Struct
 
-from intendant import Context, Execution, Intent, Outcome, Realm, Runtime, Session
+from intendant import Context, Execution, Intent, Outcome, Realm, Runtime, Session, Step
 
 
 class Order(Struct):
@@ -102,6 +103,37 @@ async def step(ctx: Context, desk: Desk) -> None:
     await ctx.step("key", measure, "text", key=7)  # wrong
     ctx.emit({"name": "event"})  # wrong
     ctx.artifact("name")  # wrong
+
+
+async def release(step: Step, kept: bytes | None, url: str, attempts: int) -> None: ...
+
+
+def forget(kept: bytes | None, url: str, attempts: int) -> None: ...
+
+
+async def sagas(ctx: Context) -> None:
+    async with ctx.saga("place") as saga:
+        await saga.step("fetch", fetch, "url", undo=release)  # wrong
+        await saga.step("fetch", fetch, "url", 3, undo=forget)  # wrong
+        await saga.step("measure", measure, "text", undo=release)  # wrong
+        await saga.step("fetch", fetch, "url", 3, undo="release")  # wrong
+        await saga.step("fetch", fetch, "url", 3, undo=release, undo_retry=5)  # wrong
+        number: int = await saga.step("fetch", fetch, "url", 3, undo=release)  # wrong
+    with ctx.saga("place"):  # wrong
+        pass
+    async with ctx.saga("place", undo_timeout=5):  # wrong
+        pass
+
+
+async def waits(ctx: Context, execution: Execution[Receipt]) -> None:
+    await ctx.sleep(5)  # wrong
+    await ctx.sleep(timedelta(seconds=1), "key")  # wrong
+    await ctx.sleep_until(timedelta(seconds=1))  # wrong
+    number: int = await ctx.wait_signal("packed", type=str)  # wrong
+    await ctx.wait_signal("packed", timeout=5)  # wrong
+    ctx.on_query("total", 7)  # wrong
+    await execution.signal(7)  # wrong
+    total: int = await execution.query("total", type=str)  # wrong
 
 
 def anything(runtime: Runtime) -> Any:

@@ -28,3 +28,7 @@ class MemoryFileStore:
     async def digests(self, tenant: str) -> list[str]:
         """See `FileStore.digests`."""
         return sorted(self._contents.get(tenant, {}))
+
+    async def clear(self, tenant: str) -> None:
+        """See `FileStore.clear`."""
+        self._contents.pop(tenant, None)

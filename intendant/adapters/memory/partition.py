@@ -8,6 +8,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from intendant.domain.commit import Batch, KeysTaken, Verdict
 from intendant.domain.errors import InternalError
 from intendant.domain.ports import Document, IndexMember, OutboxItem, Owner
+from intendant.domain.records import SYSTEM_TENANT
 
 
 class _Comparable(Protocol):
@@ -87,6 +88,30 @@ class Entries:
             return self.bodies[max(start, end - limit) : end][::-1]
         return self.bodies[start : min(end, start + limit)]
 
+    def trim(self, below: int) -> list[int]:
+        """Remove entries that end below a sequence, where the entries are of one tenant; return their firsts."""
+        end = bisect_right(self.ends, below)
+        removed = self.firsts[:end]
+        for column in (self.firsts, self.ends, self.times, self.bodies):
+            del column[:end]
+        return removed
+
+    def remove(self, firsts: set[int]) -> None:
+        """Remove the entries that begin at these sequences."""
+        kept = [place for place, first in enumerate(self.firsts) if first not in firsts]
+        self.firsts = [self.firsts[place] for place in kept]
+        self.ends = [self.ends[place] for place in kept]
+        self.times = [self.times[place] for place in kept]
+        self.bodies = [self.bodies[place] for place in kept]
+
+    def replace(self, first: int, body: bytes) -> bool:
+        """Rewrite the entry that begins at a sequence; False if there is none."""
+        place = bisect_left(self.firsts, first)
+        if place == len(self.firsts) or self.firsts[place] != first:
+            return False
+        self.bodies[place] = body
+        return True
+
     def position_at(self, time: int, end: int) -> int:
         """The first sequence not before `time`; `end` if there is none."""
         place = bisect_left(self.times, time)
@@ -114,6 +139,7 @@ class Ownership:
 
     __slots__ = (
         "epoch",
+        "granted",
         "last_digest",
         "last_first",
         "last_time",
@@ -135,13 +161,20 @@ class Ownership:
         self.last_digest = b""
         self.owner: Owner | None = None
         self.life: Life | None = None
-        self.since = 0.0
+        self.since = 0.0  # by the event loop's clock, and
+        self.granted = 0  # µs since 1970 UTC
         self.lease = 0.0
         self.lease_until = 0.0
 
     def is_held(self, epoch: int, token: bytes) -> bool:
         """Whether this epoch and token are the owner's."""
         return bool(token) and token == self.token and epoch == self.epoch
+
+    def fence(self, epoch: int, token: bytes) -> Verdict:
+        """OK for the owner's epoch and token; what is to be said to any other."""
+        if self.is_held(epoch, token):
+            return Verdict.OK
+        return Verdict.LOST if self.epoch < epoch else Verdict.FENCED
 
     def copy(self) -> Ownership:
         """A copy."""
@@ -157,11 +190,12 @@ class Partition:
     def __init__(self) -> None:
         self.ownership = Ownership()
         self.entries = Entries()
-        self.entries_of: dict[str, Entries] = {}
+        self.entries_of: dict[str, Entries] = {}  # only tenants that have some
+        self.floor = 0  # where reading all tenants begins
         self.documents: dict[tuple[str, str], Sorted[str, Document]] = {}
         self.journals: dict[tuple[str, str], list[tuple[int, bytes]]] = {}
         self.indexes: dict[str, Sorted[tuple[int, str, str], IndexMember]] = {}
-        self.keys: dict[tuple[str, str], bytes] = {}
+        self.keys: Sorted[tuple[str, str], bytes] = Sorted()
         self.outbox: Sorted[int, OutboxItem] = Sorted()
         self.checkpoints: dict[str, int] = {}
 
@@ -171,6 +205,7 @@ class Partition:
         copied.ownership = self.ownership.copy()
         copied.entries = self.entries.copy()
         copied.entries_of = {tenant: entries.copy() for tenant, entries in self.entries_of.items()}
+        copied.floor = self.floor
         copied.documents = {key: documents.copy() for key, documents in self.documents.items()}
         copied.journals = {key: rows.copy() for key, rows in self.journals.items()}
         copied.indexes = {name: index.copy() for name, index in self.indexes.items()}
@@ -182,8 +217,9 @@ class Partition:
     def judge(self, batch: Batch) -> Verdict:
         """What is to be said to a batch; OK means that nothing but its keys stands in the way."""
         ownership = self.ownership
-        if not ownership.is_held(batch.epoch, batch.token):
-            return Verdict.FENCED
+        fence = ownership.fence(batch.epoch, batch.token)
+        if fence is not Verdict.OK:
+            return fence
         if batch.first == ownership.next_sequence:
             return Verdict.OK
         if batch.first > ownership.next_sequence:
@@ -193,7 +229,8 @@ class Partition:
 
     def taken(self, batch: Batch) -> KeysTaken | None:
         """The batch's keys that are claimed already."""
-        taken = {claim[:2]: self.keys[claim[:2]] for claim in batch.claims if claim[:2] in self.keys}
+        keys = self.keys.values
+        taken = {claim[:2]: keys[claim[:2]] for claim in batch.claims if claim[:2] in keys}
         return KeysTaken(taken) if taken else None
 
     def check(self, batch: Batch) -> None:
@@ -216,9 +253,9 @@ class Partition:
             self.entries.add(first, count, batch.time, body)
             self._entries_of(tenant).add(first, count, batch.time, body)
         for tenant, key, value in batch.claims:
-            self.keys[tenant, key] = value
+            self.keys.put((tenant, key), value)
         for release in batch.releases:
-            self.keys.pop(release, None)
+            self.keys.remove(release)
         self._apply_documents(batch)
         self._apply_journals(batch)
         self._apply_indexes(batch)
@@ -227,6 +264,8 @@ class Partition:
         for position in batch.outbox_settles:
             self.outbox.remove(position)
         self.checkpoints.update(batch.checkpoints)
+        self._apply_replaces(batch)
+        self._apply_trims(batch)
         self._apply_place(batch)
 
     def _entries_of(self, tenant: str) -> Entries:
@@ -260,6 +299,25 @@ class Partition:
             if index is None:
                 index = self.indexes[name] = Sorted()
             index.put((score, tenant, member), IndexMember(score, tenant, member))
+
+    def _apply_replaces(self, batch: Batch) -> None:
+        for tenant, first, body in batch.replaces:
+            entries = self.entries_of.get(tenant)
+            if entries is not None and entries.replace(first, body):
+                self.entries.replace(first, body)
+
+    def _apply_trims(self, batch: Batch) -> None:
+        removed: set[int] = set()
+        for tenant, below in batch.trims:
+            if tenant == SYSTEM_TENANT:
+                self.floor = max(self.floor, below)
+            entries = self.entries_of.get(tenant)
+            if entries is not None:
+                removed.update(entries.trim(below))
+                if not entries.firsts:
+                    del self.entries_of[tenant]
+        if removed:
+            self.entries.remove(removed)
 
     def _apply_place(self, batch: Batch) -> None:
         if batch.count:

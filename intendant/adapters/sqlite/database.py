@@ -15,10 +15,12 @@ claimed keys by key before tenant, because a key that we make sorts by time.
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, Literal, TypeVar, cast
 
@@ -27,7 +29,7 @@ import apsw
 from intendant.adapters.mounts import NETWORK, VOLATILE, file_system_of
 from intendant.adapters.sqlite.driver import Connection
 from intendant.domain.errors import IntendantError, InternalError, StoreUnavailable
-from intendant.domain.ports import Durability
+from intendant.domain.ports import Durability, Usage
 from intendant.domain.records import UnknownFormat
 
 Synchronous = Literal["full", "normal"]
@@ -202,6 +204,15 @@ def _durability_of(connection: Connection, path: Path) -> Durability:
     """What commits through this connection give, by its own settings and by what the file lies on."""
     full = connection.pragma("synchronous") >= 2 and connection.pragma("journal_mode") == "wal"
     return Durability.FSYNC if full and file_system_of(path) not in VOLATILE else Durability.WRITTEN
+
+
+def usage(path: Path, connection: Connection) -> Usage:
+    """How full the file is; its limit is what the file system still has. Pages that are free in it count as free."""
+    size, pages, unused = (connection.pragma(name) for name in ("page_size", "page_count", "freelist_count"))
+    used = (pages - unused) * size
+    with suppress(FileNotFoundError):
+        used += path.with_name(path.name + "-wal").stat().st_size
+    return Usage(used, used + unused * size + shutil.disk_usage(path).free)
 
 
 def _make_writable(connection: Connection, path: Path, synchronous: Synchronous) -> None:

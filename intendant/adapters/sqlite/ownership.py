@@ -12,8 +12,9 @@ from msgspec import Struct
 from intendant.adapters.process import is_provably_dead
 from intendant.adapters.sqlite.driver import Connection
 from intendant.adapters.sqlite.lock import LockFile
+from intendant.domain.commit import Verdict
 from intendant.domain.errors import PartitionOwned
-from intendant.domain.ports import Owner, Tenure
+from intendant.domain.ports import Holding, Owner, Tenure
 
 BUSY_WAIT_MS: Final = 50  # for whoever wants to own the file; it asks again
 
@@ -25,7 +26,9 @@ _TAKE = (
     "UPDATE ownership SET epoch = ?, token = ?, host = ?, boot_id = ?, pid = ?, started = ?, locked = ?, "
     "owned_since = ?, lease = ?, lease_until = ?, released = 0"
 )
-_RENEW = "UPDATE ownership SET lease_until = ? + lease WHERE epoch = ? AND token = ? AND token <> x''"
+_RENEW = (
+    "UPDATE ownership SET lease_until = ? + lease WHERE epoch = ? AND token = ? AND token <> x'' AND next_sequence >= ?"
+)
 _LOCKED = "UPDATE ownership SET locked = 1 WHERE token = ?"
 _RELEASE = "UPDATE ownership SET token = x'', released = 1, locked = 0, lease_until = 0 WHERE token = ?"
 
@@ -53,6 +56,12 @@ class Ownership(Struct, frozen=True):
         """The process that owns the file, or owned it last."""
         return Owner(self.host, self.boot_id, self.pid, self.started)
 
+    def fence(self, epoch: int, token: bytes) -> Verdict:
+        """OK for the owner's epoch and token; what is to be said to any other."""
+        if self.token and (epoch, token) == (self.epoch, self.token):
+            return Verdict.OK
+        return Verdict.LOST if self.epoch < epoch else Verdict.FENCED
+
     def refusal(self, waited: float) -> PartitionOwned:
         """The error for a process that waited in vain."""
         return PartitionOwned(0, self.host, self.pid, (wall_clock() - self.owned_since) / 1e6, waited)
@@ -66,6 +75,14 @@ def wall_clock() -> int:
 def read(connection: Connection) -> Ownership:
     """The row as it stands."""
     return Ownership(*connection.execute(_SELECT).fetchall()[0])
+
+
+def holding(connection: Connection) -> Holding | None:
+    """Who owns the file by a lease that is not over."""
+    row = read(connection)
+    if not row.token or wall_clock() >= row.lease_until:
+        return None
+    return Holding(row.owner, row.epoch, row.owned_since)
 
 
 def _begin(connection: Connection) -> bool:
@@ -88,12 +105,12 @@ class Holder:
         self._lock = lock
         self._token = b""
 
-    def attempt(self, owner: Owner, lease: float, connection: Connection) -> Tenure | Ownership:
+    def attempt(self, owner: Owner, lease: float, above: int, connection: Connection) -> Tenure | Ownership:
         """Take the file if it may be taken; otherwise return the row that says who has it."""
         had_lock = self._lock.held
         has_lock = self._lock.take()
         try:
-            taken = self._take(owner, round(lease * 1e6), has_lock, connection)
+            taken = self._take(owner, round(lease * 1e6), above, has_lock, connection)
         except BaseException:
             if not had_lock:
                 self._lock.drop()
@@ -106,16 +123,19 @@ class Holder:
             self._lock.drop()
         return taken
 
-    def renew(self, tenure: Tenure, connection: Connection) -> bool:
-        """Push the lease's end, and take the lock if it was not free before. False for a tenure that is over."""
-        connection.execute(_RENEW, (wall_clock(), tenure.epoch, tenure.token))
+    def renew(self, tenure: Tenure, next_sequence: int, connection: Connection) -> Verdict:
+        """Push the lease's end, and take the lock if it was not free before; see `Log.renew`."""
+        connection.execute(_RENEW, (wall_clock(), tenure.epoch, tenure.token, next_sequence))
         if not connection.changes():
+            fence = read(connection).fence(tenure.epoch, tenure.token)
+            if fence is Verdict.OK:
+                return Verdict.GAP
             self._lost(tenure.token)
-            return False
+            return fence
         if not self._lock.held and self._lock.take():
             connection.execute(_LOCKED, (tenure.token,))
             self._lock.note(read(connection).owner)
-        return True
+        return Verdict.OK
 
     def release(self, tenure: Tenure, connection: Connection) -> None:
         """Give the file back; nothing for a tenure that is over."""
@@ -137,7 +157,7 @@ class Holder:
             self._token = b""
             self._lock.drop()
 
-    def _take(self, owner: Owner, lease: int, has_lock: bool, connection: Connection) -> Tenure | Ownership:
+    def _take(self, owner: Owner, lease: int, above: int, has_lock: bool, connection: Connection) -> Tenure | Ownership:
         row = read(connection)
         if not self._may_take(row, has_lock) or not _begin(connection):
             return row
@@ -145,7 +165,8 @@ class Holder:
         if not self._may_take(row, has_lock):  # somebody was faster
             connection.execute("ROLLBACK")
             return row
-        tenure = Tenure(0, row.epoch + 1, os.urandom(16), row.next_sequence, row.last_time)
+        place = (row.next_sequence, row.last_time, row.last_first, row.last_digest)
+        tenure = Tenure(0, max(row.epoch, above) + 1, os.urandom(16), *place)
         now = wall_clock()
         who = (owner.host, owner.boot_id, owner.pid, owner.started)
         connection.execute(_TAKE, (tenure.epoch, tenure.token, *who, has_lock, now, lease, now + lease))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from intendant.adapters.sqlite.database import Database
 from intendant.adapters.sqlite.driver import Connection, Value
@@ -16,12 +16,19 @@ from intendant.parking import current_seam
 
 T = TypeVar("T")
 
+FLOOR: Final = ""  # no reader's name: the checkpoint that says where reading all tenants begins
+
 _SEQUENCE_MAX = 2**63 - 1
 _ENTRIES = (  # an entry that begins before `first` may reach into the range, and only the newest of them can
     "SELECT body FROM entries WHERE sequence <= :last AND sequence + count > :first "
     "AND sequence >= ifnull((SELECT max(sequence) FROM entries WHERE sequence <= :first), :first)"
 )
 _OF_TENANT = " AND tenant = :tenant"
+_TENANTS = (
+    "WITH RECURSIVE found(tenant) AS (SELECT min(tenant) FROM entries WHERE tenant {} ? UNION ALL "
+    "SELECT (SELECT min(tenant) FROM entries WHERE tenant > found.tenant) FROM found WHERE tenant IS NOT NULL) "
+    "SELECT tenant FROM found WHERE tenant IS NOT NULL LIMIT ?"
+)
 
 
 class SqliteReads:
@@ -35,6 +42,10 @@ class SqliteReads:
     async def document(self, tenant: str, collection: str, key: str) -> Document | None:
         """See `LogReader.document`."""
         return await self._read(partial(_document, tenant, collection, key))
+
+    async def fetch(self, wanted: Sequence[tuple[str, str, str]]) -> list[Document | None]:
+        """See `LogReader.fetch`."""
+        return await self._read(lambda connection: [_document(*each, connection) for each in wanted])
 
     async def documents(
         self, tenant: str, collection: str, *, after: str = "", limit: int = 100, newest_first: bool = False
@@ -53,6 +64,14 @@ class SqliteReads:
     async def key(self, tenant: str, key: str) -> bytes | None:
         """See `LogReader.key`."""
         return await self._read(partial(_key, tenant, key))
+
+    async def keys(self, tenant: str, *, after: str = "", limit: int = 1000) -> list[tuple[str, bytes]]:
+        """See `LogReader.keys`. Looks at the keys of all tenants behind `after`: for tools, not for every day."""
+        return await self._read(partial(_keys, tenant, after, limit))
+
+    async def tenants(self, *, after: str = "", limit: int = 1000) -> list[str]:
+        """See `LogReader.tenants`. Costs one look-up a tenant."""
+        return await self._read(partial(_tenants, after, limit))
 
     async def outbox(self, *, after: int = 0, limit: int = 256, tenant: str | None = None) -> list[OutboxItem]:
         """See `LogReader.outbox`."""
@@ -165,6 +184,18 @@ def _key(tenant: str, key: str, connection: Connection) -> bytes | None:
     return None
 
 
+def _keys(tenant: str, after: str, limit: int, connection: Connection) -> list[tuple[str, bytes]]:
+    query = "SELECT key, value FROM keys WHERE key > ? AND tenant = ? ORDER BY key LIMIT ?"
+    return [(key, value) for key, value in connection.execute(query, (after, tenant, limit))]
+
+
+def _tenants(after: str, limit: int, connection: Connection) -> list[str]:
+    """Leap from tenant to tenant in the index, over all their entries."""
+    compare = ">" if after else ">="
+    found = connection.execute(_TENANTS.format(compare), (after, limit))
+    return [tenant for (tenant,) in found]
+
+
 def _outbox(after: int, limit: int, tenant: str | None, connection: Connection) -> list[OutboxItem]:
     select = "SELECT position, tenant, session, time, body FROM outbox WHERE position > ?"
     order = " ORDER BY position LIMIT ?"
@@ -188,7 +219,7 @@ def _entries(
     order = "DESC" if newest_first else "ASC"
     values: dict[str, Value] = {
         "tenant": tenant,
-        "first": first,
+        "first": max(first, _checkpoint(FLOOR, connection)) if tenant is None else first,
         "last": _SEQUENCE_MAX if last is None else last,
         "limit": limit,
     }

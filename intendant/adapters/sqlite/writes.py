@@ -8,8 +8,10 @@ import apsw
 
 from intendant.adapters.sqlite.driver import Connection, Row
 from intendant.adapters.sqlite.ownership import read, wall_clock
+from intendant.adapters.sqlite.reads import FLOOR
 from intendant.domain.commit import Batch, KeysTaken, Verdict
 from intendant.domain.errors import InternalError
+from intendant.domain.records import SYSTEM_TENANT
 
 # The fence and the place in one statement: it changes the row only for the owner's next batch.
 _ADVANCE = (
@@ -32,6 +34,11 @@ _REMOVE_MEMBER = "DELETE FROM indexes WHERE name = ? AND score = ? AND tenant = 
 _ADD_EVENT = "INSERT INTO outbox(position, tenant, session, time, body) VALUES(?, ?, ?, ?, ?)"
 _SETTLE = "DELETE FROM outbox WHERE position = ?"
 _MOVE = "INSERT OR REPLACE INTO checkpoints(name, position) VALUES(?, ?)"
+_REPLACE = "UPDATE entries SET body = ? WHERE sequence = ? AND tenant = ?"
+_TRIM = "DELETE FROM entries WHERE tenant = ? AND sequence < ? AND sequence + count <= ?"
+_LIFT_FLOOR = (
+    "INSERT INTO checkpoints VALUES(?, ?) ON CONFLICT DO UPDATE SET position = max(position, excluded.position)"
+)
 
 
 def commit(batch: Batch, connection: Connection) -> Verdict | KeysTaken:
@@ -63,8 +70,9 @@ def _advance(batch: Batch, connection: Connection) -> bool:
 
 def _refuse(batch: Batch, connection: Connection) -> Verdict:
     row = read(connection)
-    if not row.token or row.epoch != batch.epoch or row.token != batch.token:
-        verdict = Verdict.FENCED
+    verdict = row.fence(batch.epoch, batch.token)
+    if verdict is not Verdict.OK:
+        pass
     elif batch.first > row.next_sequence:
         verdict = Verdict.GAP
     elif batch.count and batch.first == row.last_first and batch.digest == row.last_digest:
@@ -106,6 +114,9 @@ def _apply(batch: Batch, connection: Connection) -> None:
     _each(connection, _ADD_EVENT, batch.outbox_adds)
     _each(connection, _SETTLE, [(position,) for position in batch.outbox_settles])
     _each(connection, _MOVE, list(batch.checkpoints.items()))
+    _each(connection, _REPLACE, [(body, first, tenant) for tenant, first, body in batch.replaces])
+    _each(connection, _TRIM, [(tenant, below, below) for tenant, below in batch.trims])
+    _each(connection, _LIFT_FLOOR, [(FLOOR, below) for tenant, below in batch.trims if tenant == SYSTEM_TENANT])
 
 
 def _each(connection: Connection, statement: str, rows: Sequence[Row]) -> None:

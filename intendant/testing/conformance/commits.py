@@ -127,7 +127,6 @@ async def a_fenced_batch_changes_nothing(open_store: OpenStore) -> None:
             token = bytes(byte ^ 1 for byte in batch.token)
             for wrong in (
                 replace(batch, epoch=batch.epoch - 1),
-                replace(batch, epoch=batch.epoch + 1),
                 replace(batch, token=token),
                 replace(batch, token=b""),
             ):
@@ -315,7 +314,7 @@ async def a_closed_store_refuses(open_store: OpenStore) -> None:
         await store.close()
         await refuses(store.log(0).commit(batch), StoreUnavailable, "a commit after closing")
         await refuses(store.log(0).documents("t", "c"), StoreUnavailable, "a read after closing")
-        await refuses(store.log(0).renew(pen.tenure), StoreUnavailable, "a renewal after closing")
+        await refuses(store.log(0).renew(pen.tenure, pen.next), StoreUnavailable, "a renewal after closing")
 
 
 COMMIT_CHECKS: Final[Sequence[LogCheck]] = (

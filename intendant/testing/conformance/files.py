@@ -39,6 +39,20 @@ async def what_is_deleted_is_gone(open_files: OpenFiles) -> None:
         same(await files.get("t", digest), b"content", "content that was put again")
 
 
+async def what_is_cleared_is_gone(open_files: OpenFiles) -> None:
+    """Everything of one tenant, also of one that has nothing; it may be put again."""
+    async with open_files() as files:
+        digests = [await files.put("t", b"%d" % number) for number in range(5)]
+        other = await files.put("u", b"1")
+        for _ in range(2):
+            await files.clear("t")
+            same([await files.get("t", each) for each in digests], [None] * 5, "content that was cleared")
+            same((await files.digests("t"), await files.digests("u")), ([], [other]), "digests after clearing")
+        await files.clear("nobody")
+        same(await files.put("t", b"1"), digests[1], "the digest of what is put again")
+        same((await files.get("t", digests[1]), await files.get("u", other)), (b"1", b"1"), "content after clearing")
+
+
 async def no_file_crosses_tenants(open_files: OpenFiles) -> None:
     """A digest of another tenant is one that does not exist."""
     async with open_files() as files:
@@ -99,6 +113,7 @@ async def files_survive_reopening(open_files: OpenFiles) -> None:
 FILE_CHECKS: Final[Sequence[FileCheck]] = (
     content_comes_back_as_it_was_put,
     what_is_deleted_is_gone,
+    what_is_cleared_is_gone,
     no_file_crosses_tenants,
     no_digest_leads_elsewhere,
     many_may_put_at_once,

@@ -24,10 +24,12 @@ from intendant.testing.conformance.model import a_random_life_follows_the_model
 from intendant.testing.conformance.ownership import OWNERSHIP_CHECKS
 from intendant.testing.conformance.promise import BrokenPromise, LogCheck, OpenStore
 from intendant.testing.conformance.reads import READ_CHECKS
+from intendant.testing.conformance.trims import TRIM_CHECKS
 
 LOG_CHECKS: Final[Sequence[LogCheck]] = (
     *READ_CHECKS,
     *COMMIT_CHECKS,
+    *TRIM_CHECKS,
     *OWNERSHIP_CHECKS,
     a_random_life_follows_the_model,
 )

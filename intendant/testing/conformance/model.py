@@ -24,12 +24,14 @@ from intendant.domain.commit import (
     PutDocument,
     ReleaseKey,
     RemoveFromIndex,
+    ReplaceEntry,
     SettleOutbox,
+    TrimLog,
     Verdict,
 )
 from intendant.domain.ports import Document, IndexMember, LogReader, OutboxItem, Store
 from intendant.testing.conformance.pen import Pen, commit
-from intendant.testing.conformance.promise import OpenStore, same
+from intendant.testing.conformance.promise import OpenStore, promise, same
 
 BATCHES: Final = 1000
 _TENANTS: Final = ("a", "a:b", "b", "{a}")
@@ -48,7 +50,9 @@ class Model:
         self.keys: dict[tuple[str, str], bytes] = {}
         self.outbox: dict[int, OutboxItem] = {}
         self.checkpoints: dict[str, int] = {}
+        self.firsts: list[int] = []  # where each batch begins
         self.end = 1
+        self.floor = 0  # where reading all tenants begins
 
     def taken(self, batch: Batch) -> dict[tuple[str, str], bytes]:
         """Keys of the batch that are claimed, with what."""
@@ -75,7 +79,17 @@ class Model:
         for position in batch.outbox_settles:
             self.outbox.pop(position, None)
         self.checkpoints.update(batch.checkpoints)
+        for tenant, first, body in batch.replaces:
+            self.entries = [(*e[:4], body) if (e[0], e[1]) == (tenant, first) else e for e in self.entries]
+        for tenant, below in batch.trims:
+            self.entries = [each for each in self.entries if each[0] != tenant or each[1] + each[2] > below]
+            self.floor = self.floor if tenant else max(self.floor, below)
         self.end = batch.first + batch.count
+        self.firsts.append(batch.first)
+
+    def from_floor(self) -> list[bytes]:
+        """What reading all tenants shows."""
+        return [entry for _, first, count, _, entry in self.entries if first + count > self.floor]
 
 
 async def a_random_life_follows_the_model(open_store: OpenStore, *, batches: int = BATCHES, seed: int = 1) -> None:
@@ -130,6 +144,7 @@ class _Life:
         wrong = {
             Verdict.GAP: replace(batch, first=batch.first + self.random.randint(1, 9)),
             Verdict.FENCED: replace(batch, epoch=batch.epoch - 1),
+            Verdict.LOST: replace(batch, epoch=batch.epoch + 1),
         }
         if batch.first > 1:
             wrong[Verdict.CONFLICT] = replace(batch, first=self.random.randrange(1, batch.first), digest=b"another")
@@ -159,6 +174,8 @@ class _Life:
                     claimed.add((tenant, operation.key))
                 operations.append(operation)
             commits.append(commit(tenant, *operations, records=self.random.randint(1, 3)))
+        if self.random.random() < 0.05 and self.model.firsts:
+            commits.append(commit("", TrimLog(self.random.choice(self.model.firsts[-10:]))))
         if self.random.random() < 0.05:
             return [Commit("", [], [MoveCheckpoint(self.random.choice(_NAMES), self.random.randrange(99))])]
         return commits
@@ -181,6 +198,8 @@ class _Life:
             lambda: AddToOutbox(choose(_NAMES), body),
             lambda: SettleOutbox(positions),
             lambda: MoveCheckpoint(choose(_NAMES), self.random.randrange(1000)),
+            lambda: TrimLog(self.random.randint(0, self.model.end // 2)),
+            lambda: ReplaceEntry(self.random.randint(self.model.end // 2, self.model.end), body),
         ]
         return choose(makers)()
 
@@ -198,6 +217,8 @@ class _Life:
                 found = await log.documents(tenant, collection, limit=1000)
                 own = [d for (t, c, _), d in sorted(model.documents.items()) if (t, c) == (tenant, collection)]
                 same(found, own, f"documents of {tenant!r} in {collection!r}")
+            own_keys = [(k, v) for (t, k), v in sorted(model.keys.items()) if t == tenant]
+            same(await log.keys(tenant, limit=10**6), own_keys, f"keys of {tenant!r}")
             for name in _NAMES:
                 same(await log.journal(tenant, name), model.journals.get((tenant, name), []), f"the journal {name!r}")
         for name in _COLLECTIONS:
@@ -206,7 +227,8 @@ class _Life:
         for (tenant, key), value in model.keys.items():
             same(await log.key(tenant, key), value, f"the key {key!r} of {tenant!r}")
         same(await log.outbox(limit=10**6), [item for _, item in sorted(model.outbox.items())], "the outbox")
-        same(await log.entries(None, limit=10**6), [entry[4] for entry in model.entries], "the log")
+        same(await log.entries(None, limit=10**6), model.from_floor(), "the log")
+        same(await log.tenants(), sorted({entry[0] for entry in model.entries}), "tenants")
         same({name: await log.checkpoint(name) for name in model.checkpoints}, model.checkpoints, "checkpoints")
 
     async def _documents(self, log: LogReader) -> None:
@@ -244,6 +266,7 @@ class _Life:
             entry
             for of, begin, count, _, entry in self.model.entries
             if tenant in (None, of) and begin + count > first and (last is None or begin <= last)
+            if tenant is not None or begin + count > self.model.floor
         ]
         expected = own[::-1] if newest_first else own
         found = await log.entries(tenant, first=first, last=last, limit=limit, newest_first=newest_first)
@@ -251,8 +274,11 @@ class _Life:
 
     async def _positions(self, log: LogReader) -> None:
         time = self.random.randint(0, self.pen.time + 20)
-        expected = min((entry[1] for entry in self.model.entries if entry[3] >= time), default=self.model.end)
-        same(await log.position_at(time), expected, f"the position of {time}")
+        found, entries = await log.position_at(time), self.model.entries
+        missed = [each[1] for each in entries if each[1] < found and each[3] >= time]
+        early = [each[1] for each in entries if each[1] >= max(found, self.model.floor) and each[3] < time]
+        same((missed, early), ([], []), f"records on the wrong side of {found}, the position of {time}")
+        promise(found <= self.model.end, f"the position of {time} is in the log, or its end: {found}")
 
     async def _small(self, log: LogReader) -> None:
         tenant, name = self.random.choice(_TENANTS), self.random.choice(_NAMES)
@@ -264,4 +290,6 @@ class _Life:
         )
         same(await log.journal(tenant, name), model.journals.get((tenant, name), []), "a journal")
         same(await log.key(tenant, key), model.keys.get((tenant, key)), "a key")
+        wanted = [(tenant, collection, each) for each in _NAMES]
+        same(await log.fetch(wanted), [model.documents.get(each) for each in wanted], "documents by their keys")
         same(await log.checkpoint(name), model.checkpoints.get(name, 0), "a checkpoint")

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
 from typing import Final
 
 import anyio
+from msgspec.structs import replace
 
-from intendant.domain.commit import PutDocument, Verdict
+from intendant.domain.commit import Commit, MoveCheckpoint, PutDocument, Verdict
 from intendant.domain.errors import PartitionOwned
 from intendant.domain.ports import Log, Tenure
 from intendant.testing.conformance.pen import LEASE_S, PATIENCE_S, Pen, commit, owner
-from intendant.testing.conformance.promise import LogCheck, OpenStore, promise, refuses, same
+from intendant.testing.conformance.promise import BrokenPromise, LogCheck, OpenStore, promise, refuses, same
 
 RACERS: Final = 4
+CLOCKS_DIFFER_US: Final = 600_000_000  # the store's and ours, at most, in a place fit for tests
 
 
 async def an_empty_log_begins_at_one(open_store: OpenStore) -> None:
@@ -64,7 +67,7 @@ async def a_waiting_process_gets_what_is_released(open_store: OpenStore) -> None
             group.start_soon(_take_over, second.log(0), pen.tenure.epoch)
             await anyio.sleep(0.1)  # so that it is most likely waiting; if it is not yet, the promise is the same
             await first.log(0).release(pen.tenure)
-        same(await first.log(0).renew(pen.tenure), False, "renewing what was released")
+        same(await first.log(0).renew(pen.tenure, pen.next), Verdict.FENCED, "renewing what was released")
 
 
 async def _take_over(log: Log, epoch: int) -> None:
@@ -81,7 +84,7 @@ async def a_released_tenure_is_over(open_store: OpenStore) -> None:
         await store.log(0).release(pen.tenure)
         same(await pen.send(pen.seal(commit("t"))), Verdict.FENCED, "a commit after the release")
         same(await pen.send(batch), Verdict.FENCED, "the last batch again, after the release")
-        same(await store.log(0).renew(pen.tenure), False, "renewing after the release")
+        same(await store.log(0).renew(pen.tenure, pen.next), Verdict.FENCED, "renewing after the release")
         await store.log(0).release(pen.tenure)
 
 
@@ -94,9 +97,11 @@ async def an_ended_lease_is_taken_over(open_store: OpenStore) -> None:
         new = await Pen.take(second.log(0), "second")
         promise(new.tenure.epoch > old.tenure.epoch, "the new epoch is higher")
         same(await old.send(unsent), Verdict.FENCED, "what the old owner sends after the takeover")
-        same(await first.log(0).renew(old.tenure), False, "the old owner renews")
+        same(await first.log(0).renew(old.tenure, old.next), Verdict.FENCED, "the old owner renews")
         await first.log(0).release(old.tenure)
-        same(await second.log(0).renew(new.tenure), True, "the new owner renews, after the old one has released")
+        same(
+            await second.log(0).renew(new.tenure, new.next), Verdict.OK, "the new owner renews, after the old released"
+        )
         document = await second.log(0).document("t", "c", "k")
         same(document and document.body, b"old", "the document that a fenced owner wanted to change")
         await new.write(commit("t"))
@@ -109,7 +114,7 @@ async def renewals_and_commits_keep_the_lease(open_store: OpenStore) -> None:
         for keep in ("renew", "commit"):
             await anyio.sleep(0.6)
             if keep == "renew":
-                same(await first.log(0).renew(pen.tenure), True, "renewing a live lease")
+                same(await first.log(0).renew(pen.tenure, pen.next), Verdict.OK, "renewing a live lease")
             else:
                 await pen.write(commit("t"))
             waiting = second.log(0).acquire(owner("second"), timeout=0.6, lease=LEASE_S)
@@ -171,6 +176,96 @@ async def a_cancelled_acquire_gives_up(open_store: OpenStore) -> None:
             await second.log(0).release(pen.tenure)
 
 
+async def a_store_that_knows_only_lower_epochs_says_so(open_store: OpenStore) -> None:
+    """LOST, to a commit and to a renewal: it went back in time. Nothing is applied, and its own owner goes on."""
+    async with open_store() as store:
+        log = store.log(0)
+        later = Pen(log, Tenure(0, 7, b"0123456789abcdef", 1, 0))
+        await _is_lost(later)
+        await log.release(later.tenure)
+        pen = await Pen.take(log)
+        promise(pen.tenure.epoch < 7, "epochs rise by little")
+        await pen.write(commit("t"))
+        await _is_lost(later)
+        later.next = pen.next
+        await _is_lost(later)
+        later.tenure = replace(pen.tenure, epoch=pen.tenure.epoch + 1)
+        await _is_lost(later)
+        await log.release(replace(later.tenure, token=b"0123456789abcdef"))
+        await pen.write(commit("t"))
+        await log.release(pen.tenure)
+        await _is_lost(later)
+        same(len(await log.entries(None)), 2, "entries, after lost tenures have sent theirs")
+
+
+async def _is_lost(pen: Pen) -> None:
+    for next in (1, pen.next, pen.next + 100):
+        same(await pen.log.renew(pen.tenure, next), Verdict.LOST, "a renewal of a tenure that the store does not know")
+    batches = (pen.seal(commit("t")), pen.seal(Commit("", [], [MoveCheckpoint("reader", 9)])))
+    for batch in (*batches, replace(batches[0], first=pen.next + 100)):
+        same(await pen.log.commit(batch), Verdict.LOST, "a batch of a tenure that the store does not know")
+
+
+async def a_renewal_compares_the_logs_end(open_store: OpenStore) -> None:
+    """GAP if the log ends before what the owner has acknowledged; it may hold more."""
+    async with open_store() as store:
+        log = store.log(0)
+        pen = await Pen.take(log)
+        same(await log.renew(pen.tenure, 2), Verdict.GAP, "renewing when the log is empty and should not be")
+        await pen.write(commit("t", records=5))
+        for next, verdict in ((1, Verdict.OK), (5, Verdict.OK), (6, Verdict.OK), (7, Verdict.GAP), (9**9, Verdict.GAP)):
+            same(await log.renew(pen.tenure, next), verdict, f"renewing with {next} when the log ends at 6")
+        await pen.write(commit("t"))
+
+
+async def the_holder_is_told(open_store: OpenStore) -> None:
+    """To everybody, with the time it took the partition; None once it released, or its lease is over."""
+    async with open_store() as first, open_store() as second:
+        logs = first.log(0), second.log(0)
+        same([await log.holder() for log in logs], [None, None], "the holder of what nobody ever owned")
+        for name in ("one", "two"):
+            pen = await Pen.take(logs[0], name)
+            now = time.time_ns() // 1000
+            for log in logs:
+                holding = await log.holder()
+                if holding is None:
+                    raise BrokenPromise("somebody owns the partition, and no holder is told")
+                same((holding.owner, holding.epoch), (owner(name), pen.tenure.epoch), "the holder")
+                promise(abs(now - holding.since) < CLOCKS_DIFFER_US, f"it owns it since {holding.since}, now is {now}")
+            await logs[0].release(pen.tenure)
+            same([await log.holder() for log in logs], [None, None], "the holder after a release")
+        await Pen.take(logs[0], lease=0.1)
+        await anyio.sleep(0.3)
+        same([await log.holder() for log in logs], [None, None], "the holder when its lease is over")
+
+
+async def an_epoch_above_is_granted(open_store: OpenStore) -> None:
+    """Higher than the one it was told, than the one before, and so are those that follow."""
+    async with open_store() as store:
+        log = store.log(0)
+        epochs: list[int] = []
+        for above in (0, 41, 3, 0, 41, 10**9):
+            tenure = await log.acquire(owner(), timeout=0, lease=LEASE_S, above=above)
+            promise(tenure.epoch > max([above, *epochs]), f"epoch {tenure.epoch} above {above}, after {epochs}")
+            epochs.append(tenure.epoch)
+        await (await Pen.take(log)).write(commit("t"))
+
+
+async def a_tenure_knows_the_newest_batch(open_store: OpenStore) -> None:
+    """Where it begins, and its digest: what it takes to see whether it is one's own."""
+    async with open_store() as store:
+        pen = await Pen.take(store.log(0))
+        same((pen.tenure.last_first, pen.tenure.last_digest), (0, b""), "the newest batch of an empty log")
+        await pen.write(commit("t", records=3))
+        batch = await pen.write(commit("t", records=2), commit("u"))
+        await pen.send(pen.seal(Commit("", [], [MoveCheckpoint("reader", 9)])))
+        await store.log(0).release(pen.tenure)
+    async with open_store() as store:
+        tenure = (await Pen.take(store.log(0))).tenure
+        newest = (tenure.last_first, tenure.last_digest, tenure.last_time, tenure.next_sequence)
+        same(newest, (4, batch.digest, batch.time, 7), "the newest batch, as the next tenure knows it")
+
+
 OWNERSHIP_CHECKS: Final[Sequence[LogCheck]] = (
     an_empty_log_begins_at_one,
     every_tenure_has_a_higher_epoch_and_a_new_token,
@@ -182,4 +277,9 @@ OWNERSHIP_CHECKS: Final[Sequence[LogCheck]] = (
     the_same_log_may_be_acquired_again,
     one_of_many_wins,
     a_cancelled_acquire_gives_up,
+    a_store_that_knows_only_lower_epochs_says_so,
+    a_renewal_compares_the_logs_end,
+    the_holder_is_told,
+    an_epoch_above_is_granted,
+    a_tenure_knows_the_newest_batch,
 )

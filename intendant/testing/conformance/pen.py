@@ -40,7 +40,23 @@ HOSTILE_IDS: Final = (
     "\uffff",
     "1",
     "01",
+    "..",
+    "%41",  # which is A where somebody decodes it
+    "\0",
+    "a\0",
+    "a\0b",
+    "\u0430",  # a Cyrillic a, which looks like a Latin one
+    "\uff41",  # a full-width a, which is one where somebody normalises
+    "\u212a",  # the sign for kelvin, which is a K where somebody folds case
     "x" * 128,
+    "x" * 10_000,
+    "x" * 9_999 + "y",
+)
+
+# Of those, the ones that are taken for each other most easily: few enough to try all pairs.
+CONFUSABLE_IDS: Final = (
+    *("a", "A", "a:b", "a:b:c", "b", "b:c", "{a}", "a{b}c", "a/b", "..", "../a", "%41"),
+    *("\0", "a\0", "a\0b", "\u0430", "\uff41", "x" * 10_000, "x" * 9_999 + "y"),
 )
 
 

@@ -4,13 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from intendant.domain.ports import ColdStore, FileStore, Store
 
 OpenStore = Callable[[], AbstractAsyncContextManager[Store]]
 """Opens a store on entering and closes it on leaving. Each call is a new object over the same data, as another process
 would have it; several may be open at once."""
+
+
+class Past(Protocol):
+    """A place that can be taken back in time, as by a failover, or by a start from an older copy."""
+
+    @property
+    def open_store(self) -> OpenStore:
+        """Opens a store there."""
+        ...
+
+    async def keep(self) -> None:
+        """Remember what the place holds. No store is open there."""
+        ...
+
+    async def go_back(self) -> None:
+        """Have the place hold again what was remembered last. No store is open there."""
+        ...
+
+
+PastCheck = Callable[[Past], Awaitable[None]]
 
 OpenCold = Callable[[], AbstractAsyncContextManager[ColdStore]]
 OpenFiles = Callable[[], AbstractAsyncContextManager[FileStore]]

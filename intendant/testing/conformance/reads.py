@@ -14,11 +14,12 @@ from intendant.domain.commit import (
     Commit,
     DropJournal,
     PutDocument,
+    ReleaseKey,
     SettleOutbox,
 )
 from intendant.domain.ports import Document, IndexMember, Log, OutboxItem
 from intendant.domain.records import decode_entry
-from intendant.testing.conformance.pen import HOSTILE_IDS, Pen, commit
+from intendant.testing.conformance.pen import CONFUSABLE_IDS, HOSTILE_IDS, Pen, commit
 from intendant.testing.conformance.promise import LogCheck, OpenStore, promise, same
 
 
@@ -27,11 +28,14 @@ async def nothing_is_there_at_first(open_store: OpenStore) -> None:
     async with open_store() as store:
         log = store.log(0)
         same(await log.document("t", "c", "k"), None, "a document")
+        same(await log.fetch([("t", "c", "k"), ("t", "c", "l")]), [None, None], "documents by their keys")
         same(await log.documents("t", "c"), [], "documents")
         same(await log.documents("t", "c", after="k", newest_first=True), [], "documents, newest first")
         same(await log.journal("t", "x"), [], "a journal")
         same(await log.index("i"), [], "an index")
         same(await log.key("t", "k"), None, "a key")
+        same((await log.keys("t"), await log.keys("")), ([], []), "keys")
+        same(await log.tenants(), [], "tenants")
         same(await log.outbox(), [], "the outbox")
         same(await log.checkpoint("reader"), 0, "a checkpoint")
         same(await log.entries("t"), [], "entries of a tenant")
@@ -80,6 +84,70 @@ async def _pages(log: Log, limit: int, newest_first: bool) -> list[str]:
         found.extend(document.key for document in page)
         promise(len(found) < 1000, "pages come to an end")
     return found
+
+
+async def documents_are_fetched_in_the_order_asked_for(open_store: OpenStore) -> None:
+    """Some hundreds at once, of several tenants; None for what is not there, and twice what is asked for twice."""
+    async with open_store() as store:
+        log = store.log(0)
+        pen = await Pen.take(log)
+        keys = [*HOSTILE_IDS, *(f"{number:03}" for number in range(200))]
+        for tenant in ("t", "t:a", "T"):
+            await pen.write(*(commit(tenant, PutDocument("c", key, f"{tenant} {key}".encode())) for key in keys))
+        places = [(tenant, collection, key) for key in keys for tenant in ("t:a", "u", "t") for collection in "cd"]
+        wanted = [*places[::3], *places[::-2][:300], ("t", "c", "a"), ("t", "c", "a")]
+        found = await log.fetch(wanted)
+        same([document and document.body for document in found], [_fetched(*place) for place in wanted], "documents")
+        one_by_one = [await log.document(*place) for place in wanted[-50:]]
+        same(found[-50:], one_by_one, "documents fetched together, and one by one")
+        same(await log.fetch([]), [], "nothing")
+
+
+def _fetched(tenant: str, collection: str, key: str) -> bytes | None:
+    return f"{tenant} {key}".encode() if collection == "c" and tenant != "u" else None
+
+
+async def keys_are_read_in_their_order(open_store: OpenStore) -> None:
+    """Each with its value, of one tenant, in pages that neither lose nor repeat one; released ones are gone."""
+    async with open_store() as store:
+        log = store.log(0)
+        pen = await Pen.take(log)
+        keys = sorted({*HOSTILE_IDS, *(f"{number:03}" for number in range(20))})
+        tenants = ("t", "T", "t:", "s", "u")
+        for tenant in tenants:
+            await pen.write(*(commit(tenant, ClaimKey(key, f"{tenant} {key}".encode())) for key in reversed(keys)))
+        for tenant in tenants:
+            expected = [(key, f"{tenant} {key}".encode()) for key in keys]
+            for limit in (1, 7, len(keys), 1000):
+                found: list[tuple[str, bytes]] = []
+                while page := await log.keys(tenant, after=found[-1][0] if found else "", limit=limit):
+                    found.extend(page)
+                    promise(len(found) <= len(keys), "pages come to an end")
+                same(found, expected, f"keys of {tenant!r} in pages of {limit}")
+        same([key for key, _ in await log.keys("t", after="0055", limit=2)], ["006", "007"], "behind what is not there")
+        await pen.write(*(commit("t", ReleaseKey(key)) for key in keys[::2]))
+        same([key for key, _ in await log.keys("t")], keys[1::2], "keys after some were released")
+        same([key for key, _ in await log.keys("u")], keys, "keys of another tenant")
+
+
+async def tenants_are_read_in_their_order(open_store: OpenStore) -> None:
+    """Those that have log entries, the partition itself among them, in pages that neither lose nor repeat one."""
+    async with open_store() as store:
+        log = store.log(0)
+        pen = await Pen.take(log)
+        tenants = sorted({"", *HOSTILE_IDS, *(f"{number:03}" for number in range(40))})
+        await pen.write(*(commit(tenant) for tenant in reversed(tenants[1:])))
+        same(await log.tenants(), tenants[1:], "tenants, before the partition has records of its own")
+        for turn in range(3):
+            await pen.write(*(commit(tenant, records=2) for tenant in tenants[turn:]))
+            for limit in (2, 7, len(tenants), 1000):
+                found: list[str] = []
+                while page := await log.tenants(after=found[-1] if found else "", limit=limit):
+                    promise(len(page) <= limit, "no page is longer than was asked for")
+                    found.extend(page)
+                    promise(len(found) <= len(tenants), "pages come to an end")
+                same(found, tenants, f"tenants in pages of {limit}")
+        same(await log.tenants(after="0055", limit=2), ["006", "007"], "behind a tenant that is not there")
 
 
 async def a_journal_keeps_its_order(open_store: OpenStore) -> None:
@@ -203,7 +271,7 @@ async def no_read_crosses_tenants(open_store: OpenStore) -> None:
     async with open_store() as store:
         log = store.log(0)
         pen = await Pen.take(log)
-        some = list(enumerate(HOSTILE_IDS[:14]))
+        some = list(enumerate(CONFUSABLE_IDS))
         pairs = [(tenant, key) for row, tenant in some for column, key in some if row * column % 3 != 1]
         await pen.write(*(_marked(tenant, key) for tenant, key in pairs[:120]))
         await pen.write(*(_marked(tenant, key) for tenant, key in pairs[120:]))
@@ -214,7 +282,7 @@ async def no_read_crosses_tenants(open_store: OpenStore) -> None:
             entries = [record for entry in await log.entries(tenant) for record in decode_entry(entry)]
             same({r.tenant for r in entries}, {tenant} if own else set(), f"tenants in the log of {tenant!r}")
             same(len(entries), len(own), f"records of {tenant!r}")
-            for key in HOSTILE_IDS[:14]:
+            for key in CONFUSABLE_IDS:
                 mark = _mark(tenant, key) if (tenant, key) in pairs else None
                 document = await log.document(tenant, "c", key)
                 same(document and document.body, mark, f"the document {key!r} of {tenant!r}")
@@ -249,6 +317,9 @@ READ_CHECKS: Final[Sequence[LogCheck]] = (
     nothing_is_there_at_first,
     documents_keep_since_and_version,
     documents_are_read_in_the_order_of_keys,
+    documents_are_fetched_in_the_order_asked_for,
+    keys_are_read_in_their_order,
+    tenants_are_read_in_their_order,
     a_journal_keeps_its_order,
     an_index_is_ordered_by_score_tenant_and_member,
     the_outbox_keeps_the_order_of_the_log,

@@ -5,13 +5,12 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-if TYPE_CHECKING:
-    from tests.faults.processes.conftest import Reader, Stable
+from tests.faults.reader import Reader
+from tests.faults.stable import Stable
 
 ACKNOWLEDGED_MIN = 50  # since the last kill, and
 OPEN_MIN = 20  # at the moment of a kill: a run with less proves nothing
@@ -19,7 +18,7 @@ BACKENDS = ("asyncio", "uvloop", "trio")
 
 
 def kill_loop(
-    kills: int, stable: Stable, reader: Reader, path: Path, examining: Callable[..., Any], *, every: int
+    kills: int, stable: Stable, reader: Reader, hot: str, examining: Callable[..., Any], *, every: int
 ) -> None:
     began = time.monotonic()
     chance = random.Random(kills)
@@ -29,7 +28,7 @@ def kill_loop(
         before = len(reader.accepted)
         pid = stable.start(
             "load",
-            path,
+            hot,
             reader.path,
             life,
             open=reader.open,
@@ -51,7 +50,7 @@ def kill_loop(
         if life % every == 0:
             examining()
     last = stable.start(
-        "load", path, reader.path, kills + 1, open=reader.open, doubt=reader.doubt, drain=True, backend="asyncio"
+        "load", hot, reader.path, kills + 1, open=reader.open, doubt=reader.doubt, drain=True, backend="asyncio"
     )
     assert stable.wait(last) == 0
     verdict = examining(all_ended=True)
@@ -59,7 +58,7 @@ def kill_loop(
     assert reader.doubt == []
     assert set(verdict.audit.executions) == {"completed"}
     assert verdict.audit.executions["completed"] == len(reader.accepted) == len(reader.prepared)
-    assert verdict.audit.steps == 3 * len(reader.accepted)
+    assert verdict.audit.steps == reader.steps
     assert len(verdict.epochs) == kills + 1
     print(
         f"\n{kills} kills in {time.monotonic() - began:.0f} s: {len(reader.accepted)} acknowledged "
@@ -69,12 +68,10 @@ def kill_loop(
     )
 
 
-def test_four_kills(stable: Stable, reader: Reader, tmp_path: Path, examining: Callable[..., Any]) -> None:
-    kill_loop(4, stable, reader, tmp_path / "work.db", examining, every=2)
+def test_four_kills(stable: Stable, reader: Reader, hot: str, examining: Callable[..., Any]) -> None:
+    kill_loop(4, stable, reader, hot, examining, every=2)
 
 
 @pytest.mark.stress
-def test_two_hundred_kills(
-    stable: Stable, reader: Reader, tmp_path: Path, examining: Callable[..., Any], scale: int
-) -> None:
-    kill_loop(200 * scale, stable, reader, tmp_path / "work.db", examining, every=20)
+def test_two_hundred_kills(stable: Stable, reader: Reader, hot: str, examining: Callable[..., Any], scale: int) -> None:
+    kill_loop(200 * scale, stable, reader, hot, examining, every=20)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-if TYPE_CHECKING:
-    from tests.faults.processes.conftest import Reader, Stable
+from tests.faults.reader import Reader
+from tests.faults.stable import Stable
 
 ROUNDS = 5
 RSS_MAX = 1.05  # of what it was after the first round
@@ -17,10 +16,10 @@ RUNNING = 1_000
 WORKERS_MAX = RUNNING + 64 + 64  # that stay parked for the next executions and sessions
 
 
-def soak(intents: int, sessions: int, stable: Stable, reader: Reader, path: Path, backend: str) -> list[dict[str, Any]]:
+def soak(intents: int, sessions: int, stable: Stable, reader: Reader, hot: str, backend: str) -> list[dict[str, Any]]:
     pid = stable.start(
         "soak",
-        path,
+        hot,
         reader.path,
         1,
         backend=backend,
@@ -47,13 +46,13 @@ def soak(intents: int, sessions: int, stable: Stable, reader: Reader, path: Path
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_two_hundred_intents_at_once(stable: Stable, reader: Reader, tmp_path: Path, backend: str) -> None:
-    soak(200, 20, stable, reader, tmp_path / "work.db", backend)
+def test_two_hundred_intents_at_once(stable: Stable, reader: Reader, hot: str, backend: str) -> None:
+    soak(200, 20, stable, reader, hot, backend)
 
 
 @pytest.mark.stress
 @pytest.mark.parametrize("backend", ["asyncio", "uvloop", "trio"])
-def test_ten_thousand_intents_at_once(stable: Stable, reader: Reader, tmp_path: Path, backend: str) -> None:
-    rounds = soak(10_000, 1_000, stable, reader, tmp_path / "work.db", backend)
+def test_ten_thousand_intents_at_once(stable: Stable, reader: Reader, hot: str, backend: str) -> None:
+    rounds = soak(10_000, 1_000, stable, reader, hot, backend)
     sizes = [each["rss"] for each in rounds]
     assert max(sizes[1:]) <= RSS_MAX * sizes[0], sizes

@@ -7,27 +7,27 @@ import signal
 import socket
 import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-if TYPE_CHECKING:
-    from tests.faults.processes.conftest import Reader, Stable
+from tests.faults.reader import Reader
+from tests.faults.stable import Stable
 
 LEASE = 30.0  # seconds: so long that no take-over in these tests can be by its end
 LEASE_SHORT = 0.5
-HAND_OVER_MAX = 1.0  # seconds
+HAND_OVER_MAX = 1.0  # seconds, of nineteen in twenty, and
+BUSY_MAX = 15.0  # where too few are looked at to tell: still no lease, nor anybody's patience
 BACKENDS = ("asyncio", "trio", "uvloop")
 
 
 class Pair:
     """An owner and a standby; each round the owner goes, and the standby becomes the owner."""
 
-    def __init__(self, stable: Stable, reader: Reader, path: Path) -> None:
+    def __init__(self, stable: Stable, reader: Reader, hot: str) -> None:
         self.stable = stable
         self.reader = reader
-        self.path = path
+        self.hot = hot
         self.lives = 0
         self.owner, self.owner_life = self._start(takeover=0.0)
         self._serving(self.owner_life)
@@ -36,7 +36,7 @@ class Pair:
         self.lives += 1
         pid = self.stable.start(
             "serve",
-            self.path,
+            self.hot,
             self.reader.path,
             self.lives,
             takeover=takeover,
@@ -87,8 +87,10 @@ class Pair:
         assert self.stable.wait(self.owner) == 0
 
 
-def hand_overs(rounds: int, stable: Stable, reader: Reader, path: Path, examining: Callable[..., Any]) -> None:
-    pair = Pair(stable, reader, path)
+def hand_overs(
+    rounds: int, stable: Stable, reader: Reader, hot: str, examining: Callable[..., Any], *, at_most: float
+) -> None:
+    pair = Pair(stable, reader, hot)
     took: dict[bool, list[float]] = {False: [], True: []}
     for number in range(rounds):
         kill = number % 2 == 1
@@ -105,27 +107,27 @@ def hand_overs(rounds: int, stable: Stable, reader: Reader, path: Path, examinin
         f"{len(reader.accepted)} acknowledged, lost {verdict.audit.lost}, duplicated {verdict.audit.duplicated}"
     )
     for seconds in took.values():  # of twenty one may be held up by what else the machine does
-        assert sorted(seconds)[(len(seconds) - 1) * 19 // 20] < HAND_OVER_MAX
+        assert sorted(seconds)[(len(seconds) - 1) * 19 // 20] < at_most
 
 
-def test_two_hand_overs(stable: Stable, reader: Reader, tmp_path: Path, examining: Callable[..., Any]) -> None:
-    hand_overs(2, stable, reader, tmp_path / "work.db", examining)
+def test_two_hand_overs(stable: Stable, reader: Reader, hot: str, examining: Callable[..., Any]) -> None:
+    hand_overs(2, stable, reader, hot, examining, at_most=BUSY_MAX)
 
 
 @pytest.mark.stress
 def test_a_hundred_hand_overs(
-    stable: Stable, reader: Reader, tmp_path: Path, examining: Callable[..., Any], scale: int
+    stable: Stable, reader: Reader, hot: str, examining: Callable[..., Any], scale: int
 ) -> None:
-    hand_overs(100 * scale, stable, reader, tmp_path / "work.db", examining)
+    hand_overs(100 * scale, stable, reader, hot, examining, at_most=HAND_OVER_MAX)
 
 
-def take_over(stable: Stable, reader: Reader, path: Path, first: int, common: dict[str, Any]) -> tuple[int, int]:
+def take_over(stable: Stable, reader: Reader, hot: str, first: int, common: dict[str, Any]) -> tuple[int, int]:
     """Stop the owner until another one has taken over; returns the other's life and process id.
 
     Stopped in the middle of a transaction it holds SQLite's own lock, and nobody can write: then once more.
     """
     for life in range(2, 30):
-        second = stable.start("serve", path, reader.path, life, **common)
+        second = stable.start("serve", hot, reader.path, life, **common)
         os.kill(first, signal.SIGSTOP)
         patience = time.monotonic() + 3.0
 
@@ -143,13 +145,12 @@ def take_over(stable: Stable, reader: Reader, path: Path, first: int, common: di
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_an_owner_that_was_stopped_too_long_is_fenced(
-    stable: Stable, reader: Reader, tmp_path: Path, examining: Callable[..., Any], backend: str
+    stable: Stable, reader: Reader, hot: str, examining: Callable[..., Any], backend: str
 ) -> None:
-    path = tmp_path / "work.db"
     common = {"takeover": 60.0, "lease": LEASE_SHORT, "backend": backend}
-    first = stable.start("serve", path, reader.path, 1, **common)
+    first = stable.start("serve", hot, reader.path, 1, **common)
     reader.wait_for(lambda: len(reader.accepted) >= 5, "the first to serve")
-    life, second = take_over(stable, reader, path, first, common)
+    life, second = take_over(stable, reader, hot, first, common)
     reader.wait_for(lambda: any(key.startswith(f"L{life}-") for _, key in reader.accepted), "the second to serve")
     told = {key for _, key in reader.accepted if key.startswith("L1-")}
     os.kill(first, signal.SIGCONT)

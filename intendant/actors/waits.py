@@ -1,0 +1,254 @@
+"""What one open execution waits for and was sent: decided here one after the other, which is the order of the log.
+
+A decision is folded at once and handed to the writer, whose lane for accepted work keeps the order; so this fold is
+always that of the log, some commits ahead. What was decided is told when it is durable. A commit fails only when the
+writer has stopped, and then all of this is forgotten and read again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Final, Protocol
+
+from msgspec import Raw, Struct
+
+from intendant.actors.services import Services
+from intendant.domain import state as states
+from intendant.domain.codec import encode
+from intendant.domain.commit import (
+    AddToIndex,
+    AddToOutbox,
+    AppendJournal,
+    Commit,
+    Operation,
+    Receipt,
+    RemoveFromIndex,
+    check_commit,
+)
+from intendant.domain.errors import ActorStopped, IdempotencyConflict, InternalError, Overloaded
+from intendant.domain.journal import encode_journal_row, record_type
+from intendant.domain.payloads import CancelRequested, SignalReceived, TimerFired, TimerSet
+from intendant.domain.records import Record
+from intendant.domain.waits import WaitEnd, WaitRow, Waits, fingerprint
+from intendant.parking import Parking, Reply
+
+READY_MAX: Final = 10_000  # signals that lie ready for one execution; beyond, senders get Overloaded
+
+_CANCEL: Final = ""  # stands among ids of signals, none of which is empty
+
+
+class Query(Struct, frozen=True, gc=False):
+    """To be answered by what the handler has registered under its name, encoded."""
+
+    name: str
+    reply: Reply[bytes]
+
+
+class Place(Protocol):
+    """What the actor of an open execution shares with whoever runs it."""
+
+    waits: ExecutionWaits | None
+    """There once somebody has needed them, as long as the execution is in memory."""
+    queries: list[Query] | None
+    """What was asked and not answered yet."""
+
+    @property
+    def newest(self) -> Reply[Receipt] | None:
+        """The newest commit of a handler's: when it is settled, all of them are."""
+        ...
+
+    @newest.setter
+    def newest(self, commit: Reply[Receipt] | None) -> None: ...
+
+    def open_waits(self, fold: Waits, session: str) -> ExecutionWaits:
+        """Those that are there, or new ones that go on from what was recorded."""
+        ...
+
+    def suspended(self) -> bool:
+        """Whether all handlers are being suspended."""
+        ...
+
+    def close(self) -> None:
+        """The end is decided: from here on the execution takes nothing."""
+        ...
+
+    def end(self, error: BaseException | None) -> None:
+        """The end is durable; or it is not known to be, because the writer has stopped."""
+        ...
+
+    def rest(self, resting: bool) -> None:
+        """The handler does nothing but wait, or works again."""
+        ...
+
+    def interrupt(self) -> None:
+        """Cancel the task that the handler runs in."""
+        ...
+
+    def beside(self, watch: Callable[[], Awaitable[None]]) -> None:
+        """Run this beside the handler; what suspends all handlers cancels it. Raises SupervisorError when they are."""
+        ...
+
+
+class ExecutionWaits:
+    """The waits of one execution.
+
+    `on_ended` is called when one has ended, durably, and no handler stands there; `on_cancelled` when a cancel is
+    durable.
+    """
+
+    def __init__(
+        self,
+        services: Services,
+        tenant: str,
+        execution: str,
+        session: str,
+        fold: Waits,
+        on_ended: Callable[[], None],
+        on_cancelled: Callable[[], None],
+    ) -> None:
+        self.fold = fold
+        self.flying = 0  # commits that are not durable yet
+        self._stopped = False  # the writer has: what is folded here is not what the log has
+        self._services = services
+        self._tenant = tenant
+        self._execution = execution
+        self._session = session
+        self._on_ended = on_ended
+        self._on_cancelled = on_cancelled
+        self._landing: set[str] = set()  # waits whose end is not durable yet
+        self._signals: dict[str, list[Reply[None]]] = {}  # by id: who is to be told that a signal is durable
+        self._parked: dict[str, Parking] = {}
+
+    # --- the handler
+
+    def begin(self, timer: TimerSet, outbox: list[AddToOutbox]) -> Reply[Receipt]:
+        """Begin a wait; the reply comes when that is durable. Raises InvalidValue when its events are too many."""
+        return self._append(timer, outbox)
+
+    def over(self, path: str) -> bool:
+        """Whether a wait has ended, durably or about to be."""
+        return self.fold.by_path[path].end is not None
+
+    async def end_of(self, path: str) -> WaitEnd:
+        """What ended a wait, once it is durable."""
+        wait = self.fold.by_path[path]
+        parking = self._services.seam.parking()
+        while wait.end is None or path in self._landing:
+            self._parked[path] = parking
+            try:
+                await parking.wait()
+            finally:
+                if self._parked.get(path) is parking:
+                    del self._parked[path]
+        return wait.end
+
+    def withdraw(self, path: str) -> None:
+        """The handler has given a wait up."""
+        wait = self.fold.by_path.get(path)
+        if wait is not None and not isinstance(wait.end, TimerFired):
+            self._append(TimerFired(path, self._services.clock.now(), withdrawn=True))
+
+    # --- what comes from outside
+
+    def fire(self, path: str, now: int) -> None:
+        """End a wait if it is open and its time has come."""
+        wait = self.fold.by_path.get(path)
+        if wait is not None and wait.end is None and 0 < wait.timer.due <= now:
+            self._append(TimerFired(path, now))
+
+    def receive(self, name: str, id: str, payload: bytes) -> Reply[None]:
+        """Take a signal; the reply comes when it is durable. One with an id that was received is not taken again.
+
+        Raises Overloaded, IdempotencyConflict, ActorStopped.
+        """
+        self._check_log()
+        reply: Reply[None] = Reply()
+        known = self.fold.received.get(id)
+        if known is None:
+            self._check_room()
+            self._signals[id] = [reply]
+            self._append(SignalReceived(name, id, Raw(payload), self._services.clock.now()))
+        elif known != fingerprint(name, payload):
+            there, given = "a signal of another name or payload", f"{name!r} with another payload or name"
+            raise IdempotencyConflict(id, there, given, self._execution)
+        elif id in self._signals:
+            self._signals[id].append(reply)
+        else:
+            reply.set(None)
+        return reply
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether a cancel is durable."""
+        return self.fold.cancelled is not None and _CANCEL not in self._signals
+
+    def cancel(self) -> Reply[None]:
+        """Take a cancel; the reply comes when it is durable. Raises ActorStopped."""
+        self._check_log()
+        reply: Reply[None] = Reply()
+        if self.fold.cancelled is None:
+            self._signals[_CANCEL] = [reply]
+            self._append(CancelRequested(self._services.clock.now()))
+        elif _CANCEL in self._signals:
+            self._signals[_CANCEL].append(reply)
+        else:
+            reply.set(None)
+        return reply
+
+    # --- the end
+
+    def leavings(self) -> list[Operation]:
+        """What the end of the execution takes away. When it is decided, nothing else may be any more."""
+        return [self._disarm(timer) for timer in self.fold.open_timers()]
+
+    # --- how
+
+    def _check_log(self) -> None:
+        if self._stopped:
+            raise ActorStopped(f"the log of execution {self._execution} has stopped")
+
+    def _check_room(self) -> None:
+        self._services.writer.check_room()
+        if self.fold.ready_count >= READY_MAX:
+            raise Overloaded(f"the signals that execution {self._execution} has not waited for", READY_MAX)
+
+    def _append(self, row: WaitRow, outbox: list[AddToOutbox] | None = None) -> Reply[Receipt]:
+        body = encode(row)
+        record = Record(record_type(row), self._session, self._execution, Raw(body))
+        operations: list[Operation] = [AppendJournal(self._execution, encode_journal_row(row, body)), *(outbox or ())]
+        check_commit(Commit(self._tenant, [record], operations))  # index entries weigh nothing: it can't fail below
+        change = self.fold.add(row)
+        if change is None:
+            raise InternalError(f"{row!r:.200} does not follow what execution {self._execution} waits for")
+        operations += [self._arm(timer) for timer in change.armed]
+        operations += [self._disarm(timer) for timer in change.disarmed]
+        self._landing.update(change.ended)
+        self.flying += 1
+        reply: Reply[Receipt] = Reply()
+        signal = row.id if isinstance(row, SignalReceived) else _CANCEL if isinstance(row, CancelRequested) else None
+        reply.on_settled(partial(self._landed, change.ended, signal))
+        return self._services.writer.append(Commit(self._tenant, [record], operations), reply)
+
+    def _landed(self, ended: list[str], signal: str | None, outcome: Reply[Receipt]) -> None:
+        self.flying -= 1
+        told = self._signals.pop(signal, []) if signal is not None else []
+        for reply in told:
+            reply.set(None) if outcome.error is None else reply.fail(outcome.error)
+        if outcome.error is not None:
+            self._stopped = True
+            return
+        for path in ended:
+            self._landing.discard(path)
+            if parking := self._parked.get(path):
+                parking.wake()
+        if ended:
+            self._on_ended()
+        if signal == _CANCEL:
+            self._on_cancelled()
+
+    def _arm(self, timer: TimerSet) -> AddToIndex:
+        return AddToIndex(states.TIMERS, states.timer_member(self._execution, timer.path), timer.due)
+
+    def _disarm(self, timer: TimerSet) -> RemoveFromIndex:
+        return RemoveFromIndex(states.TIMERS, states.timer_member(self._execution, timer.path), timer.due)

@@ -1,0 +1,27 @@
+"""What a session is created with, as a caller gives it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec import Struct
+
+from intendant.domain.ids import check_id
+from intendant.runtime.intent import check_concurrency, check_metadata
+
+
+class Opening(Struct, frozen=True):
+    """Not checked yet."""
+
+    user_id: str
+    solution: str
+    metadata: Mapping[str, Any] | None
+    concurrency: int | None
+
+    def checked(self) -> tuple[str, str, dict[str, Any], int]:
+        """As it is recorded. Raises InvalidIntent naming the field."""
+        if self.user_id != "":
+            check_id(self.user_id, "user_id")
+        solution = check_id(self.solution, "solution")
+        return self.user_id, solution, check_metadata(self.metadata), check_concurrency(self.concurrency)

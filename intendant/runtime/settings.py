@@ -1,0 +1,39 @@
+"""What a runtime was made with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from typing import Literal
+
+from intendant.actors.outbox_relay import RelaySettings
+from intendant.actors.services import Limits
+from intendant.domain.ports import Clock, ColdStore, FileStore, Publisher, Store
+from intendant.domain.retention import RetentionPolicy
+from intendant.realm import Repertoire
+from intendant.runtime.config import DurabilityName, Shutdown
+from intendant.supervisor import Event as SupervisorEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Each means what `Runtime` says of it. Times are seconds."""
+
+    name: str
+    repertoire: Repertoire
+    hot: str | Store | None = field(repr=False)  # URLs hold passwords
+    cold: str | ColdStore | None = field(repr=False)
+    durability: DurabilityName | None
+    own: Collection[int] | None
+    publisher: Publisher | None
+    files: str | FileStore | None
+    takeover_timeout: float
+    lease: float
+    timeout: float
+    limits: Limits
+    retention: RetentionPolicy
+    relay: RelaySettings
+    shutdown: Shutdown
+    on_failure: Literal["report", "cancel"]
+    on_event: Callable[[SupervisorEvent], None] | None
+    clock: Clock

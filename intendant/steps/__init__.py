@@ -1,0 +1,1 @@
+"""Steps: named pieces of an execution, recorded once, tried as their policy says."""

@@ -1,0 +1,66 @@
+"""One attempt at a step or a handler: called in its way, within its time limits."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
+
+import anyio
+import anyio.to_thread
+
+from intendant.domain.retry import Policy
+
+T = TypeVar("T")
+
+_LONGEST_SLEEP_S: Final = 60.0  # the wall clock may be set while somebody waits for it
+
+
+class TimeLimits:
+    """The time limits of one attempt; `left` is how many seconds its policy leaves it, None for no limit."""
+
+    def __init__(self, policy: Policy, left: float | None) -> None:
+        self._policy = policy
+        self._left = left
+        self._heartbeat = None if policy.heartbeat is None else policy.heartbeat.total_seconds()
+        self._scope: anyio.CancelScope | None = None
+        self._end = 0.0
+
+    async def run(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Await `call()`. Raises TimeoutError that names the limit; a thread that runs on is left behind."""
+        if self._left is None and self._heartbeat is None:
+            return await call()
+        self._end = float("inf") if self._left is None else anyio.current_time() + self._left
+        with anyio.CancelScope() as self._scope:
+            self.beat()
+            return await call()
+        raise TimeoutError(self._passed())
+
+    def beat(self) -> None:
+        """The attempt is alive."""
+        if self._scope is not None:
+            silence = float("inf") if self._heartbeat is None else anyio.current_time() + self._heartbeat
+            self._scope.deadline = min(self._end, silence)
+
+    def _passed(self) -> str:
+        if anyio.current_time() < self._end:
+            return f"no heartbeat for {self._heartbeat:g} s"
+        limits = [f"{name}={limit}" for name in ("timeout", "deadline") if (limit := getattr(self._policy, name))]
+        return f"took longer than its {' and '.join(limits)}"
+
+
+async def call(
+    function: Callable[..., Any], arguments: Any, is_async: bool, threads: anyio.CapacityLimiter | None
+) -> Any:
+    """Call an async function here, a plain one in a worker thread."""
+    if is_async:
+        return await function(*arguments)
+    # In a tuple, because trio refuses a coroutine from a thread: that of a lambda around an async function.
+    (value,) = await anyio.to_thread.run_sync(lambda: (function(*arguments),), limiter=threads, abandon_on_cancel=True)
+    return await value if inspect.isawaitable(value) else value
+
+
+async def sleep_until(time: int, now: Callable[[], int]) -> None:
+    """Wait for the wall clock, in µs since 1970 UTC; returns at once, without giving way, when it is past."""
+    while (left := time - now()) > 0:  # noqa: ASYNC110  a clock announces nothing
+        await anyio.sleep(min(left / 1e6, _LONGEST_SLEEP_S))

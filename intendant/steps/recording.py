@@ -1,0 +1,82 @@
+"""The door from a handler's durable calls to whoever records them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from intendant.domain.payloads import Emitted, StepCompleted, StepFailed, TimerSet
+from intendant.domain.sagas import SagaRow, Sagas
+from intendant.domain.waits import Wait, WaitEnd
+from intendant.steps.cancellation import Cancellation
+
+
+class Recording(Protocol):
+    """Where a context's durable calls go."""
+
+    @property
+    def journal(self) -> Mapping[str, StepCompleted | StepFailed]:
+        """What was recorded of this execution before this run, by path: of each step the newest."""
+        ...
+
+    @property
+    def recorded_events(self) -> Iterable[Emitted]:
+        """The events that were recorded before this run."""
+        ...
+
+    @property
+    def suspended(self) -> bool:
+        """Whether the handler is being unwound to resume later."""
+        ...
+
+    @property
+    def cancellation(self) -> Cancellation | None:
+        """The cancel of this run; None as long as none is recorded."""
+        ...
+
+    async def record_step(self, step: StepCompleted | StepFailed) -> None:
+        """Make a step durable; returns when it is."""
+        ...
+
+    @property
+    def waits(self) -> Mapping[str, Wait]:
+        """What was waited for before this run, and is now, by path."""
+        ...
+
+    async def wait(self, path: str, timer: TimerSet | None) -> WaitEnd:
+        """Wait, and return what ended it, once that is durable.
+
+        `timer` begins the wait and is made durable first; None goes on with one that `waits` has. A wait that is
+        cancelled, unless the handler is being suspended, is withdrawn.
+        """
+        ...
+
+    @property
+    def sagas(self) -> Sagas:
+        """What sagas have recorded, before this run and by now."""
+        ...
+
+    async def record_saga(self, row: SagaRow) -> None:
+        """Make it durable; returns when it is."""
+        ...
+
+    def shield(self) -> AbstractContextManager[object]:
+        """While it is entered, no cancellation comes through but suspension, which it swallows: no cancel does."""
+        ...
+
+    async def pause(self, path: str, until: int) -> None:
+        """Wait for the next attempt at a step, until then (µs since 1970 UTC): whoever does that takes no place."""
+        ...
+
+    def active(self) -> None:
+        """A step's function has begun or ended, or the handler answers one query more."""
+        ...
+
+    def fence(self) -> int:
+        """A fencing token: higher than every one given out before, in this process or an earlier owner's."""
+        ...
+
+    def now(self) -> int:
+        """The wall clock, in µs since 1970 UTC."""
+        ...

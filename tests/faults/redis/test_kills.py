@@ -1,0 +1,46 @@
+"""`kill -9` of a loaded process over a redis-server, and faults planted in it that the audit must find."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.faults.redis.trial import Trial
+from tests.faults.stable import Stable
+from tests.infrastructure.redis_server import RedisServer
+
+PATIENCE = 30.0  # seconds until what is open must have ended
+
+
+def kill_processes(kills: int, stable: Stable, tried: Trial, *, every: int, bug: str = "") -> None:
+    for kill in range(1, kills + 1):
+        tried.load(bug=bug)
+        tried.ripen()
+        stable.kill(tried.pid)
+        tried.struck()
+        tried.starts_over()
+        if kill % every == 0:
+            tried.look_into()
+    tried.finish(patience=PATIENCE)
+    tried.report("kills of the process", tried.audit())
+
+
+def test_two_kills(stable: Stable, servers: Callable[..., RedisServer], trial: Callable[..., Trial]) -> None:
+    kill_processes(2, stable, trial(servers().url), every=1)
+
+
+@pytest.mark.stress
+def test_two_hundred_kills(
+    stable: Stable, servers: Callable[..., RedisServer], trial: Callable[..., Trial], scale: int
+) -> None:
+    kill_processes(200 * scale, stable, trial(servers().url), every=20)
+
+
+@pytest.mark.parametrize("bug", ["acknowledge_before_commit", "outbox_outside_the_commit", "key_without_tenant"])
+def test_a_planted_fault_is_noticed(
+    stable: Stable, servers: Callable[..., RedisServer], trial: Callable[..., Trial], bug: str
+) -> None:
+    with pytest.raises(AssertionError) as found:
+        kill_processes(3, stable, trial(servers().url), every=1, bug=bug)
+    print(f"\n{bug}: {str(found.value)[:300]}")
