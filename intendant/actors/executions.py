@@ -16,19 +16,15 @@ from intendant.actors.execution import Accepted, ExecutionActor, decode_executio
 from intendant.actors.found import found_open
 from intendant.actors.messages import ExecutionMessage
 from intendant.actors.open_execution import OpenExecution
+from intendant.actors.open_set import OpenSet
+from intendant.actors.places import Places
 from intendant.actors.ref import Ref
 from intendant.actors.services import Services
 from intendant.actors.trials import Trials
-from intendant.actors.waits import ExecutionWaits, Query
 from intendant.domain import state as states
-from intendant.domain.errors import ActorStopped, Overloaded, Stopped, UnknownQuery
+from intendant.domain.errors import ActorStopped, Stopped, UnknownQuery
 from intendant.domain.ids import Ids
-from intendant.domain.journal import Journal
 from intendant.domain.payloads import Failure
-from intendant.domain.state import Status
-from intendant.domain.turns import Turns
-from intendant.domain.waits import Waits
-from intendant.parking import Reply
 from intendant.supervisor import (
     Backoff,
     DynamicSupervisor,
@@ -66,28 +62,15 @@ class Executions:
         self._on_event = on_event
         self._intensity = intensity
         self._backoff = backoff
-        self._open: dict[str, OpenExecution] = {}
-        self._open_of: dict[str, int] = {}  # how many of each tenant
-        self._turns = self._new_turns()
+        self.open = OpenSet(services)
+        self.places = Places(services)
         self._ids = Ids()
-        self._life = 0
-        self._resuming = False  # some that were found open wait for their first turn
-        self._resting: dict[OpenExecution, None] = {}  # handlers that do nothing but wait, the longest first
-        self._crowded = 0  # as many of them are too many
-        self._idle_calls: list[Callable[[], None]] = []
         self._supervisor: DynamicSupervisor
         self._loading: anyio.CancelScope
         self._trials: Trials
         services.stage.join(self)
 
     # --- what sessions ask
-
-    def check_room(self, tenant: str, count: int) -> None:
-        """Raise Overloaded when `count` more executions would be too many open, at all or of the tenant."""
-        services = self.services
-        if len(self._open) + count > services.limits.open:
-            raise Overloaded("the set of open executions", services.limits.open)
-        services.quotas.check(tenant, count, self._open_of.get(tenant, 0), services.clock.now())
 
     def plan(self, tenant: str, session: str, type: str, *, concurrency: int, priority: int) -> OpenExecution:
         """An execution that is about to be accepted; its id is higher than those of all before."""
@@ -110,33 +93,17 @@ class Executions:
 
     def begin(self, entries: Sequence[OpenExecution]) -> bool:
         """Give all of them places at once, if nobody is passed over by that; else none."""
-        if not (self.serving and self.services.stage.open):
-            return False
-        now = self.services.clock.now()
-        for number, entry in enumerate(entries):
-            if not self._turns.take_at_once(entry, now, concurrency=entry.concurrency):
-                self._give_back(entries[:number])
-                return False
-            entry.life = self._life
-        return True
+        return self.serving and self.services.stage.open and self.places.take_at_once(entries)
 
     def give_back(self, entries: Iterable[OpenExecution]) -> None:
         """They are not accepted: their places are free again."""
-        self._give_back([entry for entry in entries if entry.life == self._life])
+        self.places.give_back(entries)
         self.fill()
         self.services.stage.left()
 
-    def _give_back(self, entries: Iterable[OpenExecution]) -> None:
-        now = self.services.clock.now()
-        for entry in entries:
-            entry.life = 0
-            self._turns.rest(entry, now)
-            self._turns.end(entry, now)
-
     def prefer(self, tenant: str, session: str) -> None:
         """A session that gets an intent is resumed first: what was found open of it goes ahead of its tenant's."""
-        if self._resuming:
-            self._turns.prefer(tenant, session, self.services.clock.now())
+        if self.places.prefer(tenant, session):
             self.fill()
 
     def start(self, entry: OpenExecution, accepted: Accepted) -> None:
@@ -144,8 +111,8 @@ class Executions:
         if self.is_open(entry.tenant, entry.id):
             return  # found in the open set by a restart that came in between
         entry.accepted = accepted
-        self._add(entry)
-        if entry.life == self._life:
+        self.open.add(entry)
+        if self.places.has_been_given(entry):
             self._launch(entry)
         else:
             entry.unstarted = True
@@ -154,11 +121,7 @@ class Executions:
     def queue(self, entry: OpenExecution) -> None:
         """Run its handler when its turn comes."""
         entry.waiting = True
-        now = self.services.clock.now()
-        if entry.begun:
-            self._turns.again(entry, now)
-        else:
-            self._turns.add(entry, now, concurrency=entry.concurrency)
+        self.places.queue(entry)
         self.fill()
 
     async def stand(self, *, aside: bool) -> None:
@@ -168,13 +131,18 @@ class Executions:
 
     # --- what others ask
 
+    @property
+    def running(self) -> int:
+        """See `Troupe`."""
+        return self.places.running
+
     def is_open(self, tenant: str, execution: str) -> bool:
         """Whether this execution is known here as not ended."""
-        return f"{tenant}/{execution}" in self._open
+        return self.open.find(tenant, execution) is not None
 
     def ref(self, tenant: str, execution: str) -> Ref[ExecutionMessage] | None:
         """The reference of a running execution's actor; None when its handler does not run here."""
-        entry = self._open.get(f"{tenant}/{execution}")
+        entry = self.open.find(tenant, execution)
         if entry is None or entry.actor is None:
             return None
         if entry.cell is None:
@@ -183,84 +151,21 @@ class Executions:
 
     def is_waiting(self, tenant: str, execution: str) -> bool:
         """Whether a handler that has begun does nothing but wait, in memory or out of it."""
-        entry = self._open.get(f"{tenant}/{execution}")
+        entry = self.open.find(tenant, execution)
         return entry is not None and (entry.resting or entry.passive)
-
-    async def signal(self, tenant: str, execution: str, name: str, id: str, payload: bytes) -> bool:
-        """Send a signal; it is durable when this returns. False when there is no such open execution.
-
-        Raises ActorStopped while executions do not serve, Overloaded, IdempotencyConflict.
-        """
-        entry = self.entry(tenant, execution)
-        waits = None if entry is None else await self.waits_of(entry)
-        if entry is None or waits is None:
-            return False
-        if entry.closed:
-            await entry.wait_end().wait(self.services.seam)
-            return False
-        await waits.receive(name, id, payload).wait(self.services.seam)
-        return True
-
-    async def query(self, tenant: str, execution: str, name: str) -> bytes | None:
-        """What the handler answers, encoded; None when there is no such open execution. One that is passive resumes.
-
-        Raises ActorStopped while executions do not serve, UnknownQuery, and what the handler's function raises.
-        """
-        entry = self.entry(tenant, execution)
-        if entry is None:
-            return None
-        query = Query(name, Reply())
-        entry.ask(query)
-        try:
-            return await query.reply.wait(self.services.seam)
-        finally:
-            if entry.queries:
-                entry.queries[:] = [each for each in entry.queries if each is not query]
-
-    def due(self, tenant: str, execution: str, path: str, now: int) -> None:
-        """The time of a wait has come. Where no handler stands, it is resumed, and finds that by itself."""
-        entry = self._open.get(f"{tenant}/{execution}")
-        if entry is None or not self.serving or entry.closed:
-            return
-        if entry.waits is not None:
-            entry.waits.fire(path, now)
-        elif entry.actor is None:
-            self.revive(entry)
-
-    @property
-    def resident(self) -> int:
-        """How many handlers wait in memory."""
-        return len(self._resting)
-
-    @property
-    def open(self) -> int:
-        """How many have not ended."""
-        return len(self._open)
-
-    @property
-    def running(self) -> int:
-        """How many handlers run."""
-        return self._turns.running
-
-    def when_idle(self, call: Callable[[], None]) -> None:
-        """Call once no handler runs and none may: at once, or when the last one has left."""
-        if self._turns.idle:
-            call()
-        else:
-            self._idle_calls.append(call)
 
     async def drop(self, tenant: str, ids: Iterable[str], patience: float) -> None:
         """Stop these for good: their handlers are cancelled, and record nothing any more.
 
         Returns when all have left, or after `patience` seconds: a function in a thread can't be stopped.
         """
-        found = [self._open.get(f"{tenant}/{id}") for id in ids]
-        dropped = [entry for entry in found if entry is not None and self._close(entry)]
+        found = [self.open.find(tenant, id) for id in ids]
+        dropped = [entry for entry in found if entry is not None and self.open.remove(entry)]
         for entry in dropped:
             entry.waiting = False
-            self._turns.remove(entry)
+            self.places.withdraw(entry)
             if entry.begun and not entry.launched:
-                self._turns.end(entry, self.services.clock.now())
+                self.places.end(entry)
             entry.dropped = anyio.Event()
             entry.leave(None)
             if entry.actor is not None:
@@ -274,7 +179,7 @@ class Executions:
 
     def files_in_hand(self, tenant: str) -> set[str]:
         """Digests of files that running handlers of a tenant have put, whether they have recorded it or not."""
-        running = [entry.actor for entry in self._open.values() if entry.tenant == tenant and entry.actor is not None]
+        running = [entry.actor for entry in self.open if entry.tenant == tenant and entry.actor is not None]
         return {digest for actor in running for digest in actor.files.put_here}
 
     # --- life
@@ -293,12 +198,8 @@ class Executions:
             idle_workers=1024,
             work_shutdown=0.0,  # suspending is cancelling at once: nothing is recorded by it
         )
-        self._life += 1
-        self._open.clear()
-        self._open_of.clear()
-        self._turns = self._new_turns()
-        self._resting.clear()
-        self._crowded = self.services.limits.resident + 1
+        self.open.clear()
+        self.places.begin_anew()
         self._loading = anyio.CancelScope()
         self._trials = Trials(self.services, self)
         try:
@@ -311,7 +212,7 @@ class Executions:
         finally:
             self.serving = False
             self._trials.end()
-            for entry in self._open.values():
+            for entry in self.open:
                 entry.leave(ActorStopped(f"{self._path}/executions has stopped"))
 
     def stop(self) -> None:
@@ -320,28 +221,19 @@ class Executions:
         self._loading.cancel()
         self._supervisor.stop()
 
-    def _new_turns(self) -> Turns[OpenExecution]:
-        places, limits = self.services.limits.running, self.services.quotas.limits
-
-        def share_of(tenant: str) -> tuple[float, int]:
-            own = limits(tenant)
-            return own.weight, min(own.running or places, places)
-
-        return Turns(places, share_of)
-
     async def _read_open_set(self) -> list[OpenExecution]:
         """Every open execution waits for its turn, the oldest first."""
         barred = self.services.barred
         found = [
             each async for each in found_open(self.services.log) if not barred.holds(each.tenant, execution=each.id)
         ]
-        now = self.services.clock.now()
-        entries: list[OpenExecution] = []
-        for each in sorted(found, key=lambda each: (each.since, each.id)):
-            entry = self._entry_of(each.tenant, each.session, each.type, each.id, each.concurrency, each.priority)
-            entries.append(self._add(entry))
-            self._turns.add(entry, now, concurrency=entry.concurrency)
-        self._resuming = bool(entries)
+        entries = [
+            self._entry_of(each.tenant, each.session, each.type, each.id, each.concurrency, each.priority)
+            for each in sorted(found, key=lambda each: (each.since, each.id))
+        ]
+        for entry in entries:
+            self.open.add(entry)
+        self.places.add_found(entries)
         return entries
 
     async def _tell_missed_ends(self) -> None:
@@ -353,23 +245,6 @@ class Executions:
                 if state is not None and state.status.ended:
                     self.services.endings.tell(state)
 
-    def _add(self, entry: OpenExecution) -> OpenExecution:
-        self._open[entry.child_id] = entry
-        self._open_of[entry.tenant] = self._open_of.get(entry.tenant, 0) + 1
-        return entry
-
-    def _close(self, entry: OpenExecution) -> bool:
-        """Take it out of those that have not ended; False when it is not among them."""
-        if self._open.get(entry.child_id) is not entry:
-            return False
-        del self._open[entry.child_id]
-        left = self._open_of[entry.tenant] - 1
-        if left:
-            self._open_of[entry.tenant] = left
-        else:
-            del self._open_of[entry.tenant]
-        return True
-
     def _begin(self) -> None:
         self.serving = True
         if self._trials:
@@ -379,29 +254,18 @@ class Executions:
 
     def launch(self, entry: OpenExecution) -> None:
         """Run its handler now, whoever waits."""
-        self._take_place(entry)
+        self.places.take(entry)
         self._launch(entry)
 
     def hold(self, entry: OpenExecution) -> None:
         """It is not to have its turn, until it is launched or queued."""
         entry.waiting = False
-        self._turns.remove(entry)
-
-    def _take_place(self, entry: OpenExecution) -> None:
-        now = self.services.clock.now()
-        if entry.begun:
-            self._turns.resume(entry, now)
-        else:
-            entry.begun = True
-            self._turns.take_now(entry, now, concurrency=entry.concurrency)
+        self.places.withdraw(entry)
 
     def fill(self) -> None:
         """Give free places to those whose turn it is."""
-        clock, stage = self.services.clock, self.services.stage
-        while self.serving and stage.open and (entry := self._turns.next(clock.now())) is not None:
+        while self.serving and self.services.stage.open and (entry := self.places.next()) is not None:
             self._launch(entry)
-        if not len(self._turns):
-            self._resuming = False
 
     def _launch(self, entry: OpenExecution) -> None:
         entry.waiting = entry.passive = entry.news = entry.resting = entry.unstarted = False
@@ -470,26 +334,22 @@ class Executions:
 
     def ended(self, entry: OpenExecution) -> None:
         """It is not open any more."""
-        self._close(entry)
+        self.open.remove(entry)
 
     def rested(self, entry: OpenExecution) -> None:
         """Its handler has begun to do nothing but wait, or works again: waiting takes no place to run."""
-        now = self.services.clock.now()
         if entry.resting:
-            self._resting[entry] = None
-            self._turns.rest(entry, now)
-            if len(self._resting) >= self._crowded:
-                self._make_passive()
+            self.places.rest(entry)
+            self._make_passive()
             self.fill()
             self._tell_idle()
-        elif entry in self._resting:
-            del self._resting[entry]
-            self._turns.resume(entry, now)
+        else:
+            self.places.go_on(entry)
 
     def revive(self, entry: OpenExecution) -> None:
         """It has news and no handler: one will run when its turn comes."""
         free = not (entry.launched or entry.waiting or entry.held or entry.closed)
-        if free and self.serving and self._open.get(entry.child_id) is entry:
+        if free and self.serving and entry in self.open:
             self.queue(entry)
 
     def interrupt(self, entry: OpenExecution) -> None:
@@ -501,44 +361,17 @@ class Executions:
         self._supervisor.perform(f"{entry.child_id}{_CLEAN_UP}", watch, lambda _cause: None)
 
     def _make_passive(self) -> None:
-        """Suspend handlers that have waited longest, until few enough are left; those with tasks beside them stay."""
-        limit = self.services.limits.resident
-        staying = [entry for entry in self._resting if entry.actor is not None and not entry.actor.passive]
-        excess, parents = len(staying) - limit, {task.parent_id for task in anyio.get_running_tasks()}
-        for entry in staying:
-            if excess > 0 and entry.actor is not None and entry.actor.may_leave(parents):
-                excess -= 1
+        """Suspend handlers that have waited longest, until few enough are left."""
+        for entry in self.places.take_excess():
+            if entry.actor is not None:
                 entry.actor.passivate()
                 self._supervisor.cancel_work(entry.child_id)
-        self._crowded = limit + max(excess, 0) + 1 + limit // 8  # not at each wait again
 
     def entry(self, tenant: str, execution: str) -> OpenExecution | None:
         """An execution that is open here. Raises ActorStopped while executions do not serve."""
         if not self.serving:
             raise ActorStopped(f"{self._path}/executions is not running")
-        return self._open.get(f"{tenant}/{execution}")
-
-    async def waits_of(self, entry: OpenExecution) -> ExecutionWaits | None:
-        """The waits of an open execution, read if they are not in memory; None when it has ended meanwhile."""
-        if entry.waits is None and entry.actor is not None:
-            entry.actor.open_waits()
-        if entry.waits is None and entry.accepted is not None:
-            entry.open_waits(Waits(), entry.lane)
-        if entry.waits is None:
-            entry.loading += 1
-            try:
-                log = self.services.log
-                document = await log.document(entry.tenant, states.EXECUTIONS, entry.id)
-                rows = await log.journal(entry.tenant, entry.id)
-            finally:
-                entry.loading -= 1
-            if document is None or self.entry(entry.tenant, entry.id) is not entry:
-                return None
-            if entry.waits is None:
-                state = decode_execution(document.body)
-                entry.unstarted = state.status is Status.ACCEPTED
-                entry.open_waits(Journal.of(rows).waits, state.session)
-        return entry.waits
+        return self.open.find(tenant, execution)
 
     def _crashed(self, entry: OpenExecution, _cause: BaseException) -> None:
         """Resume it, after the back-off that the supervisor decided: all is read from hot state again."""
@@ -547,9 +380,7 @@ class Executions:
             return
         self.restarts += 1
         entry.left()
-        if entry in self._resting:
-            del self._resting[entry]
-            self._turns.resume(entry, self.services.clock.now())
+        self.places.go_on(entry)
         self._launch(entry)
 
     def _left(self, entry: OpenExecution) -> None:
@@ -557,13 +388,9 @@ class Executions:
         entry.passive = entry.actor is not None and entry.actor.passive
         entry.launched = False
         entry.left()
-        now = self.services.clock.now()
-        if entry in self._resting:
-            del self._resting[entry]
-        else:
-            self._turns.rest(entry, now)
-        if self._open.get(entry.child_id) is not entry:
-            self._turns.end(entry, now)
+        self.places.leave(entry)
+        if entry not in self.open:
+            self.places.end(entry)
         entry.resting = False
         if entry.passive:
             self._is_passive(entry)
@@ -583,14 +410,11 @@ class Executions:
 
     def _tell_idle(self) -> None:
         self.services.stage.left()
-        if self._turns.idle:
-            calls, self._idle_calls = self._idle_calls, []
-            for call in calls:
-                call()
+        self.places.tell_idle()
 
     def _give_up(self, child_id: str, cause: BaseException) -> None:
         """The restart budget is spent: end it, failed. If not even that works, it stays open for the next resume."""
-        entry = self._open.get(child_id.removesuffix(_END))
+        entry = self.open.named(child_id.removesuffix(_END))
         if entry is None or not self.serving:
             return
         if child_id.endswith(_END):
@@ -602,7 +426,7 @@ class Executions:
 
     def condemn(self, entry: OpenExecution, failure: Failure) -> None:
         """End one that does not run, failed."""
-        self._take_place(entry)
+        self.places.take(entry)
         self._condemn(entry, failure)
 
     def _condemn(self, entry: OpenExecution, failure: Failure) -> None:

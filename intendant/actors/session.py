@@ -175,7 +175,7 @@ class SessionActor(Actor[SessionMessage]):
                 self._executions.prefer(self._tenant, self._id)
                 for intent in message.intents:
                     self._services.quotas.check_size(self._tenant, len(intent.parameters))
-                self._executions.check_room(self._tenant, len(message.intents))
+                self._executions.open.check_room(self._tenant, len(message.intents))
                 submission = _Submission(message, self._accept(message.intents))
             except Exception as error:
                 message.reply.fail(error)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 
+from intendant.actors.barred import open_executions
 from intendant.domain.erasure import Scope
 from intendant.domain.errors import BeingErased, OutcomeUnknown, UnknownExecution, UnknownSession
 from intendant.domain.state import CancelResult
@@ -48,7 +49,9 @@ class Cancellations:
         try:
             with anyio.fail_after(seconds):
                 await self._check(scope)
-                found = await self._serving().persist(scope.tenant, lambda each: each.cancels.open(scope), seconds)
+                found = await self._serving().persist(
+                    scope.tenant, lambda partition: open_executions(partition.log, scope), seconds
+                )
                 await self._cancel_each(scope.tenant, found, results, seconds)
         except TimeoutError:
             again = f"not all of {scope} was cancelled in time; {len(results)} executions were: cancel again"
@@ -86,7 +89,7 @@ class Cancellations:
 
     async def _cancel(self, tenant: str, execution: str, seconds: float) -> CancelResult:
         async def cancel(partition: Partition) -> bool:
-            return await partition.cancels.cancel(tenant, execution)
+            return await partition.calls.cancel(tenant, execution)
 
         if await self._serving().persist(tenant, cancel, seconds):
             return CancelResult.REQUESTED

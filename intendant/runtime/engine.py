@@ -205,7 +205,7 @@ class Engine:
             while self._asking:
                 await idle.wait()
             for partition in self.live():
-                partition.executions.when_idle(idle.wake)
+                partition.executions.places.when_idle(idle.wake)
                 await idle.wait()
 
     async def _leave_group(

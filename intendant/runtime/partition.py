@@ -7,11 +7,11 @@ from collections.abc import Callable, Collection, Mapping
 import anyio
 
 from intendant.actors.barred import Barred
-from intendant.actors.cancels import Cancels
 from intendant.actors.deadlines import Deadlines
 from intendant.actors.endings import Endings
 from intendant.actors.eraser import Eraser
 from intendant.actors.erasure import Surroundings
+from intendant.actors.execution_calls import ExecutionCalls
 from intendant.actors.executions import Executions
 from intendant.actors.orphans import WatchedFiles
 from intendant.actors.outbox_relay import OutboxRelay, RelaySettings
@@ -100,8 +100,8 @@ class Partition:
         budget = Intensity(restarts=5, period=30.0)
         self.timers = Timers(log, clock, seam)
         self.executions = Executions(services, path=path, on_event=on_event, intensity=budget, backoff=Backoff())
-        self.timers.due = self.executions.due
-        self.cancels = Cancels(services, self.executions)
+        self.calls = ExecutionCalls(services, self.executions)
+        self.timers.due = self.calls.due
         self.sessions = Sessions(
             services, self.executions, path=path, on_event=on_event, intensity=budget, backoff=Backoff()
         )

@@ -392,7 +392,7 @@ class Runtime:
         seconds = self._seconds(timeout)
 
         async def send(partition: Partition) -> bool:
-            return await partition.executions.signal(tenant, id, name, signal_id, encoded)
+            return await partition.calls.signal(tenant, id, name, signal_id, encoded)
 
         try:
             with anyio.fail_after(seconds):
@@ -421,7 +421,7 @@ class Runtime:
         seconds = self._seconds(timeout)
 
         async def ask(partition: Partition) -> bytes | None:
-            return await partition.executions.query(tenant, id, name)
+            return await partition.calls.query(tenant, id, name)
 
         with anyio.fail_after(seconds):
             answer = await self._serving().persist(tenant, ask, seconds)

@@ -30,7 +30,7 @@ def stats_of(engine: Engine) -> Stats:
     """The numbers of this moment."""
     each, live = engine.partitions, engine.live()
     return Stats(
-        open=sum(partition.executions.open for partition in live),
+        open=sum(len(partition.executions.open) for partition in live),
         running=sum(partition.executions.running for partition in live),
         sessions=sum(partition.sessions.resident for partition in live),
         commits=sum(partition.writer.commits for partition in each),
@@ -42,6 +42,6 @@ def stats_of(engine: Engine) -> Stats:
         used=engine.usage.used,
         room=engine.usage.limit,
         lost=tuple(engine.lost),
-        waiting=sum(partition.executions.resident for partition in live),
+        waiting=sum(partition.executions.places.resident for partition in live),
         timers=sum(len(partition.timers) for partition in live),
     )

@@ -46,7 +46,7 @@ def acknowledge_before_commit() -> None:
 
 
 def outbox_outside_the_commit() -> None:
-    """Events are written once the next batch comes; a slow server makes that a while."""
+    """Events are written once the next batch with events comes; a slow server makes that a while."""
     late: list[Batch] = []
     opened: list[RedisStore] = []
 
@@ -56,7 +56,7 @@ def outbox_outside_the_commit() -> None:
 
     async def commit(self: RedisLog, batch: Batch) -> Verdict | KeysTaken:
         await anyio.sleep(SLOW)
-        if late:
+        if late and batch.outbox_adds:
             commands = events(late.pop())
             await opened[0].pool().use(0, lambda reads: reads.call(*commands))
         verdict = await honest_commit(self, replace(batch, outbox_adds=[]))

@@ -1,0 +1,65 @@
+"""The open executions of a partition that are known here, and how many each tenant has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from intendant.actors.open_execution import OpenExecution
+from intendant.actors.services import Services
+from intendant.domain.errors import Overloaded
+
+
+class OpenSet:
+    """What has not ended: read from the store's open set at a start, and kept by what is accepted and ends."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._entries: dict[str, OpenExecution] = {}
+        self._of: dict[str, int] = {}  # how many of each tenant
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __iter__(self) -> Iterator[OpenExecution]:
+        return iter(self._entries.values())
+
+    def __contains__(self, entry: OpenExecution) -> bool:
+        return self._entries.get(entry.child_id) is entry
+
+    def find(self, tenant: str, execution: str) -> OpenExecution | None:
+        """The one with this id, if it has not ended."""
+        return self._entries.get(f"{tenant}/{execution}")
+
+    def named(self, child_id: str) -> OpenExecution | None:
+        """The one of this name under the supervisor."""
+        return self._entries.get(child_id)
+
+    def add(self, entry: OpenExecution) -> OpenExecution:
+        """It was accepted, or found."""
+        self._entries[entry.child_id] = entry
+        self._of[entry.tenant] = self._of.get(entry.tenant, 0) + 1
+        return entry
+
+    def remove(self, entry: OpenExecution) -> bool:
+        """It has ended; False when it is not among these."""
+        if entry not in self:
+            return False
+        del self._entries[entry.child_id]
+        left = self._of[entry.tenant] - 1
+        if left:
+            self._of[entry.tenant] = left
+        else:
+            del self._of[entry.tenant]
+        return True
+
+    def clear(self) -> None:
+        """Nothing is known any more."""
+        self._entries.clear()
+        self._of.clear()
+
+    def check_room(self, tenant: str, count: int) -> None:
+        """Raise Overloaded when `count` more executions would be too many, at all or of the tenant."""
+        services = self._services
+        if len(self._entries) + count > services.limits.open:
+            raise Overloaded("the set of open executions", services.limits.open)
+        services.quotas.check(tenant, count, self._of.get(tenant, 0), services.clock.now())

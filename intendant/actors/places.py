@@ -1,0 +1,180 @@
+"""The places to run of a partition's executions: who has one, who rests, and whose turn is next (`Turns`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import anyio
+
+from intendant.actors.open_execution import OpenExecution
+from intendant.actors.services import Services
+from intendant.domain.turns import Turns
+
+
+class Places:
+    """Gives and takes places, by the clock. Whoever does nothing but wait rests, and has none.
+
+    At every restart of the executions all is forgotten: places that were given before are void.
+    """
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._life = 0
+        self._turns = self._new_turns()
+        self._resuming = False  # some that were found open wait for their first turn
+        self._resting: dict[OpenExecution, None] = {}  # the longest first
+        self._crowded = 0  # as many of them are too many
+        self._idle_calls: list[Callable[[], None]] = []
+
+    def begin_anew(self) -> None:
+        """Nobody has a place, and nobody waits for one."""
+        self._life += 1
+        self._turns = self._new_turns()
+        self._resuming = False
+        self._resting.clear()
+        self._crowded = self._services.limits.resident + 1
+
+    def _new_turns(self) -> Turns[OpenExecution]:
+        places, limits = self._services.limits.running, self._services.quotas.limits
+
+        def share_of(tenant: str) -> tuple[float, int]:
+            own = limits(tenant)
+            return own.weight, min(own.running or places, places)
+
+        return Turns(places, share_of)
+
+    # --- before it is accepted
+
+    def take_at_once(self, entries: Sequence[OpenExecution]) -> bool:
+        """Give all of them places, if nobody is passed over by that; else none."""
+        now = self._now()
+        for number, entry in enumerate(entries):
+            if not self._turns.take_at_once(entry, now, concurrency=entry.concurrency):
+                self.give_back(entries[:number])
+                return False
+            entry.life = self._life
+        return True
+
+    def give_back(self, entries: Iterable[OpenExecution]) -> None:
+        """They were not accepted."""
+        now = self._now()
+        for entry in entries:
+            if self.has_been_given(entry):
+                entry.life = 0
+                self._turns.rest(entry, now)
+                self._turns.end(entry, now)
+
+    def has_been_given(self, entry: OpenExecution) -> bool:
+        """Whether it was given a place before it was accepted, in this life."""
+        return entry.life == self._life
+
+    # --- whose turn it is
+
+    def add_found(self, entries: Iterable[OpenExecution]) -> None:
+        """These were found open: they wait for their turn, in this order."""
+        now = self._now()
+        for entry in entries:
+            self._turns.add(entry, now, concurrency=entry.concurrency)
+            self._resuming = True
+
+    def queue(self, entry: OpenExecution) -> None:
+        """It has a place when its turn comes."""
+        if entry.begun:
+            self._turns.again(entry, self._now())
+        else:
+            self._turns.add(entry, self._now(), concurrency=entry.concurrency)
+
+    def prefer(self, tenant: str, session: str) -> bool:
+        """What was found open of this session goes ahead of its tenant's; False when nothing found waits any more."""
+        if self._resuming:
+            self._turns.prefer(tenant, session, self._now())
+        return self._resuming
+
+    def withdraw(self, entry: OpenExecution) -> None:
+        """It does not want its turn any more."""
+        self._turns.remove(entry)
+
+    def next(self) -> OpenExecution | None:
+        """Whose turn it is: it has its place from now on. None when none is free, or nobody wants one."""
+        entry = self._turns.next(self._now())
+        if not len(self._turns):
+            self._resuming = False
+        return entry
+
+    def take(self, entry: OpenExecution) -> None:
+        """It has a place now, whoever waits."""
+        if entry.begun:
+            self._turns.resume(entry, self._now())
+        else:
+            entry.begun = True
+            self._turns.take_now(entry, self._now(), concurrency=entry.concurrency)
+
+    # --- who has one
+
+    def rest(self, entry: OpenExecution) -> None:
+        """It gives its place back, and is to have one at once when it goes on."""
+        self._resting[entry] = None
+        self._turns.rest(entry, self._now())
+
+    def go_on(self, entry: OpenExecution) -> None:
+        """If it rests, it rests no more, and has a place again."""
+        if self._rises(entry):
+            self._turns.resume(entry, self._now())
+
+    def leave(self, entry: OpenExecution) -> None:
+        """It is not in memory any more, and has no place."""
+        if not self._rises(entry):
+            self._turns.rest(entry, self._now())
+
+    def _rises(self, entry: OpenExecution) -> bool:
+        if entry not in self._resting:
+            return False
+        del self._resting[entry]
+        return True
+
+    def end(self, entry: OpenExecution) -> None:
+        """It has begun, has no place any more and does not count any more: its session goes on."""
+        self._turns.end(entry, self._now())
+
+    @property
+    def running(self) -> int:
+        """How many have one."""
+        return self._turns.running
+
+    @property
+    def resident(self) -> int:
+        """How many rest."""
+        return len(self._resting)
+
+    def take_excess(self) -> Iterator[OpenExecution]:
+        """Of those who rest, if they are too many: who is to leave memory, the longest first.
+
+        Those with tasks beside them stay.
+        """
+        if len(self._resting) < self._crowded:
+            return
+        limit = self._services.limits.resident
+        staying = [entry for entry in self._resting if entry.actor is not None and not entry.actor.passive]
+        excess, parents = len(staying) - limit, {task.parent_id for task in anyio.get_running_tasks()}
+        for entry in staying:
+            if excess > 0 and entry.actor is not None and entry.actor.may_leave(parents):
+                excess -= 1
+                yield entry
+        self._crowded = limit + max(excess, 0) + 1 + limit // 8  # not at each wait again
+
+    # --- when nobody has one
+
+    def when_idle(self, call: Callable[[], None]) -> None:
+        """Call once nobody has a place and nobody may have one: at once, or when the last one has left."""
+        self._idle_calls.append(call)
+        self.tell_idle()
+
+    def tell_idle(self) -> None:
+        """Call those who wait for that, if it is so."""
+        if self._idle_calls and self._turns.idle:
+            calls, self._idle_calls = self._idle_calls, []
+            for call in calls:
+                call()
+
+    def _now(self) -> int:
+        return self._services.clock.now()
