@@ -2,84 +2,55 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import random
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 import anyio
 import anyio.lowlevel
-import msgspec
 from msgspec import Raw
 
 from intendant.actors.actor import Actor
+from intendant.actors.history import Accepted, History
 from intendant.actors.messages import Describe, ExecutionMessage, Progress
 from intendant.actors.noted_files import NotedFiles
-from intendant.actors.outage import wait_out
-from intendant.actors.outbox_event import OutboxEvent
 from intendant.actors.services import Services
-from intendant.actors.waits import ExecutionWaits, Place, Query
+from intendant.actors.waits import Place, Query
 from intendant.context import Context
-from intendant.domain import state as states
-from intendant.domain.codec import encode, encode_value
+from intendant.domain.codec import encode_value
 from intendant.domain.commit import (
-    AddToOutbox,
-    AppendJournal,
-    Commit,
-    DropJournal,
-    Operation,
-    PutDocument,
     Receipt,
-    RemoveFromIndex,
 )
 from intendant.domain.errors import (
-    BeingErased,
-    InternalError,
     InvalidValue,
     Stopped,
-    StoreUnavailable,
-    Suspended,
     UnknownQuery,
 )
-from intendant.domain.journal import HANDLER, Journal, Row, encode_journal_row, record_type
+from intendant.domain.journal import HANDLER
 from intendant.domain.payloads import (
     Emitted,
     ExecutionCancelled,
     ExecutionCompleted,
     ExecutionFailed,
-    ExecutionStarted,
     Failure,
-    Signal,
     StepCompleted,
     StepFailed,
     TimerSet,
 )
-from intendant.domain.records import Record
 from intendant.domain.sagas import SagaRow, Sagas, is_of_saga
-from intendant.domain.state import ExecutionState, Status
-from intendant.domain.waits import Wait, WaitEnd, Waits
+from intendant.domain.state import Status
+from intendant.domain.waits import Wait, WaitEnd
 from intendant.parking import Reply
 from intendant.realm import Handler
 from intendant.steps.attempt import TimeLimits, sleep_until
 from intendant.steps.cancellation import Cancellation
 from intendant.steps.steps import failure_of
-from intendant.supervisor import Backoff, SupervisorError, Worker, current_worker
+from intendant.supervisor import SupervisorError, Worker, current_worker
 
 logger = logging.getLogger("intendant.execution")
-
-_PATIENT: Final = Backoff(initial=0.1, maximum=5.0)
-
-decode_execution = msgspec.msgpack.Decoder(ExecutionState).decode
-
-
-class Accepted(msgspec.Struct, frozen=True, gc=False):
-    """An execution that was just accepted; `since` is the sequence of its first record."""
-
-    state: ExecutionState
-    since: int
 
 
 class HandlerCrashed(Exception):
@@ -89,8 +60,8 @@ class HandlerCrashed(Exception):
 class ExecutionActor(Actor[ExecutionMessage]):
     """One execution in this process. `run` is its life; ending it early suspends the handler, and records nothing.
 
-    `accepted` is what its acceptance handed over; at a resume there is none, and all is read from hot state. While the
-    handler does nothing but wait, it may be made `passive`: it is suspended alone, until what it waits for has come.
+    What it records goes through its `history`, which is also where a resume goes on from. While the handler does
+    nothing but wait, it may be made `passive`: it is suspended alone, until what it waits for has come.
     """
 
     def __init__(
@@ -104,51 +75,39 @@ class ExecutionActor(Actor[ExecutionMessage]):
     ) -> None:
         self.passive = False
         self.cancellation: Cancellation | None = None
-        self.recorded_events: Sequence[Emitted] = ()
-        self._journal = Journal()  # what was recorded before this attempt of the handler
+        self.history = History(services, tenant, id, place, accepted)
         self._services = services
-        self._tenant = tenant
         self._id = id
-        self._accepted = accepted
-        self._state: ExecutionState
-        self._since = 0
-        self._recorded = 0  # steps, and
-        self._events = 0  # events that they carried
-        self._has_journal = False
         self._place = place
         self._context: Context | None = None
         self.files = NotedFiles(services.files)
-        self._loaded = False
         self._task = 0  # the handler's own
         self._worker: Worker | None = None  # that it runs on
         self._waiting: dict[str, int] = {}  # what it waits for, by path, and the task that does
         self._pausing: list[str] = []  # between two attempts: steps by path, or "attempt()" for itself
         self._resting = False
-        self._cut_off = False
-        self._over = False
         self._playing: Handler | None = None
 
     # --- the life of an execution
 
     async def run(self) -> None:
         """Load, run the handler, write the end. Returns early when suspended; raises when this process is at fault."""
-        state = await self._load()
+        state = await self.history.load()
         if state.status.ended:
             self._place.end(None)
             return
-        self._state = state
         handler = self._services.repertoire.find(state.type)
         if handler is None:
             await self._without_handler()
             return
         try:
-            if state.status is Status.ACCEPTED and self._fold.cancelled is not None:
+            if state.status is Status.ACCEPTED and self.history.fold.cancelled is not None:
                 await self._end_cancelled(None, None).wait(self._services.seam)
                 return
             if state.status is Status.ACCEPTED:
-                await self._start()
+                await self.history.start()
             while not await self._play(handler):
-                self._state = await self._load()  # the next attempt goes on from what was recorded
+                await self.history.load()  # the next attempt goes on from what was recorded
         except Stopped:
             if self._services.writer.serving:
                 raise
@@ -158,14 +117,14 @@ class ExecutionActor(Actor[ExecutionMessage]):
     def suspended(self) -> bool:
         """Whether nothing more may be recorded: the handler is being unwound to resume later, or the end is written."""
         cancelled = self._worker is not None and self._worker.cancelled
-        return self._over or self._cut_off or cancelled or self._place.suspended()
+        return self.history.over or self.history.cut_off or cancelled or self._place.suspended()
 
     async def receive(self, message: ExecutionMessage) -> None:
         """Answer what others ask about this execution."""
         match message:
             case Describe(reply):
                 running = self._context.in_progress if self._context is not None else []
-                reply.set(Progress(list(running), self._recorded, [*self._waiting, *self._pausing]))
+                reply.set(Progress(list(running), self.history.steps, [*self._waiting, *self._pausing]))
 
     def may_leave(self, parents: Collection[int | None]) -> bool:
         """Whether the handler's own task waits, alone: `parents` are the tasks that have started others."""
@@ -173,15 +132,15 @@ class ExecutionActor(Actor[ExecutionMessage]):
         if not (alone and self._resting) or self.cancellation is not None:
             return False
         (path,) = self._waiting
-        return not self._waits().over(path)  # else it is told in a moment, and nobody does that again
+        return not self.history.waits().over(path)  # else it is told in a moment, and nobody does that again
 
     def passivate(self) -> None:
         """The handler is about to be suspended, alone: from here on it records nothing."""
-        self.passive = self._cut_off = True
+        self.passive = self.history.cut_off = True
 
     def cut_off(self) -> None:
         """Record nothing more, whatever the handler still does."""
-        self._cut_off = True
+        self.history.cut_off = True
         if self.cancellation is not None:
             self.cancellation.abort()
 
@@ -205,53 +164,14 @@ class ExecutionActor(Actor[ExecutionMessage]):
 
     async def condemn(self, failure: Failure) -> None:
         """End it, failed, without running its handler."""
-        state = await self._load()
+        state = await self.history.load()
         if not state.status.ended:
-            self._state = state
             await self._end_failed(failure, None).wait(self._services.seam)
-
-    async def _load(self) -> ExecutionState:
-        """The state to go on from: what the acceptance handed over, once, and after that what hot state holds."""
-        if self._accepted is not None:
-            accepted, self._accepted = self._accepted, None
-            self._since = accepted.since
-            self._loaded = True
-            return accepted.state
-        self._loaded = False
-        return await wait_out(self._read, _PATIENT, self._read_later)
-
-    def _read_later(self, delay: float, error: StoreUnavailable) -> None:
-        """An outage is no crash, and nobody is condemned for it."""
-        logger.warning("execution %s can't be read, trying again in %.1f s: %s", self._id, delay, error)
-
-    async def _read(self) -> ExecutionState:
-        log = self._services.log
-        if self._place.newest is not None:  # of an earlier run here: what it recorded must be found
-            with contextlib.suppress(Stopped):
-                await self._place.newest.wait(self._services.seam)
-        document = await log.document(self._tenant, states.EXECUTIONS, self._id)
-        if document is None:
-            raise InternalError(f"execution {self._id} is in the open set and has no document")
-        journal = self._journal = Journal.of(await log.journal(self._tenant, self._id))
-        self.recorded_events = journal.events
-        self._recorded = sum(isinstance(row, StepCompleted | StepFailed) for row in journal.rows)
-        self._events = len(self.recorded_events)
-        self._has_journal = bool(journal.rows)
-        self._since = document.since
-        self._state = decode_execution(document.body)
-        self._loaded = True
-        return self._state
-
-    async def _start(self) -> None:
-        payload = ExecutionStarted(self.now())
-        self._state = states.execution_started(self._state, payload.at)
-        record = Record("execution_started", self._state.session, self._id, payload)
-        await self._services.writer.commit(Commit(self._tenant, [record], [self._put(self._state)]))
 
     async def _play(self, handler: Handler) -> bool:
         """One attempt of the handler; False when it failed and there is to be another one."""
-        failed = self._journal.failed
-        if failed is not None and failed.next_at > self.now() and self._is_cancelled:
+        failed = self.history.journal.failed
+        if failed is not None and failed.next_at > self.now() and self.history.cancelled:
             await self._end_cancelled(None, self._context).wait(self._services.seam)
             return True
         try:
@@ -265,7 +185,7 @@ class ExecutionActor(Actor[ExecutionMessage]):
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            raise HandlerCrashed(f"{self._state.type} raised {error!r}") from error
+            raise HandlerCrashed(f"{self.history.state.type} raised {error!r}") from error
         if not self.suspended:
             await self._complete(result, self._called)
         return True
@@ -289,7 +209,7 @@ class ExecutionActor(Actor[ExecutionMessage]):
                 self.cancellation.close()
 
     async def _call(self, handler: Handler, failed: StepFailed | None) -> bytes:
-        state = self._state
+        state = self.history.state
         context = self._context = Context(
             self,
             tenant_id=state.tenant,
@@ -303,7 +223,7 @@ class ExecutionActor(Actor[ExecutionMessage]):
         )
         self._task, self._worker = self._services.seam.current_task(), current_worker()
         left = handler.policy.seconds_left(*self._begun(), self.now())
-        if self._is_cancelled:
+        if self.history.cancelled:
             self.cancel()
             left = None  # its clean-up has a limit of its own
         call = partial(handler.function, context, handler.decode(state.parameters))
@@ -314,26 +234,22 @@ class ExecutionActor(Actor[ExecutionMessage]):
         assert self._context is not None  # noqa: S101  the handler was called with it
         return self._context
 
-    @property
-    def _is_cancelled(self) -> bool:
-        """Whether a cancel is durable."""
-        waits = self._place.waits
-        return self._journal.waits.cancelled is not None if waits is None else waits.cancelled
-
     def _begun(self) -> tuple[int, int]:
         """When the execution was accepted, and when this attempt began: times that a restart does not change."""
-        failed = self._journal.failed
-        return self._state.accepted_at, failed.next_at if failed else self._state.started_at
+        failed = self.history.journal.failed
+        return self.history.state.accepted_at, failed.next_at if failed else self.history.state.started_at
 
     async def _attempt_failed(self, handler: Handler, error: Exception, context: Context) -> bool:
         """Record it: as the execution's end, or as an attempt that another one follows."""
         if isinstance(error, Stopped) and not self._services.writer.serving:
             raise error  # not the handler's doing
-        if self._fold.cancelled is not None:
+        if self.history.fold.cancelled is not None:
             await self._fail(error, context)
             return True
         now = self.now()
-        next_at = handler.policy.next_attempt(context.attempt, error, self._state.accepted_at, now, random.random)
+        next_at = handler.policy.next_attempt(
+            context.attempt, error, self.history.state.accepted_at, now, random.random
+        )
         if next_at is None:
             await self._fail(error, context)
             return True
@@ -341,12 +257,12 @@ class ExecutionActor(Actor[ExecutionMessage]):
         failed = StepFailed(
             HANDLER, failure_of(error), now, context.attempt, False, events=context.take_events(), next_at=next_at
         )
-        logger.info("attempt %d of %s %s failed: %r", context.attempt, self._state.type, self._id, error)
+        logger.info("attempt %d of %s %s failed: %r", context.attempt, self.history.state.type, self._id, error)
         await self.record_step(failed)
         return False
 
     async def _without_handler(self) -> None:
-        state = self._state
+        state = self.history.state
         if state.status is Status.ACCEPTED:
             known = f"no realm of this runtime has a handler for {state.type!r}"
             await self._end_failed(Failure("unknown_intent_type", known), None).wait(self._services.seam)
@@ -360,13 +276,13 @@ class ExecutionActor(Actor[ExecutionMessage]):
     # --- how it ends
 
     async def _complete(self, result: bytes, context: Context) -> None:
-        if self._fold.cancelled is not None:
+        if self.history.fold.cancelled is not None:
             await self._end_cancelled(None, context).wait(self._services.seam)
             return
-        events, left = context.take_events(), self._undelivered()
+        events, left = context.take_events(), self.history.undelivered()
         payload = ExecutionCompleted(Raw(result), self.now(), context.artifacts, events, *left, self.sagas.records())
         try:
-            reply = self._end(payload)
+            reply = self.history.end(payload)
         except InvalidValue as error:  # all artifacts together are larger than a commit may be
             await self._fail(error, None)
         else:
@@ -376,7 +292,7 @@ class ExecutionActor(Actor[ExecutionMessage]):
         if isinstance(error, Stopped) and not self._services.writer.serving:
             raise error  # not the handler's doing
         if not isinstance(error, InvalidValue):
-            logger.info("%s %s failed: %r", self._state.type, self._id, error, exc_info=error)
+            logger.info("%s %s failed: %r", self.history.state.type, self._id, error, exc_info=error)
         failure = failure_of(error)
         try:
             reply = self._end_failed(failure, context)
@@ -385,12 +301,14 @@ class ExecutionActor(Actor[ExecutionMessage]):
         await reply.wait(self._services.seam)
 
     def _end_failed(self, failure: Failure, context: Context | None) -> Reply[Receipt]:
-        if self._fold.cancelled is not None:
+        if self.history.fold.cancelled is not None:
             return self._end_cancelled(failure, context)
         artifacts = context.artifacts if context else {}
         events = context.take_events() if context else []
-        payload = ExecutionFailed(failure, self.now(), artifacts, events, *self._undelivered(), self.sagas.records())
-        return self._end(payload)
+        payload = ExecutionFailed(
+            failure, self.now(), artifacts, events, *self.history.undelivered(), self.sagas.records()
+        )
+        return self.history.end(payload)
 
     def _end_cancelled(self, failure: Failure | None, context: Context | None) -> Reply[Receipt]:
         """Once a cancel was decided this is the end, whatever the handler came to."""
@@ -398,86 +316,50 @@ class ExecutionActor(Actor[ExecutionMessage]):
             failure = failure_of(self.cancellation.overrun)
         artifacts = context.artifacts if context and not context.closed else {}
         events = context.take_events() if context else []
-        left, sagas = self._undelivered(), self.sagas.records()
+        left, sagas = self.history.undelivered(), self.sagas.records()
         payload = ExecutionCancelled(self.now(), failure, artifacts, events, *left, sagas)
         try:
-            return self._end(payload)
+            return self.history.end(payload)
         except InvalidValue:  # what it gave is larger than a commit may be: its end goes without
             return self._end_cancelled(failure, None)
-
-    def _end(self, payload: states.End) -> Reply[Receipt]:
-        state = states.execution_ended(self._state, payload, self._events + len(payload.events))
-        operations: list[Operation] = [self._put(state), _leave_open_set(state)]
-        fold = self._fold
-        if self._has_journal or fold.by_path or fold.received or fold.cancelled:
-            operations.append(DropJournal(self._id))
-        if fold.by_path:
-            operations += self._waits().leavings()
-        operations += self._outbox(payload.events)
-        reply: Reply[Receipt] = Reply()
-        reply.on_settled(lambda outcome: self._ended(state, outcome))
-        record = Record(states.ENDS[type(payload)][0], state.session, self._id, payload)
-        self._services.writer.append(Commit(self._tenant, [record], operations), reply)
-        self._over = True
-        self._place.close()
-        return reply
-
-    def _ended(self, state: ExecutionState, outcome: Reply[Receipt]) -> None:
-        """Tell those who wait; from the writer's answer, because whoever ran the handler may be gone by then."""
-        self._place.end(outcome.error)
-        if outcome.error is None:
-            self._services.endings.tell(state)
-
-    def _undelivered(self) -> tuple[list[Signal], int]:
-        return self._fold.undelivered(), self._fold.ready_count
 
     # --- what the context records through
 
     @property
     def journal(self) -> Mapping[str, StepCompleted | StepFailed]:
         """What was recorded before this attempt of the handler: of each step the newest."""
-        return self._journal.steps
+        return self.history.journal.steps
 
     def fence(self) -> int:
         """See `WalWriter.fence`."""
         return self._services.writer.fence()
 
+    @property
+    def recorded_events(self) -> Sequence[Emitted]:
+        """See `Recording.recorded_events`."""
+        return self.history.journal.events
+
     async def record_step(self, step: StepCompleted | StepFailed) -> None:
         """Commit a step's record and its row in the journal, and the events that ride with it."""
-        reply = self._append(step, step.events)
+        history = self.history
+        reply = history.append(step, step.events)
         if step.path == HANDLER:
-            self._fold.forget_time_outs()
+            history.fold.forget_time_outs()
         elif is_of_saga(step):
-            self._follow(step)
-        self._recorded += 1  # now: the handler may be cancelled while it waits, and the record stands all the same
-        await self._durable(reply)
+            history.follow(step)
+        history.steps += 1  # now: the handler may be cancelled while it waits, and the record stands all the same
+        await history.durable(reply)
 
     async def record_saga(self, row: SagaRow) -> None:
         """See `Recording.record_saga`."""
-        reply = self._append(row, row.events)
-        self._follow(row)
-        await self._durable(reply)
-
-    def _append(self, row: Row, events: list[Emitted]) -> Reply[Receipt]:
-        """Hand a record, its row in the journal and the events that ride with it to the writer."""
-        if self._cut_off:
-            raise Suspended(f"execution {self._id} records nothing any more")
-        body = encode(row)
-        record = Record(record_type(row), self._state.session, self._id, Raw(body))
-        operations: list[Operation] = [AppendJournal(self._id, encode_journal_row(row, body)), *self._outbox(events)]
-        reply = self._place.newest = self._services.writer.append(Commit(self._tenant, [record], operations))
-        self._has_journal = True
-        self._events += len(events)
-        return reply
-
-    def _follow(self, row: SagaRow | StepCompleted | StepFailed) -> None:
-        if not self.sagas.add(row):
-            raise InternalError(f"{row!r:.200} does not follow what sagas of execution {self._id} have recorded")
+        reply = self.history.append(row, row.events)
+        self.history.follow(row)
+        await self.history.durable(reply)
 
     @property
     def sagas(self) -> Sagas:
         """See `Recording.sagas`."""
-        return self._journal.sagas
+        return self.history.journal.sagas
 
     def shield(self) -> AbstractContextManager[object]:
         """See `Recording.shield`."""
@@ -486,16 +368,14 @@ class ExecutionActor(Actor[ExecutionMessage]):
     @property
     def waits(self) -> Mapping[str, Wait]:
         """What was waited for before this attempt of the handler, and is now."""
-        return self._fold.by_path
+        return self.history.fold.by_path
 
     async def wait(self, path: str, timer: TimerSet | None) -> WaitEnd:
         """See `Recording.wait`."""
-        waits = self._waits()
+        waits = self.history.waits()
         try:
             if timer is not None:
-                begun = self._place.newest = waits.begin(timer, self._outbox(timer.events))
-                self._events += len(timer.events)
-                await self._durable(begun)
+                await self.history.durable(self.history.begin_wait(timer))
             waits.fire(path, self.now())  # its time may have come while nobody stood here
             if not waits.over(path):
                 self._waiting[path] = self._services.seam.current_task()
@@ -533,22 +413,8 @@ class ExecutionActor(Actor[ExecutionMessage]):
 
     def open_waits(self) -> None:
         """Somebody outside needs them; they are not to be had while the journal is being read."""
-        if self._loaded:
-            self._waits()
-
-    def _waits(self) -> ExecutionWaits:
-        return self._place.waits or self._place.open_waits(self._journal.waits, self._state.session)
-
-    @property
-    def _fold(self) -> Waits:
-        return self._journal.waits if self._place.waits is None else self._place.waits.fold
-
-    async def _durable(self, reply: Reply[Receipt]) -> None:
-        try:
-            await reply.wait(self._services.seam)
-        except (Stopped, BeingErased) as error:  # the log takes no more: nothing that follows must reach the outside
-            self._cut_off = True
-            raise Suspended(f"execution {self._id} is suspended, because the log takes no more: {error}") from error
+        if self.history.loaded:
+            self.history.waits()
 
     def _answer(self, queries: list[Query]) -> None:
         """Answer queries, once the handler has come as far as it was, and knows them or waits itself."""
@@ -566,20 +432,9 @@ class ExecutionActor(Actor[ExecutionMessage]):
         """The wall clock, in µs since 1970 UTC."""
         return self._services.clock.now()
 
-    def _put(self, state: ExecutionState) -> PutDocument:
-        return PutDocument(states.EXECUTIONS, self._id, encode(state), self._since)
-
-    def _outbox(self, events: list[Emitted]) -> list[AddToOutbox]:
-        session = self._state.session
-        return [AddToOutbox(session, encode(OutboxEvent.of(self._id, event))) for event in events]
-
 
 def _answer(query: Query, answer: Callable[[], Any]) -> None:
     try:
         query.reply.set(encode_value(answer(), f"the answer of query {query.name!r}"))
     except Exception as error:
         query.reply.fail(error)
-
-
-def _leave_open_set(state: ExecutionState) -> RemoveFromIndex:
-    return RemoveFromIndex(states.OPEN, state.id, states.open_score(state.session))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from intendant.actors.execution import decode_execution
 from intendant.actors.executions import Executions
+from intendant.actors.history import decode_execution
 from intendant.actors.open_execution import OpenExecution
 from intendant.actors.services import Services
 from intendant.actors.waits import ExecutionWaits, Query

@@ -12,8 +12,9 @@ import anyio
 import msgspec
 
 from intendant.actors.actor import Cell
-from intendant.actors.execution import Accepted, ExecutionActor, decode_execution
+from intendant.actors.execution import ExecutionActor
 from intendant.actors.found import found_open
+from intendant.actors.history import Accepted, decode_execution
 from intendant.actors.messages import ExecutionMessage
 from intendant.actors.open_execution import OpenExecution
 from intendant.actors.open_set import OpenSet

@@ -8,7 +8,8 @@ from typing import Protocol
 import anyio
 
 from intendant.actors.actor import Cell
-from intendant.actors.execution import Accepted, ExecutionActor
+from intendant.actors.execution import ExecutionActor
+from intendant.actors.history import Accepted
 from intendant.actors.messages import ExecutionMessage
 from intendant.actors.services import Services
 from intendant.actors.waits import ExecutionWaits, Query

@@ -8,8 +8,8 @@ import msgspec
 from msgspec import Raw, Struct
 
 from intendant.actors.actor import Actor
-from intendant.actors.execution import Accepted
 from intendant.actors.executions import Executions
+from intendant.actors.history import Accepted
 from intendant.actors.messages import Close, Open, PreparedIntent, SessionMessage, Settled, Submit
 from intendant.actors.open_execution import OpenExecution
 from intendant.actors.services import Services

@@ -15,6 +15,7 @@ import msgspec
 import pytest
 
 from intendant.actors.execution import ExecutionActor
+from intendant.actors.history import History
 from intendant.actors.ownership import Ownership
 from intendant.actors.touched import Touched
 from intendant.actors.waits import ExecutionWaits
@@ -274,23 +275,20 @@ async def record_without_waiting(self: Any, step: StepCompleted | StepFailed) ->
             reply.set(Receipt(0, 0))
             return reply
 
-    writer = self._services.writer
-    self._services = _with_writer(self._services, Taking())
+    history: Any = self.history
+    services = vars(history)["_services"]
+    vars(history)["_services"] = replace(services, writer=Taking())
     try:
         await _record_step(self, step)
     finally:
-        self._services = _with_writer(self._services, writer)
+        vars(history)["_services"] = services
     for commit in commits:
-        writer.append(commit)
-
-
-def _with_writer(services: Any, writer: Any) -> Any:
-    return replace(services, writer=writer)
+        services.writer.append(commit)
 
 
 _record_step = ExecutionActor.record_step
-_end = getattr(ExecutionActor, "_end")  # noqa: B009  private to all but those who break it
-_seal = getattr(WalWriter, "_seal")  # noqa: B009
+_end = History.end
+_seal = getattr(WalWriter, "_seal")  # noqa: B009  private to all but those who break it
 
 
 def end_twice(self: Any, *arguments: Any) -> Any:
@@ -341,7 +339,7 @@ def tell_at_once(self: Any, row: Any, outbox: Any = None) -> Any:
 
 
 _cancel = ExecutionWaits.cancel
-_read = getattr(ExecutionActor, "_read")  # noqa: B009
+_read = getattr(History, "_read")  # noqa: B009
 _attempt_failed = getattr(ExecutionActor, "_attempt_failed")  # noqa: B009
 _journal_of = Journal.of
 
@@ -361,11 +359,10 @@ def tell_the_handler_at_once(self: Any) -> Reply[None]:
     return reply
 
 
-async def forget_cancel(self: Any) -> Any:
+async def forget_cancel(self: Any) -> None:
     """What is resumed knows nothing of its cancel."""
-    state = await _read(self)
-    self._journal.waits.cancelled = None
-    return state
+    await _read(self)
+    self.journal.waits.cancelled = None
 
 
 def forget_clean_up(stored: Any) -> Journal:
@@ -411,16 +408,16 @@ def take_one_of_each(self: Any, record: LogRecord) -> None:
 
 ACTORS: dict[str, list[tuple[type, str, Any]]] = {
     "a step is used before it is recorded": [(ExecutionActor, "record_step", record_without_waiting)],
-    "a terminal record twice": [(ExecutionActor, "_end", end_twice)],
+    "a terminal record twice": [(History, "end", end_twice)],
     "a signal is acknowledged before it is durable": [(ExecutionWaits, "receive", receive_at_once)],
     "a wait ends before that is durable": [(ExecutionWaits, "_append", tell_at_once)],
     "a timer is set for another time": [(ExecutionWaits, "_arm", begin_unarmed)],
-    "signals are forgotten": [(ExecutionActor, "_undelivered", forget_signals)],
+    "signals are forgotten": [(History, "undelivered", forget_signals)],
     "a stream misses what a crashed writer committed": [(Touched, "committed", trust_in_being_told)],
     "a stream tells one thing of each record": [(EventStream, "_take", take_one_of_each)],
     "a cancel is acknowledged before it is durable": [(ExecutionWaits, "cancel", cancel_at_once)],
     "a handler is told of a cancel before it is durable": [(ExecutionWaits, "cancel", tell_the_handler_at_once)],
-    "a cancel is forgotten at a resume": [(ExecutionActor, "_read", forget_cancel)],
+    "a cancel is forgotten at a resume": [(History, "_read", forget_cancel)],
     "a clean-up's steps run twice": [(Journal, "of", staticmethod(forget_clean_up))],
     "another attempt follows a cancel": [(ExecutionActor, "_attempt_failed", try_again)],
     "a lost reply is answered with new numbers": [

@@ -33,14 +33,14 @@ async def note_without_waiting(self: Any, row: Any) -> None:
     if not isinstance(row, SagaStarted):
         await _record_saga(self, row)
     else:
-        self._append(row, row.events)
-        self._follow(row)
+        self.history.append(row, row.events)
+        self.history.follow(row)
 
 
 async def fail_in_memory(self: Any, row: Any) -> None:
     """That a saga has failed is known, and not recorded."""
     if isinstance(row, SagaCompensating):
-        self._follow(row)
+        self.history.follow(row)
     else:
         await _record_saga(self, row)
 

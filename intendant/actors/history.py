@@ -1,0 +1,205 @@
+"""The history of one execution: read at a resume, and from then on the only door through which it is recorded."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from typing import Final
+
+import msgspec
+from msgspec import Raw
+
+from intendant.actors.outage import wait_out
+from intendant.actors.outbox_event import OutboxEvent
+from intendant.actors.services import Services
+from intendant.actors.waits import ExecutionWaits, Place
+from intendant.domain import state as states
+from intendant.domain.codec import encode
+from intendant.domain.commit import (
+    AddToOutbox,
+    AppendJournal,
+    Commit,
+    DropJournal,
+    Operation,
+    PutDocument,
+    Receipt,
+    RemoveFromIndex,
+)
+from intendant.domain.errors import BeingErased, InternalError, Stopped, StoreUnavailable, Suspended
+from intendant.domain.journal import Journal, Row, encode_journal_row, record_type
+from intendant.domain.payloads import Emitted, ExecutionStarted, Signal, StepCompleted, StepFailed, TimerSet
+from intendant.domain.records import Record
+from intendant.domain.sagas import SagaRow
+from intendant.domain.state import ExecutionState
+from intendant.domain.waits import Waits
+from intendant.parking import Reply
+from intendant.supervisor import Backoff
+
+logger = logging.getLogger("intendant.execution")
+
+_PATIENT: Final = Backoff(initial=0.1, maximum=5.0)
+
+decode_execution = msgspec.msgpack.Decoder(ExecutionState).decode
+
+
+class Accepted(msgspec.Struct, frozen=True, gc=False):
+    """An execution that was just accepted; `since` is the sequence of its first record."""
+
+    state: ExecutionState
+    since: int
+
+
+class History:
+    """What an execution has recorded. `accepted` is what its acceptance handed over; without, all is in hot state.
+
+    What was appended stands, whether or not whoever appended it is there when it is durable.
+    """
+
+    def __init__(self, services: Services, tenant: str, id: str, place: Place, accepted: Accepted | None) -> None:
+        self.state: ExecutionState
+        self.journal = Journal()  # what was recorded before this attempt of the handler
+        self.steps = 0  # recorded by now, and
+        self.events = 0  # events that rode with them
+        self.cut_off = False  # nothing more is to be recorded, whatever the handler still does
+        self.over = False  # the end is decided
+        self.loaded = False
+        self._services = services
+        self._tenant = tenant
+        self._id = id
+        self._place = place
+        self._accepted = accepted
+        self._since = 0
+        self._has_journal = False
+
+    # --- reading
+
+    async def load(self) -> ExecutionState:
+        """The state to go on from: what the acceptance handed over, once, and after that what hot state holds."""
+        if self._accepted is not None:
+            accepted, self._accepted = self._accepted, None
+            self.state, self._since, self.loaded = accepted.state, accepted.since, True
+        else:
+            self.loaded = False
+            await wait_out(self._read, _PATIENT, self._read_later)
+        return self.state
+
+    def _read_later(self, delay: float, error: StoreUnavailable) -> None:
+        """An outage is no crash, and nobody is condemned for it."""
+        logger.warning("execution %s can't be read, trying again in %.1f s: %s", self._id, delay, error)
+
+    async def _read(self) -> None:
+        log = self._services.log
+        if self._place.newest is not None:  # of an earlier run here: what it recorded must be found
+            with contextlib.suppress(Stopped):
+                await self._place.newest.wait(self._services.seam)
+        document = await log.document(self._tenant, states.EXECUTIONS, self._id)
+        if document is None:
+            raise InternalError(f"execution {self._id} is in the open set and has no document")
+        journal = self.journal = Journal.of(await log.journal(self._tenant, self._id))
+        self.steps = sum(isinstance(row, StepCompleted | StepFailed) for row in journal.rows)
+        self.events = len(journal.events)
+        self._has_journal = bool(journal.rows)
+        self._since = document.since
+        self.state = decode_execution(document.body)
+        self.loaded = True
+
+    # --- what is waited for
+
+    def waits(self) -> ExecutionWaits:
+        """Those of the place, which live on when the handler leaves memory; made when they are first needed."""
+        return self._place.waits or self._place.open_waits(self.journal.waits, self.state.session)
+
+    @property
+    def fold(self) -> Waits:
+        """What is waited for, signalled and cancelled, by now."""
+        return self.journal.waits if self._place.waits is None else self._place.waits.fold
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether a cancel is durable."""
+        waits = self._place.waits
+        return self.journal.waits.cancelled is not None if waits is None else waits.cancelled
+
+    def undelivered(self) -> tuple[list[Signal], int]:
+        """Signals that were sent and not awaited, and how many more than are listed."""
+        return self.fold.undelivered(), self.fold.ready_count
+
+    # --- recording
+
+    async def start(self) -> None:
+        """Record that its handler begins for the first time."""
+        payload = ExecutionStarted(self._services.clock.now())
+        self.state = states.execution_started(self.state, payload.at)
+        record = Record("execution_started", self.state.session, self._id, payload)
+        await self._services.writer.commit(Commit(self._tenant, [record], [self._put(self.state)]))
+
+    def append(self, row: Row, events: list[Emitted]) -> Reply[Receipt]:
+        """Hand a record, its row in the journal and the events that ride with it to the writer.
+
+        Raises Suspended when nothing more is to be recorded.
+        """
+        if self.cut_off:
+            raise Suspended(f"execution {self._id} records nothing any more")
+        body = encode(row)
+        record = Record(record_type(row), self.state.session, self._id, Raw(body))
+        operations: list[Operation] = [AppendJournal(self._id, encode_journal_row(row, body)), *self._outbox(events)]
+        reply = self._place.newest = self._services.writer.append(Commit(self._tenant, [record], operations))
+        self._has_journal = True
+        self.events += len(events)
+        return reply
+
+    def follow(self, row: SagaRow | StepCompleted | StepFailed) -> None:
+        """Fold a row of a saga that was appended. Raises InternalError when it can't come now."""
+        if not self.journal.sagas.add(row):
+            raise InternalError(f"{row!r:.200} does not follow what sagas of execution {self._id} have recorded")
+
+    def begin_wait(self, timer: TimerSet) -> Reply[Receipt]:
+        """Record that something is waited for, and the events that ride with it."""
+        begun = self._place.newest = self.waits().begin(timer, self._outbox(timer.events))
+        self.events += len(timer.events)
+        return begun
+
+    async def durable(self, reply: Reply[Receipt]) -> None:
+        """Wait until it is. Raises Suspended when the log takes no more."""
+        try:
+            await reply.wait(self._services.seam)
+        except (Stopped, BeingErased) as error:  # nothing that follows must reach the outside
+            self.cut_off = True
+            raise Suspended(f"execution {self._id} is suspended, because the log takes no more: {error}") from error
+
+    def end(self, payload: states.End) -> Reply[Receipt]:
+        """Record the end, in one commit with all that it leaves; its events ride with it. Nothing follows it.
+
+        Raises InvalidValue when that is larger than a commit may be: then nothing has ended.
+        """
+        state = states.execution_ended(self.state, payload, self.events + len(payload.events))
+        operations: list[Operation] = [self._put(state), _leave_open_set(state)]
+        fold = self.fold
+        if self._has_journal or fold.by_path or fold.received or fold.cancelled:
+            operations.append(DropJournal(self._id))
+        if fold.by_path:
+            operations += self.waits().leavings()
+        operations += self._outbox(payload.events)
+        reply: Reply[Receipt] = Reply()
+        reply.on_settled(lambda outcome: self._ended(state, outcome))
+        record = Record(states.ENDS[type(payload)][0], state.session, self._id, payload)
+        self._services.writer.append(Commit(self._tenant, [record], operations), reply)
+        self.over = True
+        self._place.close()
+        return reply
+
+    def _ended(self, state: ExecutionState, outcome: Reply[Receipt]) -> None:
+        """Tell those who wait; from the writer's answer, because whoever ran the handler may be gone by then."""
+        self._place.end(outcome.error)
+        if outcome.error is None:
+            self._services.endings.tell(state)
+
+    def _put(self, state: ExecutionState) -> PutDocument:
+        return PutDocument(states.EXECUTIONS, self._id, encode(state), self._since)
+
+    def _outbox(self, events: list[Emitted]) -> list[AddToOutbox]:
+        return [AddToOutbox(self.state.session, encode(OutboxEvent.of(self._id, event))) for event in events]
+
+
+def _leave_open_set(state: ExecutionState) -> RemoveFromIndex:
+    return RemoveFromIndex(states.OPEN, state.id, states.open_score(state.session))
