@@ -13,7 +13,7 @@ import pytest
 if TYPE_CHECKING:
     from tests.faults.conftest import End, Lives, Outage, Scenario, Stage
 
-TURNS = 6  # of a scenario that `make test` looks at; `make stress` looks at all
+TURNS = 4  # of a scenario that `make test` looks at; `make stress` looks at all
 
 
 def reference_of(stage: Stage, scenario: Scenario) -> tuple[Lives, End]:
