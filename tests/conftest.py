@@ -56,6 +56,12 @@ def runtime(hot: Store) -> Callable[..., Runtime]:
 
 
 @pytest.fixture
+def rare_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests in which hours of virtual time pass: the hot store's room is looked at once in ten minutes."""
+    monkeypatch.setattr("intendant.actors.hot_gauge.PERIOD", 600.0)
+
+
+@pytest.fixture
 def eventually() -> Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]:
     """Wait until something is true that nobody announces; fails after ten seconds."""
 

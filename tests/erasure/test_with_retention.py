@@ -14,7 +14,7 @@ from intendant.runtime.audit import audit
 from intendant.testing.clock import VirtualClock, virtual_backend
 from tests.erasure.planted import everything, plant, refuse_some, secret, shop
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("rare_looks")]
 SWEEP = 600
 SHORT = Retention(hot=timedelta(seconds=1800), total=timedelta(seconds=5400))
 

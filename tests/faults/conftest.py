@@ -1694,7 +1694,8 @@ def _on_the_other_loop(item: pytest.Function) -> bool:
         return False
     at, backend = chosen.params["scenario"].name, chosen.params["backend"]
     others = [str(value) for name, value in chosen.params.items() if name not in {"backend", "scenario"}]
-    return BACKENDS[zlib.crc32(" ".join([item.originalname, at, *others]).encode()) % 2] != backend
+    chosen_loop: str = BACKENDS[zlib.crc32(" ".join([item.originalname, at, *others]).encode()) % 2]
+    return chosen_loop != str(backend)
 
 
 @pytest.fixture(params=BACKENDS)

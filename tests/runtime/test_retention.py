@@ -18,7 +18,7 @@ from intendant.domain.records import SYSTEM_TENANT, decode_entry
 from intendant.runtime.audit import Told, audit
 from intendant.testing.clock import VirtualClock, virtual_backend
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("rare_looks")]
 SWEEP = 600  # seconds: within this time retention looks at everything
 HOT, TOTAL = 1800, 10_800
 SHORT = Retention(hot=timedelta(seconds=HOT), total=timedelta(seconds=TOTAL))
