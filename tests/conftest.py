@@ -1,5 +1,6 @@
 """Event loops, stores, runtimes and an audit, for every test that needs them."""
 
+import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,36 @@ from intendant.domain.replay import World, replay
 from intendant.domain.state import EXECUTIONS, OPEN, SESSIONS, ExecutionState, SessionState
 
 pytest_plugins = ["tests.infrastructure.fixtures"]
+
+
+LOOP_NAMES = ("asyncio", "trio")
+LOOP_PARAMETERS = ("backend", "anyio_backend")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """`in_turn`: of a slow test `make test` tries each case on one of the loops, in turn; `make stress` on all."""
+    if "STRESS" in os.environ:
+        return
+    cases: dict[tuple[str, str], dict[str, int]] = {}
+    left = {item for item in items if isinstance(item, pytest.Function) and _is_on_another_loop(item, cases)}
+    config.hook.pytest_deselected(items=list(left))
+    items[:] = [item for item in items if item not in left]
+
+
+def _is_on_another_loop(item: pytest.Function, cases: dict[tuple[str, str], dict[str, int]]) -> bool:
+    spec = getattr(item, "callspec", None)
+    loop = next((name for name in LOOP_PARAMETERS if spec is not None and name in spec.params), None)
+    if spec is None or loop is None or not _is_in_turn(item):
+        return False
+    function = (str(item.path), item.originalname)
+    case = repr([(name, value) for name, value in spec.params.items() if name != loop])
+    known = cases.setdefault(function, {})
+    number = known.setdefault(case, len(known))
+    return LOOP_NAMES.index(spec.params[loop]) != number % 2
+
+
+def _is_in_turn(item: pytest.Function) -> bool:
+    return item.get_closest_marker("in_turn") is not None and item.get_closest_marker("stress") is None
 
 
 @pytest.fixture(params=["asyncio", "trio"])

@@ -24,7 +24,7 @@ from tests.arango_standin.contract import VERSIONS
 from tests.arango_standin.messages import Json, Reply, Request, failed
 from tests.erasure.planted import plant, secret, shop
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.in_turn]
 TENANTS = ["acme", "beta"]
 SCOPES = [Scope("acme"), Scope("acme", "s1")]
 REFUSED = (states.EXECUTIONS, states.EXECUTION_DATA, states.FILES)

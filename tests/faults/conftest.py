@@ -13,7 +13,6 @@ import importlib
 import logging
 import math
 import selectors
-import zlib
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -1674,28 +1673,6 @@ class Stage:
     faults: dict[str, tuple[Literal["before", "after"], Callable[[], Exception]]]
     scenarios: tuple[Scenario, ...] = SCENARIOS
     replace: Callable[..., Any] = replace
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """`make test` looks at each scenario with each kind of fault on one of the two loops, in turn.
-
-    Deaths around commits, and all that `make stress` looks at, are looked at on both.
-    """
-    left = {item for item in items if isinstance(item, pytest.Function) and _on_the_other_loop(item)}
-    config.hook.pytest_deselected(items=list(left))
-    items[:] = [item for item in items if item not in left]
-
-
-def _on_the_other_loop(item: pytest.Function) -> bool:
-    chosen = getattr(item, "callspec", None)
-    if chosen is None or not {"backend", "scenario"} <= chosen.params.keys():
-        return False
-    if item.get_closest_marker("stress") or item.originalname == "test_dies_around_every_commit":
-        return False
-    at, backend = chosen.params["scenario"].name, chosen.params["backend"]
-    others = [str(value) for name, value in chosen.params.items() if name not in {"backend", "scenario"}]
-    chosen_loop: str = BACKENDS[zlib.crc32(" ".join([item.originalname, at, *others]).encode()) % 2]
-    return chosen_loop != str(backend)
 
 
 @pytest.fixture(params=BACKENDS)

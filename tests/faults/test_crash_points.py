@@ -69,6 +69,7 @@ def test_dies_around_every_commit(stage: Stage, scenario: Scenario, *, thorough:
         check_recovery(stage, scenario, cuts[number - 1], wanted)
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize(
     "fault", ["not applied", "applied, reply lost", "writer crashes before", "writer crashes after"]
 )
@@ -86,6 +87,7 @@ def test_lives_on_with_a_fault_at_every_commit(stage: Stage, scenario: Scenario,
         check_end(lives, wanted, f"{fault} at commit {number}")
 
 
+@pytest.mark.in_turn
 @EXTENT
 @pytest.mark.parametrize("error", ["unavailable", "crash"])
 def test_lives_on_with_a_fault_at_every_read(stage: Stage, scenario: Scenario, error: str, *, thorough: bool) -> None:
@@ -107,6 +109,7 @@ def test_lives_on_with_a_fault_at_every_read(stage: Stage, scenario: Scenario, e
             check_end(lives, wanted, f"{error} at read {number}")
 
 
+@pytest.mark.in_turn
 @EXTENT
 def test_the_host_is_cancelled_about_every_commit(stage: Stage, scenario: Scenario, *, thorough: bool) -> None:
     """Cancelled hard: the runtime flushes and goes; the next one opens the same store."""

@@ -13,6 +13,7 @@ import pytest
 if TYPE_CHECKING:
     from tests.faults.conftest import End, Lives, Outage, Scenario, Stage
 
+pytestmark = pytest.mark.in_turn
 TURNS = 4  # of a scenario that `make test` looks at; `make stress` looks at all
 
 

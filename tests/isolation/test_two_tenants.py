@@ -32,7 +32,7 @@ from tests.isolation.diary import NAMES, House, Publisher, diary
 from tests.isolation.neighbours import PATIENCE, Neighbour, neighbours
 
 pytestmark = pytest.mark.anyio
-COUNT: Final = 2_000 if "STRESS" not in os.environ else round(50_000 * float(os.environ["STRESS"]))  # on each loop
+COUNT: Final = 1_000 if "STRESS" not in os.environ else round(50_000 * float(os.environ["STRESS"]))  # on each loop
 NOTHING_STAYS_HOT: Final = Retention(hot=timedelta(0), total=timedelta(days=30))
 IMPATIENT: Final = RelaySettings(attempts=2, retry=Backoff(initial=0.001, maximum=0.001))
 

@@ -18,7 +18,7 @@ from intendant.domain.ports import Store
 from intendant.domain.records import SYSTEM_TENANT
 from intendant.runtime.audit import audit
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.in_turn]
 COUNT = 120
 shop = Realm("shop")
 

@@ -172,6 +172,7 @@ async def meet(plan: Plan, times: int, standins: Servers, standin: Databases) ->
     print(f"{name_of(plan)}: met {met} times in {seed} runs, each time cold state was what it would have been")
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("plan", PLANS, ids=name_of)
 async def test_a_few_times(plan: Plan, standins: Servers, standin: Databases) -> None:
     await meet(plan, FEW, standins, standin)

@@ -55,6 +55,7 @@ def percentile(waits: list[float], percent: int) -> float:
     return quantiles(waits, n=100)[percent - 1]
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize(("kind", "way"), [("redis", "closed"), ("sqlite", "hangs")])
 async def test_an_outage(hot_on: Callable[[str], Store], server: StandIn, kind: str, way: str) -> None:
     """So short that a busy machine is seen in the figures: who waited for cold state would wait a second, though."""

@@ -28,6 +28,7 @@ def hot(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     server.close()
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize(("kills", "lives"), [(["exit"], 5), (["signal"], 5), (["exit", "signal"], LIVES_MAX)])
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_who_kills_is_ended_and_its_neighbours_complete(
