@@ -88,7 +88,7 @@ def import_seconds(modules: str, compiled: Path) -> float:
     """As users have it: compiled by the first of these runs, whatever this machine says of writing bytecode."""
     code = f"import time; begun = time.process_time(); import {modules}; print(time.process_time() - begun)"
     bytecode = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(compiled)}
-    return min(float(run(code, **bytecode)) for _ in range(20))  # other tests run beside: the least is the truth
+    return min(float(run(code, **bytecode)) for _ in range(8))  # other tests run beside: the least is the truth
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from intendant.domain.records import decode_entry
 from intendant.runtime.audit import audit
 from tests.erasure.planted import COMMON, Everything, everything, plant, secret, shop
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.in_turn]
 TENANTS = ["acme", "acme.b", "b"]
 SESSIONS = ["s", "s1", "t"]
 RUNS = {"memory": 6, "sqlite": 3, "redis": 2}
