@@ -87,7 +87,6 @@ class Context:
             files=files,
             call=self._call,
         )
-        self._waiting = Waiting(recording, self._steps, self._events)
         self._recording = recording
 
     @property
@@ -114,6 +113,10 @@ class Context:
     def files(self) -> Files:
         """Content too large for a value, kept by tenant and digest."""
         return Files(self.tenant_id, self.session, self._files, self._steps, self._recording)
+
+    @functools.cached_property
+    def _waiting(self) -> Waiting:
+        return Waiting(self._recording, self._steps, self._events)
 
     def now(self) -> datetime:
         """The time of the newest thing recorded, in UTC: the same at every resume, unless steps run side by side."""

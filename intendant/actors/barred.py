@@ -68,9 +68,10 @@ class Barred:
 
     def holds(self, tenant: str, *, session: str = "", execution: str = "") -> bool:
         """Whether this is barred as a whole: an execution of it does not run, an event of it does not leave."""
-        return any(
+        bars = self._scopes.get(tenant)
+        return bars is not None and any(
             bar.whole and (not scope.session or scope.session == session or execution in bar.executions)
-            for scope, bar in self._scopes.get(tenant, {}).items()
+            for scope, bar in bars.items()
         )
 
     def concerns(self, tenant: str) -> bool:

@@ -389,9 +389,7 @@ class Executions:
         entry.passive = entry.actor is not None and entry.actor.passive
         entry.launched = False
         entry.left()
-        self.places.leave(entry)
-        if entry not in self.open:
-            self.places.end(entry)
+        self.places.leave(entry, ended=entry not in self.open)
         entry.resting = False
         if entry.passive:
             self._is_passive(entry)

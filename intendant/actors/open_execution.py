@@ -63,6 +63,7 @@ class OpenExecution:
         "after_end",
         "begun",
         "cell",
+        "child_id",
         "closed",
         "concurrency",
         "dropped",
@@ -101,6 +102,7 @@ class OpenExecution:
         self.tenant = tenant
         self.lane = session
         self.id = id
+        self.child_id = f"{tenant}/{id}"  # its name under the supervisor, and its key here
         self.concurrency = concurrency  # of its session
         self.exclusive = exclusive
         self.priority = priority
@@ -217,8 +219,3 @@ class OpenExecution:
         if self.cell is not None:
             self.cell.end()
             self.cell = None
-
-    @property
-    def child_id(self) -> str:
-        """Its name under the supervisor, and its key here."""
-        return f"{self.tenant}/{self.id}"

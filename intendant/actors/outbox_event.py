@@ -7,7 +7,7 @@ from msgspec import Raw, Struct
 from intendant.domain.payloads import Emitted
 
 
-class OutboxEvent(Struct, frozen=True, array_like=True):
+class OutboxEvent(Struct, frozen=True, array_like=True, gc=False):
     """An event as it lies in the outbox; what else is known of it stands beside it there."""
 
     id: str

@@ -96,10 +96,10 @@ class Places:
 
     def next(self) -> OpenExecution | None:
         """Whose turn it is: it has its place from now on. None when none is free, or nobody wants one."""
-        entry = self._turns.next(self._now())
         if not len(self._turns):
             self._resuming = False
-        return entry
+            return None
+        return self._turns.next(self._now())
 
     def take(self, entry: OpenExecution) -> None:
         """It has a place now, whoever waits."""
@@ -121,10 +121,13 @@ class Places:
         if self._rises(entry):
             self._turns.resume(entry, self._now())
 
-    def leave(self, entry: OpenExecution) -> None:
-        """It is not in memory any more, and has no place."""
+    def leave(self, entry: OpenExecution, *, ended: bool) -> None:
+        """It is not in memory any more, and has no place; when it has ended, its session goes on."""
+        now = self._now()
         if not self._rises(entry):
-            self._turns.rest(entry, self._now())
+            self._turns.rest(entry, now)
+        if ended:
+            self._turns.end(entry, now)
 
     def _rises(self, entry: OpenExecution) -> bool:
         if entry not in self._resting:

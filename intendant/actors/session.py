@@ -26,7 +26,7 @@ from intendant.parking import Reply
 _session = msgspec.msgpack.Decoder(SessionState)
 
 
-class Claim(Struct, array_like=True, frozen=True):
+class Claim(Struct, array_like=True, frozen=True, gc=False):
     """What an idempotency key is claimed with: the execution, and what it was claimed for."""
 
     execution: str

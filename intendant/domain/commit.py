@@ -156,7 +156,7 @@ class Verdict(enum.Enum):
     LOST = "lost"  # the store knows only tenures before this one, or none: it went back in time
 
 
-class KeysTaken(Struct, frozen=True):
+class KeysTaken(Struct, frozen=True, gc=False):
     """Nothing was applied, because these keys are claimed: (tenant, key) and the value they were claimed with."""
 
     taken: dict[tuple[str, str], bytes]
@@ -173,7 +173,7 @@ class DocumentWrite(Struct, frozen=True, gc=False):
     version: int
 
 
-class Batch(Struct, frozen=True):
+class Batch(Struct, frozen=True, gc=False):
     """A sealed row of commits: numbered, encoded, ready to be applied by an adapter as it stands.
 
     Lists are in commit order; documents and index changes hold only the last word on each key.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import zlib
 from typing import Final
@@ -42,12 +43,15 @@ class Ids:
 
     def __init__(self) -> None:
         self._last = 0
+        self._step = random.Random(os.urandom(16))  # ours: programs seed the common one
 
     def make(self, now_us: int) -> str:
         """The next id."""
-        fresh = (now_us // 1000) << 80 | int.from_bytes(os.urandom(10))
-        if fresh >> 80 <= self._last >> 80:
-            fresh = self._last + 1 + int.from_bytes(os.urandom(8))
+        time = now_us // 1000
+        if time <= self._last >> 80:
+            fresh = self._last + 1 + self._step.getrandbits(64)
+        else:
+            fresh = time << 80 | int.from_bytes(os.urandom(10))
         self._last = fresh
         return f"{fresh:032x}"
 

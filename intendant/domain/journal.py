@@ -47,7 +47,7 @@ CARRIERS: Final = frozenset(type for kind, type in _KINDS.values() if "events" i
 """The types of records that events ride with, besides the ends of executions."""
 
 
-class Journal(Struct):
+class Journal(Struct, gc=False):
     """Rows in the order they were recorded, the newest of each step, what was waited for, and its sagas.
 
     When an attempt of the handler has failed, steps that failed for good and waits that timed out are forgotten: the
@@ -55,8 +55,8 @@ class Journal(Struct):
     being undone.
     """
 
-    rows: list[Row] = field(default_factory=list[Row])
-    steps: dict[str, StepCompleted | StepFailed] = field(default_factory=dict[str, StepCompleted | StepFailed])
+    rows: list[Row] = []
+    steps: dict[str, StepCompleted | StepFailed] = {}
     failed: StepFailed | None = None  # the newest failed attempt of the handler
     waits: Waits = field(default_factory=Waits)
     sagas: Sagas = field(default_factory=Sagas)
@@ -103,7 +103,7 @@ class Journal(Struct):
     @property
     def events(self) -> list[Emitted]:
         """The events that rode with its rows."""
-        return [event for row in self.rows for event in events_of(row)]
+        return [event for row in self.rows for event in events_of(row)] if self.rows else []
 
 
 def events_of(row: Row) -> list[Emitted]:

@@ -13,7 +13,7 @@ from msgspec import Raw, Struct
 NOTHING: Final = Raw(b"\xc0")  # msgpack's nil
 
 
-class Failure(Struct, frozen=True, omit_defaults=True):
+class Failure(Struct, frozen=True, omit_defaults=True, gc=False):
     """Why something failed: a stable code or the exception's type name, a message for people, details for programs."""
 
     code: str
@@ -21,7 +21,7 @@ class Failure(Struct, frozen=True, omit_defaults=True):
     details: dict[str, Any] = {}
 
 
-class Emitted(Struct, frozen=True):
+class Emitted(Struct, frozen=True, gc=False):
     """An event inside the record it rides with. Its number, counted per execution, makes its stable id."""
 
     number: int
@@ -29,7 +29,7 @@ class Emitted(Struct, frozen=True):
     payload: Raw
 
 
-class SessionCreated(Struct, frozen=True, omit_defaults=True):
+class SessionCreated(Struct, frozen=True, omit_defaults=True, gc=False):
     """`session_created`. `creation` is of the call that made it, so that its repetitions find their own work.
 
     A `concurrency` of 0 is the runtime's limit.
@@ -43,13 +43,13 @@ class SessionCreated(Struct, frozen=True, omit_defaults=True):
     concurrency: int = 0
 
 
-class SessionClosed(Struct, frozen=True):
+class SessionClosed(Struct, frozen=True, gc=False):
     """`session_closed`."""
 
     at: int
 
 
-class IntentReceived(Struct, frozen=True, omit_defaults=True):
+class IntentReceived(Struct, frozen=True, omit_defaults=True, gc=False):
     """`intent_received`: an intent was accepted; the record's execution is the one made for it."""
 
     intent_id: str
@@ -62,13 +62,13 @@ class IntentReceived(Struct, frozen=True, omit_defaults=True):
     priority: int = 0
 
 
-class ExecutionStarted(Struct, frozen=True):
+class ExecutionStarted(Struct, frozen=True, gc=False):
     """`execution_started`: the handler is about to run for the first time."""
 
     at: int
 
 
-class StepCompleted(Struct, frozen=True, omit_defaults=True):
+class StepCompleted(Struct, frozen=True, omit_defaults=True, gc=False):
     """`step_completed`, and the journal's row for it: a result that is never computed again.
 
     `arguments` is the digest of the encodable arguments, empty when there were none. `file` is the digest of the
@@ -86,7 +86,7 @@ class StepCompleted(Struct, frozen=True, omit_defaults=True):
     saga: bool = False
 
 
-class StepFailed(Struct, frozen=True, omit_defaults=True):
+class StepFailed(Struct, frozen=True, omit_defaults=True, gc=False):
     """`step_failed`, and the journal's row for it: an attempt that failed.
 
     `final`: it was the last one, and is raised again at every resume. Otherwise the next attempt begins at `next_at`
@@ -107,7 +107,7 @@ class StepFailed(Struct, frozen=True, omit_defaults=True):
     saga: bool = False
 
 
-class TimerSet(Struct, frozen=True, omit_defaults=True):
+class TimerSet(Struct, frozen=True, omit_defaults=True, gc=False):
     """`timer_set`, and the journal's row for it: from here on the handler waits at `path`.
 
     It waits until `due` (µs since 1970 UTC; 0: for ever), and if `signal` is not empty for the first signal of that
@@ -122,7 +122,7 @@ class TimerSet(Struct, frozen=True, omit_defaults=True):
     cleanup: bool = False
 
 
-class TimerFired(Struct, frozen=True, omit_defaults=True):
+class TimerFired(Struct, frozen=True, omit_defaults=True, gc=False):
     """`timer_fired`, and the journal's row for it: the wait at `path` is over, because its time came.
 
     `withdrawn`: because the handler gave it up. A signal that it had taken meanwhile lies ready again then.
@@ -133,7 +133,7 @@ class TimerFired(Struct, frozen=True, omit_defaults=True):
     withdrawn: bool = False
 
 
-class SignalReceived(Struct, frozen=True):
+class SignalReceived(Struct, frozen=True, gc=False):
     """`signal_received`, and the journal's row for it. It ends the oldest wait for its name, or lies ready for one."""
 
     name: str
@@ -142,13 +142,13 @@ class SignalReceived(Struct, frozen=True):
     at: int
 
 
-class CancelRequested(Struct, frozen=True):
+class CancelRequested(Struct, frozen=True, gc=False):
     """`cancel_requested`, and the journal's row for it: from here on the execution can only end cancelled."""
 
     at: int
 
 
-class Signal(Struct, frozen=True):
+class Signal(Struct, frozen=True, gc=False):
     """A signal that its execution was sent, without what it said: that stands in its `signal_received`."""
 
     name: str
@@ -156,7 +156,7 @@ class Signal(Struct, frozen=True):
     at: int
 
 
-class SagaStarted(Struct, frozen=True, omit_defaults=True):
+class SagaStarted(Struct, frozen=True, omit_defaults=True, gc=False):
     """`saga_started`, and the journal's row for it: from here on the saga at `path` has to undo `step`.
 
     It is recorded before the step's function first runs; the first one of a saga begins it.
@@ -169,7 +169,7 @@ class SagaStarted(Struct, frozen=True, omit_defaults=True):
     cleanup: bool = False
 
 
-class SagaCompensating(Struct, frozen=True, omit_defaults=True):
+class SagaCompensating(Struct, frozen=True, omit_defaults=True, gc=False):
     """`saga_compensating`, and the journal's row for it: the block has failed with `error`; nothing of it goes on."""
 
     path: str
@@ -178,7 +178,7 @@ class SagaCompensating(Struct, frozen=True, omit_defaults=True):
     events: list[Emitted] = []
 
 
-class SagaCompensated(Struct, frozen=True, omit_defaults=True):
+class SagaCompensated(Struct, frozen=True, omit_defaults=True, gc=False):
     """`saga_compensated`, and the journal's row for it: every step that had an undo is undone, or could not be."""
 
     path: str
@@ -196,14 +196,14 @@ class StepState(enum.StrEnum):
     NOT_UNDONE = "could not be undone"
 
 
-class SagaStep(Struct, frozen=True):
+class SagaStep(Struct, frozen=True, gc=False):
     """A step of a saga, by its path."""
 
     path: str
     state: StepState
 
 
-class SagaRecord(Struct, frozen=True, omit_defaults=True):
+class SagaRecord(Struct, frozen=True, omit_defaults=True, gc=False):
     """What a saga came to, step by step, those with an undo in the order they began: of an execution up to 1,000 steps.
 
     `error` is why it is being undone; None as long as it goes forward, or when it did to its end. `compensated`: all of
@@ -217,7 +217,7 @@ class SagaRecord(Struct, frozen=True, omit_defaults=True):
     steps_left_out: int = 0
 
 
-class ExecutionResumed(Struct, frozen=True, omit_defaults=True):
+class ExecutionResumed(Struct, frozen=True, omit_defaults=True, gc=False):
     """`execution_resumed`, and the journal's row for it: the process has died `deaths` times while this may have run.
 
     `alone`: it is about to run while nothing else does. Otherwise it has done so and the process lived: it counts anew.
@@ -228,7 +228,7 @@ class ExecutionResumed(Struct, frozen=True, omit_defaults=True):
     alone: bool = False
 
 
-class ExecutionCompleted(Struct, frozen=True, omit_defaults=True):
+class ExecutionCompleted(Struct, frozen=True, omit_defaults=True, gc=False):
     """`execution_completed`: the end, with everything the handler gave.
 
     `undelivered` lists the oldest of the signals that no wait took, up to 1,000; `undelivered_count` counts all.
@@ -243,7 +243,7 @@ class ExecutionCompleted(Struct, frozen=True, omit_defaults=True):
     sagas: list[SagaRecord] = []
 
 
-class ExecutionFailed(Struct, frozen=True, omit_defaults=True):
+class ExecutionFailed(Struct, frozen=True, omit_defaults=True, gc=False):
     """`execution_failed`: the end, with why, and what was given before."""
 
     error: Failure
@@ -255,7 +255,7 @@ class ExecutionFailed(Struct, frozen=True, omit_defaults=True):
     sagas: list[SagaRecord] = []
 
 
-class ExecutionCancelled(Struct, frozen=True, omit_defaults=True):
+class ExecutionCancelled(Struct, frozen=True, omit_defaults=True, gc=False):
     """`execution_cancelled`: the end after a cancel. `error` is what the handler raised meanwhile, if anything."""
 
     at: int
@@ -267,7 +267,7 @@ class ExecutionCancelled(Struct, frozen=True, omit_defaults=True):
     sagas: list[SagaRecord] = []
 
 
-class StateSet(Struct, frozen=True):
+class StateSet(Struct, frozen=True, gc=False):
     """`state_set`: the user's own document of a session or execution, or a file reference, was set to `value`."""
 
     collection: str
@@ -275,7 +275,7 @@ class StateSet(Struct, frozen=True):
     value: Raw
 
 
-class EventPublished(Struct, frozen=True, omit_defaults=True):
+class EventPublished(Struct, frozen=True, omit_defaults=True, gc=False):
     """`event_published`: a relay round settled these outbox positions (inclusive ranges), or gave these events up."""
 
     published: list[tuple[int, int]]
@@ -283,7 +283,7 @@ class EventPublished(Struct, frozen=True, omit_defaults=True):
     dead: list[str] = []
 
 
-class WriterOpened(Struct, frozen=True, omit_defaults=True):
+class WriterOpened(Struct, frozen=True, omit_defaults=True, gc=False):
     """`writer_opened`: a new owner's first record; what an older epoch still sends is refused from here on.
 
     `deaths` is when it was found that an earlier owner had not left in good order, the last 64 times.
@@ -295,7 +295,7 @@ class WriterOpened(Struct, frozen=True, omit_defaults=True):
     deaths: list[int] = []
 
 
-class ContentExpired(Struct, frozen=True, omit_defaults=True):
+class ContentExpired(Struct, frozen=True, omit_defaults=True, gc=False):
     """`content_expired`: what retention took away, because it had ended at least `age` seconds before.
 
     Not `gone`: the documents of `executions` left the hot store, and stay in cold state. `gone`: they, what belongs to
@@ -313,7 +313,7 @@ class ContentExpired(Struct, frozen=True, omit_defaults=True):
     below: int = 0
 
 
-class ErasureStarted(Struct, frozen=True, omit_defaults=True):
+class ErasureStarted(Struct, frozen=True, omit_defaults=True, gc=False):
     """`erasure_started`: everything before this of the record's session, or without one of its tenant, is to go.
 
     From here on nothing of it is written but what the erasure itself writes. `drop_open`: executions that have not
@@ -324,7 +324,7 @@ class ErasureStarted(Struct, frozen=True, omit_defaults=True):
     drop_open: bool = False
 
 
-class ContentErased(Struct, frozen=True, omit_defaults=True):
+class ContentErased(Struct, frozen=True, omit_defaults=True, gc=False):
     """`content_erased`. With `at`: the erasure of the record's session or tenant has come so far; `done`: to its end.
 
     Without: a record stood here whose content was erased. Its place, session and execution are all that is left.

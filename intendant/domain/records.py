@@ -79,7 +79,7 @@ class Record(Struct, array_like=True, frozen=True, gc=False):
     payload: Struct | Mapping[str, Any] | Raw
 
 
-class LogRecord(Struct, frozen=True):
+class LogRecord(Struct, frozen=True, gc=False):
     """A record as it stands in the log. `time` is in µs since 1970 UTC; `raw` is the payload, still encoded."""
 
     sequence: int

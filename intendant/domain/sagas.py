@@ -31,22 +31,22 @@ _UNDO: Final = "undo("
 SagaRow = SagaStarted | SagaCompensating | SagaCompensated
 
 
-class Saga(Struct):
+class Saga(Struct, gc=False):
     """One saga. `left` are the steps that are still to be undone, the next one last."""
 
     path: str
     error: Failure | None = None
-    left: list[str] = field(default_factory=list[str])
+    left: list[str] = []
     compensated: bool = False
 
 
-class Sagas(Struct):
+class Sagas(Struct, gc=False):
     """The sagas of one execution by path, the steps that have an undo, and how steps and undos have ended."""
 
-    by_path: dict[str, Saga] = field(default_factory=dict[str, Saga])
-    undoable: dict[str, str] = field(default_factory=dict[str, str])  # the saga of each step, in the order they began
-    ended: dict[str, bool] = field(default_factory=dict[str, bool])  # by path, whether it completed
-    late: set[str] = field(default_factory=set[str])  # those of `undoable` that a clean-up after a cancel began
+    by_path: dict[str, Saga] = {}
+    undoable: dict[str, str] = {}  # the saga of each step, in the order they began
+    ended: dict[str, bool] = {}  # by path, whether it completed
+    late: set[str] = field(default_factory=set)  # those of `undoable` that a clean-up after a cancel began
 
     def add(self, row: SagaRow | StepCompleted | StepFailed) -> bool:
         """Fold one more row, of a saga or of a step in one; False, and nothing changed, for one that can't follow."""
@@ -85,6 +85,8 @@ class Sagas(Struct):
 
     def records(self) -> list[SagaRecord]:
         """What is told of them, at most 1,000 steps: those with an undo in the order they began, then the others."""
+        if not (self.by_path or self.ended):
+            return []
         found: dict[str, list[SagaStep]] = {}
         for path in dict.fromkeys((*self.undoable, *self.ended)):
             if not is_undo(path):

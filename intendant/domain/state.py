@@ -80,7 +80,7 @@ class CancelResult(enum.StrEnum):
     """It came too late: the execution had failed."""
 
 
-class SessionState(Struct, frozen=True):
+class SessionState(Struct, frozen=True, gc=False):
     """A session's document. Times are µs since 1970 UTC; `closed_at` is 0 while it is open.
 
     `concurrency` is how many of its executions may have begun and not ended; 0 is the runtime's limit.
@@ -102,7 +102,7 @@ class SessionState(Struct, frozen=True):
         return self.closed_at > 0
 
 
-class ExecutionState(Struct, frozen=True, omit_defaults=True):
+class ExecutionState(Struct, frozen=True, omit_defaults=True, gc=False):
     """An execution's document: a small header, rewritten only when it is accepted, starts and ends.
 
     Times are µs since 1970 UTC and 0 while they have not come. What steps recorded lies in the journal.
@@ -159,7 +159,7 @@ class Outcome(Struct, Generic[R], frozen=True):
         return self.status is Status.COMPLETED
 
 
-class FileReference(Struct, frozen=True):
+class FileReference(Struct, frozen=True, gc=False):
     """Where a file lies that belongs to a session. `location` is a storage URL; `digest` names content kept by us."""
 
     reference: str
@@ -172,7 +172,7 @@ class FileReference(Struct, frozen=True):
     size: int = 0
 
 
-class Event(Struct, frozen=True):
+class Event(Struct, frozen=True, gc=False):
     """Something an execution emitted for the outside. `id` is the same at every delivery; `time` is its record's."""
 
     id: str

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from intendant.domain.codec import digest
 from intendant.domain.payloads import CancelRequested, Signal, SignalReceived, TimerFired, TimerSet
@@ -20,30 +20,30 @@ WaitRow = TimerSet | TimerFired | SignalReceived | CancelRequested
 WaitEnd = TimerFired | SignalReceived
 
 
-class Wait(Struct):
+class Wait(Struct, gc=False):
     """A wait at one path, and what ended it; None while it is open."""
 
     timer: TimerSet
     end: WaitEnd | None = None
 
 
-class Change(Struct):
+class Change(Struct, gc=False):
     """What a row brought about: waits that ended by it, timers that it set, timers that it took away."""
 
-    ended: list[str] = field(default_factory=list[str])
-    armed: list[TimerSet] = field(default_factory=list[TimerSet])
-    disarmed: list[TimerSet] = field(default_factory=list[TimerSet])
+    ended: list[str] = []
+    armed: list[TimerSet] = []
+    disarmed: list[TimerSet] = []
 
 
-class Waits(Struct):
+class Waits(Struct, gc=False):
     """The waits of one execution by path, in the order they began, and the signals it was sent."""
 
-    by_path: dict[str, Wait] = field(default_factory=dict[str, Wait])
-    received: dict[str, bytes] = field(default_factory=dict[str, bytes])  # by id: a digest, in the order they came
-    ready: dict[str, dict[str, SignalReceived]] = field(default_factory=dict[str, dict[str, SignalReceived]])
+    by_path: dict[str, Wait] = {}
+    received: dict[str, bytes] = {}  # by id: a digest, in the order they came
+    ready: dict[str, dict[str, SignalReceived]] = {}
     ready_count: int = 0
     cancelled: CancelRequested | None = None
-    _open: dict[str, dict[str, None]] = field(default_factory=dict[str, dict[str, None]])  # paths, by signal's name
+    _open: dict[str, dict[str, None]] = {}  # paths, by signal's name
 
     def add(self, row: WaitRow) -> Change | None:
         """Fold one more row; None, and nothing changed, for one that no correct log can hold."""

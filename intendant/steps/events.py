@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from typing import Final
 
@@ -25,16 +24,19 @@ class Events:
     """
 
     def __init__(self, recorded: Iterable[Emitted]) -> None:
-        self._recorded = Counter((each.name, bytes(each.payload)) for each in recorded)
-        self._next = self._recorded.total()
+        self._recorded: dict[tuple[str, bytes], int] = {}
+        self._next = 0
+        for self._next, each in enumerate(recorded, 1):
+            key = (each.name, bytes(each.payload))
+            self._recorded[key] = self._recorded.get(key, 0) + 1
         self._waiting: list[Emitted] = []
 
     def emit(self, name: str, payload: object) -> None:
         """Add an event, unless it was recorded before. Raises InvalidValue, as `Context.emit` says."""
         check_id(name, "event name")
         body = encode_value(payload, f"event {name!r}")
-        if self._recorded and self._recorded[name, body] > 0:
-            self._recorded[name, body] -= 1
+        if (left := self._recorded.get((name, body), 0)) > 0:
+            self._recorded[name, body] = left - 1
             return
         if len(self._waiting) == EVENTS_MAX:
             most = f"the {EVENTS_MAX:,} that ride with one record"

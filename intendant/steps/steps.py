@@ -77,8 +77,10 @@ class Steps:
         self.call = call
         self.closed = False  # the run is over
         self._used: dict[str, bool] = {}  # by path, in the order they were reached: whether it is a saga's step
-        begun = sum(step not in recording.journal for step in recording.sagas.undoable)
-        self._unreached = len(recording.journal) + len(recording.waits) + begun
+        journal, undoable = recording.journal, recording.sagas.undoable
+        self._unreached = len(journal) + len(recording.waits)
+        if undoable:
+            self._unreached += sum(step not in journal for step in undoable)
 
     @property
     def ahead(self) -> int:
