@@ -13,6 +13,7 @@ from intendant.domain.errors import (
     AcknowledgedDataMissing,
     ActorStopped,
     BeingErased,
+    ChildDeadlock,
     Deadlock,
     DuplicateStep,
     Ended,
@@ -48,7 +49,7 @@ from intendant.domain.errors import (
     UnknownSession,
     WrongThread,
 )
-from intendant.domain.payloads import Failure, SagaRecord, SagaStep, Signal, StepState
+from intendant.domain.payloads import ChildRecord, ChildState, Failure, SagaRecord, SagaStep, Signal, StepState
 from intendant.domain.quotas import TenantLimits
 from intendant.domain.records import LogRecord
 from intendant.domain.retention import Retention
@@ -64,6 +65,7 @@ from intendant.runtime.intent import Intent
 from intendant.runtime.runtime import Runtime
 from intendant.runtime.stats import Stats
 from intendant.runtime.views import ExecutionView, Page, SessionView
+from intendant.steps.children import Child
 from intendant.steps.saga import Saga
 from intendant.steps.step import Step
 
@@ -74,6 +76,10 @@ __all__ = [
     "ActorSystem",
     "BeingErased",
     "CancelResult",
+    "Child",
+    "ChildDeadlock",
+    "ChildRecord",
+    "ChildState",
     "Context",
     "DeadLetter",
     "Deadlock",

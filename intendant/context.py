@@ -10,7 +10,7 @@ import functools
 import inspect
 import logging
 import random
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TypeVar, TypeVarTuple, Unpack, overload
 
@@ -25,6 +25,7 @@ from intendant.domain.payloads import Emitted
 from intendant.domain.ports import FileStore
 from intendant.domain.retry import Policy, Retry
 from intendant.steps.attempt import call
+from intendant.steps.children import Child, Children
 from intendant.steps.events import Events
 from intendant.steps.files import Files
 from intendant.steps.function import StepFunction
@@ -38,6 +39,8 @@ from intendant.steps.undoing import Undoing
 from intendant.steps.waiting import Waiting
 
 T = TypeVar("T")
+P = TypeVar("P")
+R = TypeVar("R")
 I = TypeVar("I")  # noqa: E741  an item
 Ts = TypeVarTuple("Ts")
 
@@ -117,6 +120,10 @@ class Context:
     @functools.cached_property
     def _waiting(self) -> Waiting:
         return Waiting(self._recording, self._steps, self._events)
+
+    @functools.cached_property
+    def _children(self) -> Children:
+        return Children(self._recording, self._steps, self._events, self.tenant_id, self.execution_id)
 
     def now(self) -> datetime:
         """The time of the newest thing recorded, in UTC: the same at every resume, unless steps run side by side."""
@@ -321,6 +328,57 @@ class Context:
         policy = undo_policy(undo_retry, undo_timeout)
         undoing = Undoing(self._recording, self._steps, self._events, self.emit)
         return Saga(self._recording, self._steps, undoing, None, name, key, policy)
+
+    # --- children
+
+    @overload
+    async def submit(
+        self,
+        handler: Callable[[Context, P], Awaitable[R]],
+        parameters: P,
+        *,
+        session: str | None = None,
+        key: str | None = None,
+        on_parent_end: Literal["cancel", "abandon"] = "cancel",
+        priority: int | None = None,
+    ) -> Child[R]: ...
+    @overload
+    async def submit(
+        self,
+        handler: str,
+        parameters: Mapping[str, Any],
+        *,
+        session: str | None = None,
+        key: str | None = None,
+        on_parent_end: Literal["cancel", "abandon"] = "cancel",
+        priority: int | None = None,
+    ) -> Child[Any]: ...
+    async def submit(
+        self,
+        handler: Any,
+        parameters: Any,
+        *,
+        session: str | None = None,
+        key: str | None = None,
+        on_parent_end: Literal["cancel", "abandon"] = "cancel",
+        priority: int | None = None,
+    ) -> Child[Any]:
+        """Submit an execution as a child of this one: `await child.result()` waits for its end.
+
+        It is a recorded step: the child is accepted in the commit that records the call, so that it is never submitted
+        twice. Its identity is `submit(realm.name)`, with `key` where a handler is submitted more than once in a scope.
+        `session` is one of this tenant (default: this execution's own); the child's `priority` is this one's unless it
+        is given. See docs/children.md for how it stands in line.
+
+        When this execution ends, or is cancelled, a child that has not ended is cancelled, and theirs with it; it has
+        at most the time that is left to this one. With `on_parent_end="abandon"` it is on its own.
+
+        Raises DuplicateStep for a second child of a handler without `key`; InvalidIntent naming the field;
+        UnknownSession, SessionClosed; JournalMismatch when it was recorded with other parameters or another session;
+        Deadlock for an exclusive handler that would have to wait for this execution's end; Overloaded, BeingErased or
+        StoreUnavailable: then nothing was submitted, and it may be tried again.
+        """
+        return await self._children.submit(handler, parameters, session, key, on_parent_end, priority, self.attempt)
 
     # --- waiting
 

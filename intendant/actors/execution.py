@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import logging
 import random
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
@@ -14,12 +16,16 @@ import anyio.lowlevel
 from msgspec import Raw
 
 from intendant.actors.actor import Actor
+from intendant.actors.endings import Ending
 from intendant.actors.history import Accepted, History
+from intendant.actors.intents import prepare_child
 from intendant.actors.messages import Describe, ExecutionMessage, Progress
 from intendant.actors.noted_files import NotedFiles
+from intendant.actors.offspring import Offspring, Record
 from intendant.actors.services import Services
 from intendant.actors.waits import Place, Query
 from intendant.context import Context
+from intendant.domain.children import ChildIntent, ChildRequest, earliest
 from intendant.domain.codec import encode_value
 from intendant.domain.commit import (
     Receipt,
@@ -27,21 +33,26 @@ from intendant.domain.commit import (
 from intendant.domain.errors import (
     InvalidValue,
     Stopped,
+    Suspended,
     UnknownQuery,
 )
 from intendant.domain.journal import HANDLER
 from intendant.domain.payloads import (
+    ChildRecord,
     Emitted,
     ExecutionCancelled,
     ExecutionCompleted,
     ExecutionFailed,
     Failure,
+    SagaRecord,
+    Signal,
     StepCompleted,
     StepFailed,
+    Submitted,
     TimerSet,
 )
 from intendant.domain.sagas import SagaRow, Sagas, is_of_saga
-from intendant.domain.state import Status
+from intendant.domain.state import ExecutionState, Status
 from intendant.domain.waits import Wait, WaitEnd
 from intendant.parking import Reply
 from intendant.realm import Handler
@@ -87,6 +98,8 @@ class ExecutionActor(Actor[ExecutionMessage]):
         self._pausing: list[str] = []  # between two attempts: steps by path, or "attempt()" for itself
         self._resting = False
         self._playing: Handler | None = None
+        self._awaited: dict[str, Ending] = {}  # of children, by the path of what is to be recorded of it
+        self._became: list[ChildRecord] = []  # what became of its children, when it is about to end
 
     # --- the life of an execution
 
@@ -126,13 +139,20 @@ class ExecutionActor(Actor[ExecutionMessage]):
                 running = self._context.in_progress if self._context is not None else []
                 reply.set(Progress(list(running), self.history.steps, [*self._waiting, *self._pausing]))
 
+    @functools.cached_property
+    def offspring(self) -> Offspring:
+        """Its children."""
+        return Offspring(self._services, self.history)
+
     def may_leave(self, parents: Collection[int | None]) -> bool:
         """Whether the handler's own task waits, alone: `parents` are the tasks that have started others."""
         alone = list(self._waiting.values()) == [self._task] and not self._pausing and self._task not in parents
         if not (alone and self._resting) or self.cancellation is not None:
             return False
         (path,) = self._waiting
-        return not self.history.waits().over(path)  # else it is told in a moment, and nobody does that again
+        awaited = self._awaited.get(path)
+        over = self.history.waits().over(path) if awaited is None else awaited.state is not None
+        return not over  # else it is told in a moment, and nobody does that again
 
     def passivate(self) -> None:
         """The handler is about to be suspended, alone: from here on it records nothing."""
@@ -156,7 +176,9 @@ class ExecutionActor(Actor[ExecutionMessage]):
         limit, context = self._playing.cleanup.total_seconds(), self._context
         self.cancellation = Cancellation(limit, context.ahead if context else 0, self._place.interrupt)
         try:
-            self._place.beside(self.cancellation.watch)
+            watch = self.cancellation.watch
+            children = self.history.journal.children
+            self._place.beside(partial(self.offspring.cancelled_with, watch) if children else watch)
         except SupervisorError:
             self.cancellation.abort()  # handlers are being suspended: nothing of it begins
         else:
@@ -166,12 +188,14 @@ class ExecutionActor(Actor[ExecutionMessage]):
         """End it, failed, without running its handler."""
         state = await self.history.load()
         if not state.status.ended:
+            await self._settle_children()
             await self._end_failed(failure, None).wait(self._services.seam)
 
     async def _play(self, handler: Handler) -> bool:
         """One attempt of the handler; False when it failed and there is to be another one."""
         failed = self.history.journal.failed
         if failed is not None and failed.next_at > self.now() and self.history.cancelled:
+            await self._settle_children()
             await self._end_cancelled(None, self._context).wait(self._services.seam)
             return True
         try:
@@ -180,6 +204,7 @@ class ExecutionActor(Actor[ExecutionMessage]):
             return self.suspended or await self._attempt_failed(handler, error, self._called)
         except anyio.get_cancelled_exc_class():
             if self.leaves and not self.suspended:
+                await self._settle_children()
                 self._end_cancelled(None, self._context)
             raise
         except KeyboardInterrupt:
@@ -226,8 +251,11 @@ class ExecutionActor(Actor[ExecutionMessage]):
         if self.history.cancelled:
             self.cancel()
             left = None  # its clean-up has a limit of its own
+        limit, until = "", state.parent.deadline if state.parent else 0
+        if until and not self.history.cancelled and (left is None or (until - self.now()) / 1e6 < left):
+            left, limit = max(until - self.now(), 0) / 1e6, "its parent had left"
         call = partial(handler.function, context, handler.decode(state.parameters))
-        return encode_value(await TimeLimits(handler.policy, left).run(call), "result")
+        return encode_value(await TimeLimits(handler.policy, left, limit).run(call), "result")
 
     @property
     def _called(self) -> Context:
@@ -250,7 +278,8 @@ class ExecutionActor(Actor[ExecutionMessage]):
         next_at = handler.policy.next_attempt(
             context.attempt, error, self.history.state.accepted_at, now, random.random
         )
-        if next_at is None:
+        until = self.history.state.parent.deadline if self.history.state.parent else 0
+        if next_at is None or 0 < until <= next_at:
             await self._fail(error, context)
             return True
         context.close()
@@ -275,12 +304,28 @@ class ExecutionActor(Actor[ExecutionMessage]):
 
     # --- how it ends
 
+    async def _settle_children(self) -> None:
+        """It is about to end: cancel those children that it has not abandoned, and see what has become of all."""
+        if not self.history.journal.children:
+            return
+        with self.shield() if self._worker is not None else contextlib.nullcontext():
+            self._became = await self.offspring.settle()
+            return
+        await anyio.lowlevel.checkpoint()
+        raise Suspended(f"execution {self._id} is suspended before its end, and goes on later")
+
+    def _left(self) -> tuple[list[Signal], int, list[SagaRecord], list[ChildRecord], int]:
+        """What its end tells besides what the handler gave."""
+        children = len(self.history.journal.children)
+        return *self.history.undelivered(), self.sagas.records(), self._became, children
+
     async def _complete(self, result: bytes, context: Context) -> None:
+        await self._settle_children()
         if self.history.fold.cancelled is not None:
             await self._end_cancelled(None, context).wait(self._services.seam)
             return
-        events, left = context.take_events(), self.history.undelivered()
-        payload = ExecutionCompleted(Raw(result), self.now(), context.artifacts, events, *left, self.sagas.records())
+        events = context.take_events()
+        payload = ExecutionCompleted(Raw(result), self.now(), context.artifacts, events, *self._left())
         try:
             reply = self.history.end(payload)
         except InvalidValue as error:  # all artifacts together are larger than a commit may be
@@ -294,6 +339,7 @@ class ExecutionActor(Actor[ExecutionMessage]):
         if not isinstance(error, InvalidValue):
             logger.info("%s %s failed: %r", self.history.state.type, self._id, error, exc_info=error)
         failure = failure_of(error)
+        await self._settle_children()
         try:
             reply = self._end_failed(failure, context)
         except InvalidValue:  # what it gave is larger than a commit may be: its end goes without
@@ -305,9 +351,7 @@ class ExecutionActor(Actor[ExecutionMessage]):
             return self._end_cancelled(failure, context)
         artifacts = context.artifacts if context else {}
         events = context.take_events() if context else []
-        payload = ExecutionFailed(
-            failure, self.now(), artifacts, events, *self.history.undelivered(), self.sagas.records()
-        )
+        payload = ExecutionFailed(failure, self.now(), artifacts, events, *self._left())
         return self.history.end(payload)
 
     def _end_cancelled(self, failure: Failure | None, context: Context | None) -> Reply[Receipt]:
@@ -316,8 +360,7 @@ class ExecutionActor(Actor[ExecutionMessage]):
             failure = failure_of(self.cancellation.overrun)
         artifacts = context.artifacts if context and not context.closed else {}
         events = context.take_events() if context else []
-        left, sagas = self.history.undelivered(), self.sagas.records()
-        payload = ExecutionCancelled(self.now(), failure, artifacts, events, *left, sagas)
+        payload = ExecutionCancelled(self.now(), failure, artifacts, events, *self._left())
         try:
             return self.history.end(payload)
         except InvalidValue:  # what it gave is larger than a commit may be: its end goes without
@@ -349,6 +392,41 @@ class ExecutionActor(Actor[ExecutionMessage]):
             history.follow(step)
         history.steps += 1  # now: the handler may be cancelled while it waits, and the record stands all the same
         await history.durable(reply)
+
+    def prepare(self, handler: Any, parameters: Any) -> ChildIntent:
+        """See `Recording.prepare`."""
+        return prepare_child(self._services.repertoire, handler, parameters)
+
+    async def submit(self, request: ChildRequest, record: Record) -> StepCompleted:
+        """See `Recording.submit`."""
+        parent, playing = self.history.state.parent, self._playing
+        own = playing.policy.end(*self._begun()) if playing is not None else None
+        return await self.offspring.submit(request, earliest(own, parent.deadline if parent else 0), record)
+
+    async def child_end(self, path: str, child: Submitted) -> ExecutionState:
+        """See `Recording.child_end`."""
+        ending = self._awaited[path] = self.offspring.ending(child)
+        try:
+            return await self.offspring.end_of(child, ending, partial(self._stand, path))
+        finally:
+            del self._awaited[path]
+            if self.passive:
+                self._place.await_end(ending)
+
+    async def cancel_child(self, child: Submitted) -> None:
+        """See `Recording.cancel_child`."""
+        await self.offspring.cancel(child.execution)
+
+    @contextlib.contextmanager
+    def _stand(self, path: str) -> Iterator[None]:
+        """Meanwhile a task of the handler does nothing but wait."""
+        self._waiting[path] = self._services.seam.current_task()
+        self.active()
+        try:
+            yield
+        finally:
+            self._waiting.pop(path, None)
+            self.active()
 
     async def record_saga(self, row: SagaRow) -> None:
         """See `Recording.record_saga`."""

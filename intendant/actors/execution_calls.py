@@ -87,7 +87,7 @@ class ExecutionCalls:
         if entry.waits is None and entry.actor is not None:
             entry.actor.open_waits()
         if entry.waits is None and entry.accepted is not None:
-            entry.open_waits(Waits(), entry.lane)
+            entry.open_waits(Waits(), entry.session)
         if entry.waits is None:
             entry.loading += 1
             try:

@@ -73,13 +73,15 @@ class Executions:
 
     # --- what sessions ask
 
-    def plan(self, tenant: str, session: str, type: str, *, concurrency: int, priority: int) -> OpenExecution:
+    def plan(
+        self, tenant: str, session: str, type: str, *, concurrency: int, priority: int, within: bool = False
+    ) -> OpenExecution:
         """An execution that is about to be accepted; its id is higher than those of all before."""
         id = self._ids.make(self.services.clock.now())
-        return self._entry_of(tenant, session, type, id, concurrency, priority)
+        return self._entry_of(tenant, session, type, id, concurrency, priority, within=within)
 
     def _entry_of(
-        self, tenant: str, session: str, type: str, id: str, concurrency: int, priority: int
+        self, tenant: str, session: str, type: str, id: str, concurrency: int, priority: int, *, within: bool
     ) -> OpenExecution:
         handler = self.services.repertoire.find(type)
         return OpenExecution(
@@ -90,6 +92,7 @@ class Executions:
             concurrency=concurrency or self.services.limits.session_concurrency,
             exclusive=handler is not None and handler.exclusive,
             priority=priority,
+            within=within,
         )
 
     def begin(self, entries: Sequence[OpenExecution]) -> bool:
@@ -229,7 +232,9 @@ class Executions:
             each async for each in found_open(self.services.log) if not barred.holds(each.tenant, execution=each.id)
         ]
         entries = [
-            self._entry_of(each.tenant, each.session, each.type, each.id, each.concurrency, each.priority)
+            self._entry_of(
+                each.tenant, each.session, each.type, each.id, each.concurrency, each.priority, within=each.within
+            )
             for each in sorted(found, key=lambda each: (each.since, each.id))
         ]
         for entry in entries:

@@ -122,6 +122,7 @@ class Expiry:
             page = await self._log.documents(self._tenant, states.EXECUTIONS, after=after, limit=_PIECE)
             old = [(each, _execution.decode(each.body)) for each in page if each.key < horizon]
             ready = [each for each in old if not self._stays(each[0], each[1], each[0].version)]
+            ready = await self._unless_awaited(ready)
             if ready:
                 async with self._stores.leaving([(self._tenant, document.key) for document, _ in ready]):
                     await self._take_away(ready)
@@ -137,6 +138,21 @@ class Expiry:
         self._kept[:] = [min([document.since, *self._kept])]
         self._keep(state)
         return True
+
+    async def _unless_awaited(
+        self, ready: list[tuple[Document, ExecutionState]]
+    ) -> list[tuple[Document, ExecutionState]]:
+        """Without the children of executions that have not ended: these may still ask how those did."""
+        parents = {state.parent.execution for _, state in ready if state.parent is not None}
+        if not parents:
+            return ready
+        found = await self._log.fetch([(self._tenant, states.EXECUTIONS, each) for each in sorted(parents)])
+        open = {each.key for each in found if each is not None and not _execution.decode(each.body).status.ended}
+        awaited = [each for each in ready if each[1].parent is not None and each[1].parent.execution in open]
+        for document, state in awaited:
+            self._kept[:] = [min([document.since, *self._kept])]
+            self._keep(state)
+        return [each for each in ready if each not in awaited]
 
     def _keep(self, state: ExecutionState) -> None:
         self._since = min(self._since, state.accepted_at - _MARGIN)

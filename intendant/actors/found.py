@@ -27,6 +27,11 @@ class Found(Struct, frozen=True, gc=False):
     since: int
     priority: int
     concurrency: int
+    within: bool  # it begins in the place of an execution above it, which is of the same session
+
+
+class _Parent(Struct):
+    within: bool = False
 
 
 class _Execution(Struct):
@@ -35,6 +40,7 @@ class _Execution(Struct):
     session: str
     type: str
     priority: int = 0
+    parent: _Parent | None = None
 
 
 class _Session(Struct):
@@ -61,7 +67,8 @@ async def found_open(log: LogReader) -> AsyncIterator[Found]:
         places = [(member.tenant, execution.session) for member, execution in zip(page, executions, strict=True)]
         await _read_sessions(log, [place for place in places if place not in concurrency], concurrency)
         for member, place, execution, first in zip(page, places, executions, since, strict=True):
-            yield Found(*place, execution.type, member.member, first, execution.priority, concurrency[place])
+            within = execution.parent is not None and execution.parent.within
+            yield Found(*place, execution.type, member.member, first, execution.priority, concurrency[place], within)
 
 
 def _header(document: Document | None) -> _Execution:

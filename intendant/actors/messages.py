@@ -7,7 +7,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from intendant.domain.commit import Receipt
+from intendant.domain.commit import Commit, Receipt
+from intendant.domain.payloads import Parent
 from intendant.domain.state import SessionState
 from intendant.parking import Reply
 
@@ -55,6 +56,19 @@ class Submit(Struct, frozen=True, gc=False):
     reply: Reply[list[str]]
 
 
+class Spawn(Struct, frozen=True, gc=False):
+    """Accept this child of an execution; answer with its id once that is durable.
+
+    `accept` is called with its id, what accepts it, and the reply of the commit, when the session has decided; it adds
+    what the parent records, and hands the commit to the writer, or raises.
+    """
+
+    intent: PreparedIntent
+    parent: Parent
+    accept: Callable[[str, Commit, Reply[Receipt]], None]
+    reply: Reply[str]
+
+
 class Settled(Struct, frozen=True, gc=False):
     """The writer has told what became of a commit: `proceed` goes on with it, for the actor that sent it."""
 
@@ -63,7 +77,7 @@ class Settled(Struct, frozen=True, gc=False):
     outcome: Reply[Receipt]
 
 
-SessionMessage = Open | Close | Submit | Settled
+SessionMessage = Open | Close | Submit | Spawn | Settled
 
 
 # --- to an ExecutionActor

@@ -8,6 +8,7 @@ from typing import Protocol
 import anyio
 
 from intendant.actors.actor import Cell
+from intendant.actors.endings import Ending
 from intendant.actors.execution import ExecutionActor
 from intendant.actors.history import Accepted
 from intendant.actors.messages import ExecutionMessage
@@ -53,7 +54,8 @@ class Owner(Protocol):
 class OpenExecution:
     """An execution that has not ended: waiting for its turn, running, resting in a wait, or passive until that ends.
 
-    It is the `Place` of its actor. Its `lane` is its session: of one session those accepted first begin first.
+    It is the `Place` of its actor. Its `lane` is its session: of one session those accepted first begin first. One that
+    is `within` another execution of its session begins in the place of that, and has a lane of its own.
     """
 
     __slots__ = (
@@ -61,6 +63,7 @@ class OpenExecution:
         "accepted",
         "actor",
         "after_end",
+        "awaited",
         "begun",
         "cell",
         "child_id",
@@ -81,6 +84,7 @@ class OpenExecution:
         "priority",
         "queries",
         "resting",
+        "session",
         "tenant",
         "unstarted",
         "waiting",
@@ -97,10 +101,12 @@ class OpenExecution:
         concurrency: int,
         exclusive: bool = False,
         priority: int = 0,
+        within: bool = False,
     ) -> None:
         self.owner = owner
         self.tenant = tenant
-        self.lane = session
+        self.session = session
+        self.lane = f"/{id}" if within else session  # no session's id is like that
         self.id = id
         self.child_id = f"{tenant}/{id}"  # its name under the supervisor, and its key here
         self.concurrency = concurrency  # of its session
@@ -125,6 +131,7 @@ class OpenExecution:
         self._newest: Reply[Receipt] | None = None
         self.on_change: Callable[[], None] | None = None  # called when it records something, rests, or has left
         self.queries: list[Query] | None = None
+        self.awaited: Ending | None = None  # of a child, by a handler that was suspended alone
         self.after_end: list[Reply[None]] | None = None  # who wait for the end that is decided
 
     @property
@@ -171,6 +178,13 @@ class OpenExecution:
         if self.actor is None or self.actor.passive:
             self.news = True
             self.owner.revive(self)
+
+    def await_end(self, ending: Ending) -> None:
+        """See `Place`."""
+        self.awaited = ending  # which lives as long as it is held
+        ending.wait().on_settled(lambda _ended: self._wait_ended())
+        if ending.state is not None or ending.failed:
+            self._wait_ended()
 
     def _cancelled(self) -> None:
         if self.actor is not None and not self.actor.passive:

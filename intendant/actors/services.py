@@ -10,6 +10,7 @@ import anyio
 from intendant.actors.barred import Barred
 from intendant.actors.deadlines import Deadlines
 from intendant.actors.endings import Endings
+from intendant.actors.kin import Kin
 from intendant.actors.stage import Stage
 from intendant.actors.wal_writer import WalWriter
 from intendant.domain.ports import Clock, FileStore, LogReader
@@ -56,3 +57,4 @@ class Services:
     quotas: Quotas = field(default_factory=lambda: Quotas(limits_of(None)))
     barred: Barred = field(default_factory=Barred)
     stage: Stage = field(default_factory=Stage)
+    kin: Kin = field(default_factory=Kin)

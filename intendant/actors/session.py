@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import msgspec
 from msgspec import Raw, Struct
@@ -10,7 +11,7 @@ from msgspec import Raw, Struct
 from intendant.actors.actor import Actor
 from intendant.actors.executions import Executions
 from intendant.actors.history import Accepted
-from intendant.actors.messages import Close, Open, PreparedIntent, SessionMessage, Settled, Submit
+from intendant.actors.messages import Close, Open, PreparedIntent, SessionMessage, Settled, Spawn, Submit
 from intendant.actors.open_execution import OpenExecution
 from intendant.actors.services import Services
 from intendant.actors.wal_writer import KeyClaimed
@@ -19,6 +20,7 @@ from intendant.domain import state as states
 from intendant.domain.codec import encode
 from intendant.domain.commit import RECORDS_MAX, AddToIndex, ClaimKey, Commit, Operation, PutDocument, Receipt
 from intendant.domain.errors import IdempotencyConflict, SessionClosed, SessionExists, UnknownSession
+from intendant.domain.payloads import Parent
 from intendant.domain.records import Record
 from intendant.domain.state import ExecutionState, SessionState
 from intendant.parking import Reply
@@ -82,13 +84,15 @@ class SessionActor(Actor[SessionMessage]):
     async def receive(self, message: SessionMessage) -> None:
         """Handle one message; errors of the caller are answers, not crashes."""
         match message:
-            case Submit() | Close() if self._closing is not None:
+            case Submit() | Spawn() | Close() if self._closing is not None:
                 self._closing.append(message)  # nothing is said of the close before it is durable
             case Submit():
                 if self._state is not None and self._state.closed:
                     await self._submit_closed(message)
                 else:
                     self._submit(message)
+            case Spawn():
+                self._spawn(message)
             case Settled(by, proceed, outcome):
                 proceed(outcome)
                 if by is not self:  # its predecessor's, which crashed meanwhile: what it wrote must be seen here
@@ -220,11 +224,55 @@ class SessionActor(Actor[SessionMessage]):
 
         self._commit(commit, settled)
 
-    def _plan(self, intent: PreparedIntent) -> OpenExecution:
+    def _plan(self, intent: PreparedIntent, parent: Parent | None = None) -> OpenExecution:
         concurrency = self._state.concurrency if self._state else 0
+        within = parent is not None and parent.within
         return self._executions.plan(
-            self._tenant, self._id, intent.type, concurrency=concurrency, priority=intent.priority
+            self._tenant, self._id, intent.type, concurrency=concurrency, priority=intent.priority, within=within
         )
+
+    # --- accepting children
+
+    def _spawn(self, message: Spawn) -> None:
+        """Accept a child in the commit of its parent's, which is of accepted work: it goes before new intents."""
+        try:
+            self._check_spawn(message)
+        except Exception as error:
+            message.reply.fail(error)
+            return
+        entry = self._plan(message.intent, message.parent)
+        at_once = not self._unplaced and self._executions.begin([entry])
+        commit, accepted = self._acceptance([message.intent], [entry], message.parent, at_once=at_once)
+        self._unplaced += not at_once
+        reply: Reply[Receipt] = Reply()
+        reply.on_settled(partial(self._spawned, message, entry, accepted[0], at_once))
+        try:
+            message.accept(entry.id, commit, reply)
+        except Exception as error:
+            reply.fail(error)
+
+    def _check_spawn(self, message: Spawn) -> None:
+        if self._state is None:
+            raise UnknownSession(self._id)
+        if self._state.closed and not message.parent.within:  # what was accepted goes on, with all that belongs to it
+            raise SessionClosed(self._id)
+        self._executions.prefer(self._tenant, self._id)
+        self._services.quotas.check_size(self._tenant, len(message.intent.parameters))
+        self._executions.open.check_room(self._tenant, 1)
+        self._services.writer.check_room()
+
+    def _spawned(
+        self, message: Spawn, entry: OpenExecution, state: ExecutionState, at_once: bool, outcome: Reply[Receipt]
+    ) -> None:
+        """Called by the writer: the child must run whatever becomes of this actor."""
+        self._unplaced -= not at_once
+        if outcome.error is None:
+            self._executions.start(entry, Accepted(state, outcome.result().first))
+            message.reply.set(entry.id)
+        else:
+            if at_once:
+                self._executions.give_back([entry])
+            message.reply.fail(outcome.error)
 
     def _accepted(
         self,
@@ -262,14 +310,19 @@ class SessionActor(Actor[SessionMessage]):
         return list(by_key.values())
 
     def _acceptance(
-        self, intents: Sequence[PreparedIntent], entries: Sequence[OpenExecution], *, at_once: bool
+        self,
+        intents: Sequence[PreparedIntent],
+        entries: Sequence[OpenExecution],
+        parent: Parent | None = None,
+        *,
+        at_once: bool,
     ) -> tuple[Commit, list[ExecutionState]]:
         records: list[Record] = []
         operations: list[Operation] = []
         accepted: list[ExecutionState] = []
         now = self._services.clock.now()
         for intent, entry in zip(intents, entries, strict=True):
-            state = self._accept_one(intent, entry.id, now, records, at_once=at_once)
+            state = self._accept_one(intent, entry.id, now, records, parent, at_once=at_once)
             accepted.append(state)
             operations += (
                 ClaimKey(intent.key, encode(Claim(state.id, intent.type, intent.digest))),
@@ -279,12 +332,20 @@ class SessionActor(Actor[SessionMessage]):
         return Commit(self._tenant, records, operations), accepted
 
     def _accept_one(
-        self, intent: PreparedIntent, execution: str, now: int, records: list[Record], *, at_once: bool
+        self,
+        intent: PreparedIntent,
+        execution: str,
+        now: int,
+        records: list[Record],
+        parent: Parent | None,
+        *,
+        at_once: bool,
     ) -> ExecutionState:
         solution = intent.solution or (self._state.solution if self._state else "default")
         payload = payloads.IntentReceived(
             *(intent.id, intent.type, solution, intent.key),
             *(Raw(intent.parameters), intent.metadata, now, intent.priority),
+            parent=parent,
         )
         state = states.intent_received(self._tenant, self._id, execution, payload)
         records.append(Record("intent_received", self._id, execution, payload))

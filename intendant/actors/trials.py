@@ -166,7 +166,7 @@ class Trials:
 
     async def _record(self, entry: OpenExecution, resumed: ExecutionResumed) -> None:
         body = encode(resumed)
-        record = Record("execution_resumed", entry.lane, entry.id, Raw(body))
+        record = Record("execution_resumed", entry.session, entry.id, Raw(body))
         row = AppendJournal(entry.id, encode_journal_row(resumed, body))
         await self._services.writer.commit(Commit(entry.tenant, [record], [row]))
 

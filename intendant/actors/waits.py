@@ -13,6 +13,7 @@ from typing import Final, Protocol
 
 from msgspec import Raw, Struct
 
+from intendant.actors.endings import Ending
 from intendant.actors.services import Services
 from intendant.domain import state as states
 from intendant.domain.codec import encode
@@ -75,6 +76,10 @@ class Place(Protocol):
 
     def end(self, error: BaseException | None) -> None:
         """The end is durable; or it is not known to be, because the writer has stopped."""
+        ...
+
+    def await_end(self, ending: Ending) -> None:
+        """The handler was suspended alone, and resumes when that has been told."""
         ...
 
     def rest(self, resting: bool) -> None:

@@ -14,6 +14,7 @@ IntendantError
 │   ├── StillOpen            what is to be erased has executions that have not ended
 │   ├── DuplicateStep, JournalMismatch, StepFailed, SagaFailed     inside a handler
 │   ├── Deadlock             actors ask each other in a circle; names it
+│   │   └── ChildDeadlock        a child would wait for the end of its parent
 │   ├── WrongThread          called from another thread or loop; names the right door
 │   └── NotAuthorized
 ├── OutcomeUnknown       ask or submit again with `intent_id`; both are safe
@@ -305,6 +306,21 @@ class Deadlock(Rejected):
             f"{' asks '.join([*cycle, cycle[0]])}: none of them could answer; let one of them tell instead of ask"
         )
         self.cycle = list(cycle)
+
+
+class ChildDeadlock(Deadlock):
+    """A child would wait for the end of its parent, which waits for it. Nothing was submitted, or waited for."""
+
+    code = "child_deadlock"
+
+    def __init__(self, type: str, session: str, why: str) -> None:
+        Rejected.__init__(
+            self,
+            f"{type} in session {session!r}, which is that of its parent or of one above it, {why}; submit it into "
+            "another session, or do not wait for it",
+        )
+        self.cycle = []
+        self.session_id = session
 
 
 class WrongThread(Rejected):

@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct, field
 
+from intendant.domain.children import end_path
 from intendant.domain.payloads import (
     CancelRequested,
     Emitted,
@@ -18,6 +19,7 @@ from intendant.domain.payloads import (
     SignalReceived,
     StepCompleted,
     StepFailed,
+    Submitted,
     TimerFired,
     TimerSet,
 )
@@ -51,8 +53,8 @@ class Journal(Struct, gc=False):
     """Rows in the order they were recorded, the newest of each step, what was waited for, and its sagas.
 
     When an attempt of the handler has failed, steps that failed for good and waits that timed out are forgotten: the
-    next attempt runs them again. What has completed is never run again, and neither is what belongs to a saga that is
-    being undone.
+    next attempt runs them again, and submits anew those children that it saw fail. What has completed is never run
+    again, and neither is what belongs to a saga that is being undone.
     """
 
     rows: list[Row] = []
@@ -61,6 +63,7 @@ class Journal(Struct, gc=False):
     waits: Waits = field(default_factory=Waits)
     sagas: Sagas = field(default_factory=Sagas)
     resumed: ExecutionResumed | None = None  # the newest
+    children: dict[str, tuple[str, Submitted]] = {}  # by execution, with the path of the call that submitted it
 
     @classmethod
     def of(cls, stored: Iterable[bytes]) -> Journal:
@@ -89,14 +92,18 @@ class Journal(Struct, gc=False):
 
     def _attempt_failed(self, row: StepFailed) -> None:
         self.failed = row
-        settled = self.sagas.is_settled
-        self.steps = {path: step for path, step in self.steps.items() if not has_failed(step) or settled(path)}
+        settled, steps = self.sagas.is_settled, self.steps
+        failed = {path for path, step in steps.items() if has_failed(step) and not settled(path)}
+        failed |= {path for path, _ in self.children.values() if end_path(path) in failed}
+        self.steps = {path: step for path, step in steps.items() if path not in failed}
         self.waits.forget_time_outs()
         self.sagas.forget_failures()
 
     def _add_step(self, row: StepCompleted | StepFailed) -> bool:
         before = self.steps.get(row.path)
         self.steps[row.path] = row
+        if isinstance(row, StepCompleted) and row.child is not None:
+            self.children[row.child.execution] = (row.path, row.child)
         follows = before is None or (isinstance(before, StepFailed) and not before.final)
         return follows and (not is_of_saga(row) or self.sagas.add(row))
 

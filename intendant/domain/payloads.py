@@ -49,8 +49,58 @@ class SessionClosed(Struct, frozen=True, gc=False):
     at: int
 
 
+class Parent(Struct, frozen=True, omit_defaults=True, gc=False):
+    """Of a child's execution: which one submitted it, and by which call (its path).
+
+    `deadline` is when the time of the parent is over (µs since 1970 UTC; 0: never). `held` are the sessions of the
+    parent and of those above it; `within`: the child is in one of them, and begins in the place of that one. A child
+    that its parent has `abandoned` from the beginning has none of the three.
+    """
+
+    execution: str
+    path: str
+    deadline: int = 0
+    held: list[str] = []
+    within: bool = False
+    abandoned: bool = False
+
+
+class Submitted(Struct, frozen=True, omit_defaults=True, gc=False):
+    """What a call of `ctx.submit` has submitted. `abandoned`: it goes on, whatever becomes of its parent."""
+
+    execution: str
+    session: str
+    type: str
+    abandoned: bool = False
+
+
+class ChildState(enum.StrEnum):
+    """What has become of a child."""
+
+    OPEN = "open"
+    CANCELLING = "being cancelled"  # its parent has ended, and it is to end cancelled, once it has cleaned up
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    GONE = "gone"  # erased, or dropped by retention
+
+
+class ChildRecord(Struct, frozen=True, omit_defaults=True, gc=False):
+    """A child of an execution, by the path of the call that submitted it, and what has become of it by then."""
+
+    path: str
+    execution: str
+    session: str
+    type: str
+    state: ChildState
+    abandoned: bool = False
+
+
 class IntentReceived(Struct, frozen=True, omit_defaults=True, gc=False):
-    """`intent_received`: an intent was accepted; the record's execution is the one made for it."""
+    """`intent_received`: an intent was accepted; the record's execution is the one made for it.
+
+    With a `parent` it is the child of another execution, whose journal says so in the same commit.
+    """
 
     intent_id: str
     type: str
@@ -60,6 +110,7 @@ class IntentReceived(Struct, frozen=True, omit_defaults=True, gc=False):
     metadata: dict[str, Any]
     at: int
     priority: int = 0
+    parent: Parent | None = None
 
 
 class ExecutionStarted(Struct, frozen=True, gc=False):
@@ -74,6 +125,7 @@ class StepCompleted(Struct, frozen=True, omit_defaults=True, gc=False):
     `arguments` is the digest of the encodable arguments, empty when there were none. `file` is the digest of the
     encoded result in the file store when it was too large to be kept here. `cleanup`: it ran after the handler had
     been told that its execution is cancelled; so with every row that has it. `saga`: the scope of its path is a saga.
+    `child`: the step is `ctx.submit`, and this is what it submitted, in the same commit.
     """
 
     path: str
@@ -84,6 +136,7 @@ class StepCompleted(Struct, frozen=True, omit_defaults=True, gc=False):
     file: str = ""
     cleanup: bool = False
     saga: bool = False
+    child: Submitted | None = None
 
 
 class StepFailed(Struct, frozen=True, omit_defaults=True, gc=False):
@@ -231,7 +284,8 @@ class ExecutionResumed(Struct, frozen=True, omit_defaults=True, gc=False):
 class ExecutionCompleted(Struct, frozen=True, omit_defaults=True, gc=False):
     """`execution_completed`: the end, with everything the handler gave.
 
-    `undelivered` lists the oldest of the signals that no wait took, up to 1,000; `undelivered_count` counts all.
+    `undelivered` lists the oldest of the signals that no wait took, up to 1,000; `undelivered_count` counts all. So do
+    `children`, the first of them up to 1,000, and `children_count`.
     """
 
     result: Raw
@@ -241,6 +295,8 @@ class ExecutionCompleted(Struct, frozen=True, omit_defaults=True, gc=False):
     undelivered: list[Signal] = []
     undelivered_count: int = 0
     sagas: list[SagaRecord] = []
+    children: list[ChildRecord] = []
+    children_count: int = 0
 
 
 class ExecutionFailed(Struct, frozen=True, omit_defaults=True, gc=False):
@@ -253,6 +309,8 @@ class ExecutionFailed(Struct, frozen=True, omit_defaults=True, gc=False):
     undelivered: list[Signal] = []
     undelivered_count: int = 0
     sagas: list[SagaRecord] = []
+    children: list[ChildRecord] = []
+    children_count: int = 0
 
 
 class ExecutionCancelled(Struct, frozen=True, omit_defaults=True, gc=False):
@@ -265,6 +323,8 @@ class ExecutionCancelled(Struct, frozen=True, omit_defaults=True, gc=False):
     undelivered: list[Signal] = []
     undelivered_count: int = 0
     sagas: list[SagaRecord] = []
+    children: list[ChildRecord] = []
+    children_count: int = 0
 
 
 class StateSet(Struct, frozen=True, gc=False):

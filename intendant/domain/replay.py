@@ -34,6 +34,7 @@ class World(Struct):
     sessions: dict[Key, SessionState] = field(default_factory=dict[Key, SessionState])
     executions: dict[Key, ExecutionState] = field(default_factory=dict[Key, ExecutionState])
     journals: dict[Key, Journal] = field(default_factory=dict[Key, Journal])  # of open executions that have rows
+    children: dict[Key, set[str]] = field(default_factory=dict[Key, set[str]])  # of open executions, by the children
     keys: dict[Key, str] = field(default_factory=dict[Key, str])
     outbox: dict[int, str] = field(default_factory=dict[int, str])  # event ids by position
     published: list[str] = field(default_factory=list[str])  # event ids, in the order they were settled
@@ -116,6 +117,8 @@ def _intent_received(world: World, record: LogRecord) -> None:
     if (record.tenant, payload.key) in world.keys:
         world.violations.append(f"key {payload.key} was claimed twice, at {record.sequence}")
     world.executions[key] = states.intent_received(record.tenant, record.session, record.execution, payload)
+    if payload.parent is not None:
+        world.children.setdefault((record.tenant, payload.parent.execution), set()).add(record.execution)
     world.keys[record.tenant, payload.key] = record.execution
 
 
@@ -138,6 +141,11 @@ def _step_failed(world: World, record: LogRecord) -> None:
 
 
 def _step(world: World, record: LogRecord, step: payloads.StepCompleted | payloads.StepFailed) -> None:
+    if isinstance(step, payloads.StepCompleted) and step.child is not None:
+        child = world.executions.get((record.tenant, step.child.execution))
+        if child is not None and (child.parent is None or child.parent.execution != record.execution):
+            told = f"{step.child.execution} is no child of {record.execution}, as {step.path} says"
+            world.violations.append(f"{told}, at {record.sequence}")
     fault = "was recorded twice, or goes forward in a saga that is being undone, or is an undo out of turn"
     _row(world, record, step, f"step {step.path} of {record.execution} {fault}")
 
@@ -214,9 +222,29 @@ def _end(world: World, record: LogRecord, state: ExecutionState) -> None:
     if (state.undelivered, state.undelivered_count) != (waits.undelivered(), waits.ready_count):
         told = f"{state.undelivered_count} undelivered signals of {record.execution}"
         world.violations.append(f"{told} were told where there were {waits.ready_count}, at {record.sequence}")
+    _check_children(world, record, state, journal)
     world.executions[key] = state
     world.journals.pop(key, None)
+    world.children.pop(key, None)
     world.emitted.pop(key, None)
+
+
+def _check_children(world: World, record: LogRecord, state: ExecutionState, journal: Journal) -> None:
+    """An end knows all children, and leaves none behind that is not to be cancelled."""
+    if not (journal.children or state.children_count or world.children):
+        return
+    known = world.children.get((record.tenant, record.execution), set())
+    if not known.issubset(journal.children):
+        world.violations.append(f"{record.execution} has children that it does not know, at {record.sequence}")
+    if state.children_count != len(journal.children):
+        world.violations.append(f"the children of {record.execution} are not told as they were, at {record.sequence}")
+    for child, (path, noted) in journal.children.items():
+        found = world.executions.get((record.tenant, child))
+        if noted.abandoned or found is None or found.status.ended:
+            continue
+        waits = world.journals.get((record.tenant, child), Journal()).waits
+        if waits.cancelled is None:
+            world.violations.append(f"{path} of {record.execution} was left behind, at {record.sequence}")
 
 
 def _open_execution(world: World, record: LogRecord) -> ExecutionState | None:

@@ -95,14 +95,18 @@ class Policy(Struct, frozen=True):
 
     def seconds_left(self, first: int, began: int, now: int) -> float | None:
         """How long the attempt that began at `began` may go on, when the first one did at `first`; None: for ever."""
+        end = self.end(first, began)
+        return None if end is None else max(end - now, 0) / 1e6
+
+    def end(self, first: int, began: int) -> int | None:
+        """When the attempt that began at `began` is over, when the first one did at `first`; None: never."""
         if self.deadline is None and self.timeout is None:
             return None
-        ends = [
+        return min(
             start + limit // _MICROSECOND
             for start, limit in ((first, self.deadline), (began, self.timeout))
             if limit is not None
-        ]
-        return max(min(ends) - now, 0) / 1e6
+        )
 
     def next_attempt(
         self, attempt: int, error: Exception, first: int, now: int, random: Callable[[], float]

@@ -11,11 +11,13 @@ from msgspec import Raw, Struct
 
 from intendant.domain.payloads import (
     NOTHING,
+    ChildRecord,
     ExecutionCancelled,
     ExecutionCompleted,
     ExecutionFailed,
     Failure,
     IntentReceived,
+    Parent,
     SagaRecord,
     Signal,
 )
@@ -129,13 +131,18 @@ class ExecutionState(Struct, frozen=True, omit_defaults=True, gc=False):
     undelivered_count: int = 0
     priority: int = 0
     sagas: list[SagaRecord] = []
+    parent: Parent | None = None
+    children: list[ChildRecord] = []
+    children_count: int = 0
 
 
 class Outcome(Struct, Generic[R], frozen=True):
     """How an execution ended: everything a caller may want, whether it succeeded or not.
 
     `undelivered` lists the signals that it was sent and never waited for, the oldest first, up to 1,000;
-    `undelivered_count` counts all of them. `sagas` says of each saga's steps what became of them.
+    `undelivered_count` counts all of them. `sagas` says of each saga's steps what became of them. `parent` is the
+    execution that submitted it, if one did; `children` says of those that it submitted, the first 1,000 of
+    `children_count`, what had become of them when it ended.
     """
 
     tenant: str
@@ -152,6 +159,9 @@ class Outcome(Struct, Generic[R], frozen=True):
     undelivered: list[Signal] = []
     undelivered_count: int = 0
     sagas: list[SagaRecord] = []
+    parent: str = ""
+    children: list[ChildRecord] = []
+    children_count: int = 0
 
     @property
     def success(self) -> bool:
@@ -228,6 +238,7 @@ def intent_received(tenant: str, session: str, execution: str, payload: IntentRe
         metadata=payload.metadata,
         accepted_at=payload.at,
         priority=payload.priority,
+        parent=payload.parent,
     )
 
 
@@ -258,6 +269,8 @@ def execution_ended(state: ExecutionState, payload: End, events: int) -> Executi
         undelivered=payload.undelivered,
         undelivered_count=payload.undelivered_count,
         sagas=payload.sagas,
+        children=payload.children,
+        children_count=payload.children_count,
     )
 
 
@@ -270,7 +283,7 @@ def outcome_of(state: ExecutionState, result_type: Any = Any) -> Outcome[Any]:
         intent_id=state.intent_id,
         type=state.type,
         status=state.status,
-        result=_decode_result(state.result, result_type),
+        result=decode_result(state.result, result_type),
         artifacts={name: msgspec.msgpack.decode(value) for name, value in state.artifacts.items()},
         events=state.events,
         error=state.error,
@@ -278,10 +291,14 @@ def outcome_of(state: ExecutionState, result_type: Any = Any) -> Outcome[Any]:
         undelivered=state.undelivered,
         undelivered_count=state.undelivered_count,
         sagas=state.sagas,
+        parent=state.parent.execution if state.parent else "",
+        children=state.children,
+        children_count=state.children_count,
     )
 
 
-def _decode_result(result: Raw, result_type: Any) -> Any:
+def decode_result(result: Raw, result_type: Any) -> Any:
+    """A recorded result in its type; as plain data when it does not fit that any more."""
     try:
         return msgspec.msgpack.decode(result, type=result_type)
     except msgspec.ValidationError:

@@ -10,7 +10,7 @@ from intendant.context import Context
 from intendant.domain import state as states
 from intendant.domain.erasure import Scope
 from intendant.domain.errors import ExecutionCancelled, ExecutionFailed
-from intendant.domain.payloads import SagaRecord
+from intendant.domain.payloads import ChildRecord, SagaRecord
 from intendant.domain.state import CancelResult, ExecutionState, Outcome, Status
 from intendant.runtime.event_stream import ExecutionEvent
 from intendant.runtime.intent import Intent
@@ -73,6 +73,13 @@ class Execution(Generic[R]):
         Of one that has ended, the same as in its outcome; of an open one what is recorded by now.
         """
         return await self._runtime.read_sagas(self.tenant, self.id)
+
+    async def children(self) -> list[ChildRecord]:
+        """What its handler has submitted by `ctx.submit`, and what has become of each. Raises UnknownExecution.
+
+        Of one that has ended as in its outcome: what had become of them by then.
+        """
+        return await self._runtime.read_children(self.tenant, self.id)
 
     async def signal(
         self, name: str, payload: object = None, *, id: str | None = None, timeout: float | None = None

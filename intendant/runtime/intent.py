@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Generic, TypeVar, overload
 
+from intendant.actors.intents import encode_intent, encode_mapping
 from intendant.actors.messages import PreparedIntent
 from intendant.context import Context
-from intendant.domain.codec import decode_plain, digest, encode_value
-from intendant.domain.errors import InvalidIntent, InvalidValue
-from intendant.domain.ids import check_id, check_type, make_id
-from intendant.realm import PARAMETERS_BYTES_MAX, Repertoire
+from intendant.domain.codec import decode_plain, digest
+from intendant.domain.errors import InvalidIntent
+from intendant.domain.ids import check_id, make_id
+from intendant.realm import Repertoire
 
 P = TypeVar("P")
 R_co = TypeVar("R_co", covariant=True)
@@ -69,12 +70,7 @@ class Intent(Generic[R_co]):
 
 def prepare(intent: Intent[Any], repertoire: Repertoire, now: int) -> PreparedIntent:
     """Check an intent and encode it. Raises InvalidIntent naming the field; touches nothing."""
-    handler = repertoire.of(intent.handler) if callable(intent.handler) else repertoire.find(check_type(intent.handler))
-    intent_type = handler.type if handler is not None else check_type(intent.handler)
-    if handler is not None:
-        parameters = handler.encode(intent.parameters)
-    else:
-        parameters = _encode_mapping(intent.parameters, "parameters", PARAMETERS_BYTES_MAX)
+    intent_type, parameters, _ = encode_intent(repertoire, intent.handler, intent.parameters)
     metadata = check_metadata(intent.metadata)
     intent_id = make_id(now)
     key = intent_id if intent.idempotency_key is None else check_id(intent.idempotency_key, "idempotency_key")
@@ -112,7 +108,7 @@ def check_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
     """A copy of metadata as it will be read back: plain values, which no caller can change any more."""
     if metadata is None:
         return {}
-    copy: dict[str, Any] = decode_plain(_encode_mapping(metadata, "metadata", METADATA_BYTES_MAX))
+    copy: dict[str, Any] = decode_plain(encode_mapping(metadata, "metadata", METADATA_BYTES_MAX))
     return copy
 
 
@@ -130,16 +126,3 @@ def check_timeout(timeout: float | None, *, finite: bool = False) -> float | Non
         limit = f"from 0 to {TIMEOUT_SECONDS_MAX:,}" if finite else "from 0 on"
         raise InvalidIntent("timeout", f"must be a number of seconds {limit}, not {timeout}")
     return timeout
-
-
-def _encode_mapping(value: object, field: str, limit: int) -> bytes:
-    if not isinstance(value, Mapping):
-        raise InvalidIntent(field, f"must be a mapping, not {type(value).__name__}")
-    copy: dict[Any, Any] = dict(value)  # pyright: ignore[reportUnknownArgumentType]  # anything: that is checked here
-    for key in copy:
-        if not isinstance(key, str):
-            raise InvalidIntent(field, f"must have text keys; {key!r:.40} is {type(key).__name__}")
-    try:
-        return encode_value(copy, field, limit)
-    except InvalidValue as error:
-        raise InvalidIntent(field, str(error).removeprefix(f"{field}: ")) from error

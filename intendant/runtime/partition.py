@@ -105,6 +105,9 @@ class Partition:
         self.sessions = Sessions(
             services, self.executions, path=path, on_event=on_event, intensity=budget, backoff=Backoff()
         )
+        kin = services.kin
+        kin.session, kin.cancel, kin.is_open = self.sessions.activate, self.calls.cancel, self.executions.is_open
+        kin.serves = lambda: self.sessions.serving and self.executions.serving
         self.state_writer = StateWriter(log, cold, self.writer, seam, Backoff(), window=loss_window) if cold else None
         turn = anyio.Lock()
         self.sweeper = Sweeper(

@@ -29,7 +29,7 @@ from intendant.domain.errors import (
     UnknownSession,
 )
 from intendant.domain.ids import check_id, make_id
-from intendant.domain.payloads import SagaRecord
+from intendant.domain.payloads import ChildRecord, SagaRecord
 from intendant.domain.ports import Clock, ColdStore, FileStore, Publisher, Store
 from intendant.domain.retention import Retention, RetentionPolicy
 from intendant.domain.state import CancelResult, Event, ExecutionState, Outcome, SessionState, Status
@@ -333,6 +333,7 @@ class Runtime:
         type: str | None = None,
         session: str | None = None,
         solution: str | None = None,
+        parent: str | None = None,
         since: datetime | None = None,
         limit: int = 100,
         cursor: str | None = None,
@@ -345,6 +346,7 @@ class Runtime:
             type=type,
             session=session,
             solution=solution,
+            parent=parent,
             since=since,
             limit=limit,
             cursor=cursor,
@@ -371,6 +373,14 @@ class Runtime:
         if sagas is None:
             raise UnknownExecution(id)
         return sagas
+
+    async def read_children(self, tenant: str, id: str) -> list[ChildRecord]:
+        """What an execution has submitted. Raises UnknownExecution."""
+        self._serving()
+        children = await self.state.children(tenant, id)
+        if children is None:
+            raise UnknownExecution(id)
+        return children
 
     async def ask_progress(self, tenant: str, id: str, timeout: float) -> Progress | None:
         """Ask a running execution's actor where it is; None when no handler of it runs here."""

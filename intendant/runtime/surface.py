@@ -11,12 +11,13 @@ import msgspec
 from msgspec import Raw
 
 from intendant.domain import state as states
+from intendant.domain.children import child_records
 from intendant.domain.codec import encode_value
 from intendant.domain.commit import Commit, PutDocument
 from intendant.domain.errors import ActorStopped, InvalidIntent, InvalidValue, OutcomeUnknown
 from intendant.domain.ids import check_id, check_type
 from intendant.domain.journal import Journal
-from intendant.domain.payloads import SagaRecord, StateSet
+from intendant.domain.payloads import ChildRecord, SagaRecord, StateSet
 from intendant.domain.records import Record
 from intendant.domain.state import ExecutionState, FileReference, SessionState, Status
 from intendant.runtime.partition import Partition
@@ -77,6 +78,19 @@ class StateSurface:
 
     async def sagas(self, tenant: str, id: str) -> list[SagaRecord] | None:
         """An execution's sagas, step by step, or None if this tenant has no such execution."""
+        state, journal = await self._with_journal(tenant, id)
+        return None if state is None else state.sagas if state.status.ended else journal.sagas.records()
+
+    async def children(self, tenant: str, id: str) -> list[ChildRecord] | None:
+        """What an execution has submitted, or None if this tenant has no such execution."""
+        state, journal = await self._with_journal(tenant, id)
+        if state is None or state.status.ended:
+            return None if state is None else state.children
+        found = [await self.tracked_execution(tenant, child) for child in journal.children]
+        return child_records(journal.children, found, ending=False)
+
+    async def _with_journal(self, tenant: str, id: str) -> tuple[ExecutionState | None, Journal]:
+        """An execution's document, and if it has not ended its journal."""
         check_id(tenant, "tenant")
         check_id(id, "execution")
         rows: list[bytes] = []
@@ -85,9 +99,7 @@ class StateSurface:
             rows = await self._partition_of(tenant).log.journal(tenant, id)
             if not rows:  # it may have ended meanwhile, which takes its journal away
                 state = await self.tracked_execution(tenant, id)
-        if state is None:
-            return None
-        return state.sagas if state.status.ended else Journal.of(rows).sagas.records()
+        return state, Journal.of(rows)
 
     async def file(self, tenant: str, reference: str) -> FileReference | None:
         """A file reference, or None if this tenant has none of that name."""
@@ -139,12 +151,13 @@ class StateSurface:
         type: str | None = None,
         session: str | None = None,
         solution: str | None = None,
+        parent: str | None = None,
         since: datetime | None = None,
         limit: int = 100,
         cursor: str | None = None,
     ) -> Page[ExecutionView]:
         """A tenant's executions, the newest first, filtered. `since` is when they were accepted, at the earliest."""
-        for field, value in (("session", session), ("solution", solution)):
+        for field, value in (("session", session), ("solution", solution), ("parent", parent)):
             if value is not None:
                 check_id(value, field)
         if type is not None:
@@ -158,6 +171,7 @@ class StateSurface:
                 and (type is None or state.type == type)
                 and (session is None or state.session == session)
                 and (solution is None or state.solution == solution)
+                and (parent is None or (state.parent is not None and state.parent.execution == parent))
             )
 
         def over(state: ExecutionState) -> bool:

@@ -50,7 +50,8 @@ class SessionView(Struct, frozen=True):
 class ExecutionView(Struct, frozen=True):
     """An execution: what the runtime tracks, and in `data` the user's own document, None if it was never set.
 
-    `tracked` is False for a document that was set under an id no execution has; `status` is None then.
+    `tracked` is False for a document that was set under an id no execution has; `status` is None then. `parent` is the
+    execution whose handler submitted it, if one did.
     """
 
     id: str
@@ -72,6 +73,7 @@ class ExecutionView(Struct, frozen=True):
     error: Failure | None
     data: dict[str, Any] | None = None
     tracked: bool = True
+    parent: str = ""
 
 
 LIMIT_MAX: Final = 10_000
@@ -156,6 +158,7 @@ def view_execution(state: ExecutionState, data: dict[str, Any] | None = None) ->
         events=state.events,
         error=state.error,
         data=data,
+        parent=state.parent.execution if state.parent else "",
     )
 
 

@@ -17,10 +17,14 @@ _LONGEST_SLEEP_S: Final = 60.0  # the wall clock may be set while somebody waits
 
 
 class TimeLimits:
-    """The time limits of one attempt; `left` is how many seconds its policy leaves it, None for no limit."""
+    """The time limits of one attempt; `left` is how many seconds are left to it, None for no limit.
 
-    def __init__(self, policy: Policy, left: float | None) -> None:
+    They are what its policy leaves it, or less: then `why` says what else there is.
+    """
+
+    def __init__(self, policy: Policy, left: float | None, why: str = "") -> None:
         self._policy = policy
+        self._why = why
         self._left = left
         self._heartbeat = None if policy.heartbeat is None else policy.heartbeat.total_seconds()
         self._scope: anyio.CancelScope | None = None
@@ -45,6 +49,8 @@ class TimeLimits:
     def _passed(self) -> str:
         if anyio.current_time() < self._end:
             return f"no heartbeat for {self._heartbeat:g} s"
+        if self._why:
+            return f"took longer than {self._why}"
         limits = [f"{name}={limit}" for name in ("timeout", "deadline") if (limit := getattr(self._policy, name))]
         return f"took longer than its {' and '.join(limits)}"
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Any, Protocol
 
-from intendant.domain.payloads import Emitted, StepCompleted, StepFailed, TimerSet
+from intendant.domain.children import ChildIntent, ChildRequest
+from intendant.domain.payloads import Emitted, StepCompleted, StepFailed, Submitted, TimerSet
 from intendant.domain.sagas import SagaRow, Sagas
+from intendant.domain.state import ExecutionState
 from intendant.domain.waits import Wait, WaitEnd
 from intendant.steps.cancellation import Cancellation
 
@@ -50,6 +52,29 @@ class Recording(Protocol):
         `timer` begins the wait and is made durable first; None goes on with one that `waits` has. A wait that is
         cancelled, unless the handler is being suspended, is withdrawn.
         """
+        ...
+
+    def prepare(self, handler: Any, parameters: Any) -> ChildIntent:
+        """What a handler wants to submit, checked and encoded. Raises InvalidIntent; touches nothing."""
+        ...
+
+    async def submit(
+        self, request: ChildRequest, record: Callable[[Submitted, Callable[[StepCompleted], None]], StepCompleted]
+    ) -> StepCompleted:
+        """Submit a child; returns its row when the child and the row are durable, which they become together.
+
+        `record` is called with the child once it is accepted, and with what commits it together with the row that
+        `record` makes; or it is not called, and the reason is raised: Overloaded, UnknownSession, SessionClosed,
+        InvalidValue, Deadlock, BeingErased, Suspended.
+        """
+        ...
+
+    async def child_end(self, path: str, child: Submitted) -> ExecutionState:
+        """Wait for a child's end, as what is to be recorded at `path`. Raises UnknownExecution, Deadlock."""
+        ...
+
+    async def cancel_child(self, child: Submitted) -> None:
+        """Cancel a child and those below it; durable when this returns, if it had not ended."""
         ...
 
     @property

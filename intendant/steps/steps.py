@@ -34,6 +34,7 @@ from intendant.steps.scopes import Scope, within
 from intendant.steps.step import Step
 
 T = TypeVar("T")
+R = TypeVar("R", StepCompleted, StepFailed)
 
 ARGUMENTS_BYTES_MAX: Final = 16 * 1024 * 1024  # arguments are digested, not kept
 RESULT_BYTES_MAX: Final = 64 * 1024 * 1024  # over 64 KiB it is kept as a file
@@ -135,6 +136,10 @@ class Steps:
         self.check_live()
         return self._claim(name, key, call)
 
+    def release(self, path: str) -> None:
+        """What was to run there was refused, and nothing of it recorded: it may be tried again."""
+        self._used.pop(path, None)
+
     def reach(self, *, cleanup: bool) -> None:
         """What was recorded before this run is asked for again; `cleanup`: it was recorded by a clean-up."""
         self._unreached -= 1
@@ -146,7 +151,7 @@ class Steps:
         recorded = self._recording.journal.get(path)
         if recorded is not None and path not in self._used:
             self._used[path] = False
-            self._reach(recorded, recorded.arguments)
+            self.reach_recorded(recorded, recorded.arguments)
 
     def note(self, at: int, *, recorded: bool) -> None:
         """Something else was reached, at that time; `recorded`: by this run."""
@@ -221,7 +226,7 @@ class Steps:
         asked = _digest_arguments(path, arguments)
         recorded = self._recording.journal.get(path)
         if recorded is not None:
-            self._reach(recorded, asked)
+            self.reach_recorded(recorded, asked)
             if isinstance(recorded, StepCompleted):
                 return recorded
             if recorded.final:
@@ -239,9 +244,9 @@ class Steps:
     async def give_up(self, path: str, failure: Failure) -> None:
         """Record that the step has failed for good, without another attempt and without events but what is emitted."""
         events, late = self._events.take(), self.cleaning_up
-        await self._record(StepFailed(path, failure, self._recording.now(), events=events, cleanup=late))
+        await self.record(StepFailed(path, failure, self._recording.now(), events=events, cleanup=late))
 
-    def _reach(self, recorded: StepCompleted | StepFailed, asked: bytes) -> None:
+    def reach_recorded(self, recorded: StepCompleted | StepFailed, asked: bytes) -> None:
         """What was recorded is asked for again."""
         if recorded.arguments != asked:
             raise self._mismatch(recorded, asked)
@@ -294,12 +299,12 @@ class Steps:
             try:
                 value = await limits.run(partial(call, (step, *arguments) if kind.takes_step else arguments))
                 completed = await self._completed(path, value, asked)
-                await self._record(completed)
+                await self.record(completed)
             except Exception as error:
                 if recording.suspended or (isinstance(error, InvalidValue) and is_undo(path)):
                     raise
                 failed = self._failed(path, error, step, asked, first, policy, spent)
-                await self._record(failed)
+                await self.record(failed)
                 if failed.final:
                     raise StepFailedError(path, failed.error.code, failed.error.message) from error
             else:
@@ -361,7 +366,8 @@ class Steps:
             path, failure, now, step.attempt, False, asked, events, first, next_at, left, cleanup=late, saga=of_saga
         )
 
-    async def _record(self, step: StepCompleted | StepFailed) -> None:
+    async def record(self, step: R) -> R:
+        """Make a step durable; returns it when it is."""
         self.check_live()
         self._reach_all()
         try:
@@ -371,6 +377,7 @@ class Steps:
             self._events.put_back(step.events)
             raise
         self.now = max(self.now, step.at)
+        return step
 
     def _check_saga(self, step: StepCompleted | StepFailed) -> None:
         """A step that was left running behind its saga's block must not be recorded once the saga is being undone."""

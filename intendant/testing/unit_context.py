@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -10,10 +11,11 @@ from typing import Any, Final
 
 import anyio
 import anyio.lowlevel
-from msgspec import Raw
+from msgspec import Raw, structs
 
 from intendant.adapters.memory import MemoryFileStore
 from intendant.context import Context
+from intendant.domain.children import ChildIntent, ChildRequest
 from intendant.domain.codec import decode_plain, encode_value
 from intendant.domain.errors import InternalError, InvalidValue
 from intendant.domain.payloads import (
@@ -22,13 +24,16 @@ from intendant.domain.payloads import (
     SignalReceived,
     StepCompleted,
     StepFailed,
+    Submitted,
     TimerFired,
     TimerSet,
 )
 from intendant.domain.sagas import SagaRow, Sagas, is_of_saga
+from intendant.domain.state import ExecutionState, Status
 from intendant.domain.waits import Wait, WaitEnd
 from intendant.steps.cancellation import CLEANUP, Cancellation
 from intendant.steps.function import StepFunction
+from intendant.steps.steps import failure_of
 
 _NOON: Final = datetime(2000, 1, 1, 12, tzinfo=UTC)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -45,20 +50,29 @@ class Recorded:
     artifacts: dict[str, Any] = field(default_factory=dict[str, Any])
     waits: list[tuple[str, timedelta | None]] = field(default_factory=list[tuple[str, timedelta | None]])
     """Paths of sleeps and waits, `sleep()[key]` or `signal(name)[key]`, each with how long it was to be at most."""
+    children: dict[str, Any] = field(default_factory=dict[str, Any])
+    """Parameters by path, `submit(name)[key]`, of what it submitted."""
+    cancelled: list[str] = field(default_factory=list[str])
+    """Paths of children that it cancelled."""
 
 
 class UnitContext(Context):
     """A context that takes some results from the test, runs the other steps for real, and remembers everything."""
 
     def __init__(
-        self, steps: Mapping[str, Any], signals: Mapping[str, Sequence[Any]], now: datetime, **facts: Any
+        self,
+        steps: Mapping[str, Any],
+        signals: Mapping[str, Sequence[Any]],
+        children: Mapping[str, Any],
+        now: datetime,
+        **facts: Any,
     ) -> None:
         self.recorded = Recorded()
         self._given = dict(steps)
         self._unused = set(steps)
         at = (now - _EPOCH) // timedelta(microseconds=1)
         self._sagas = Sagas()
-        self._recorder = _Recording(self.recorded, at, signals, self._sagas)
+        self._recorder = _Recording(self.recorded, at, signals, children, self._sagas)
         super().__init__(self._recorder, started_at=at, **facts)
 
     @property
@@ -113,7 +127,14 @@ class _Recording:
 
     suspended = False
 
-    def __init__(self, recorded: Recorded, at: int, signals: Mapping[str, Sequence[Any]], sagas: Sagas) -> None:
+    def __init__(
+        self,
+        recorded: Recorded,
+        at: int,
+        signals: Mapping[str, Sequence[Any]],
+        children: Mapping[str, Any],
+        sagas: Sagas,
+    ) -> None:
         self.journal: dict[str, StepCompleted | StepFailed] = {}
         self.recorded_events: list[Emitted] = []
         self.waits: dict[str, Wait] = {}
@@ -121,6 +142,8 @@ class _Recording:
         self.cancellation: Cancellation | None = None
         self.cancel_at: tuple[str, Cancellation] | None = None
         self._signals = {name: iter(payloads) for name, payloads in signals.items()}
+        self._children = children
+        self._submitted: dict[str, str] = {}  # paths by execution
         self._recorded = recorded
         self._at = at
         self._fences = 0
@@ -138,6 +161,42 @@ class _Recording:
             raise InvalidValue(f"signal {timer.signal!r}", f"would be waited for for ever: {given}")
         self._at = max(self._at, timer.due)
         return TimerFired(path, self._at)
+
+    def prepare(self, handler: Any, parameters: Any) -> ChildIntent:
+        """A function goes by its name here: no realm is known."""
+        if isinstance(handler, str):
+            return ChildIntent(handler, encode_value(parameters, "parameters"), Any)
+        result = typing.get_type_hints(handler, localns={"Context": Context}).get("return", Any)
+        return ChildIntent(handler.__name__, encode_value(parameters, "parameters"), result)
+
+    async def submit(
+        self, request: ChildRequest, record: Callable[[Submitted, Callable[[StepCompleted], None]], StepCompleted]
+    ) -> StepCompleted:
+        """Remember it."""
+        await self.come_to(request.path)
+        id = f"child-{len(self._submitted) + 1}"
+        self._submitted[id] = request.path
+        self._recorded.children[request.path] = decode_plain(request.intent.parameters)
+        child = Submitted(id, request.session, request.intent.type, request.abandoned)
+        return record(child, lambda _row: None)
+
+    async def child_end(self, path: str, child: Submitted) -> ExecutionState:
+        """End as the test says, or cancelled if it was."""
+        await self.come_to(path)
+        name = self._submitted[child.execution]
+        state = ExecutionState(child.execution, "", "", child.session, "", child.type, "", Raw(b""), {}, self._at)
+        if name in self._recorded.cancelled:
+            return structs.replace(state, status=Status.CANCELLED)
+        if name not in self._children:
+            raise InvalidValue(f"child {name!r}", f"would be waited for for ever: pass children={{{name!r}: ...}}")
+        given = self._children[name]
+        if isinstance(given, Exception):
+            return structs.replace(state, status=Status.FAILED, error=failure_of(given))
+        return structs.replace(state, status=Status.COMPLETED, result=Raw(encode_value(given, f"child {name!r}")))
+
+    async def cancel_child(self, child: Submitted) -> None:
+        """Remember it."""
+        self._recorded.cancelled.append(self._submitted[child.execution])
 
     async def pause(self, path: str, until: int) -> None:  # noqa: ARG002  the protocol's
         """Skip the wait between two attempts, as a sleep."""
@@ -185,6 +244,7 @@ def context(
     steps: Mapping[str, Any] | None = None,
     *,
     signals: Mapping[str, Sequence[Any]] | None = None,
+    children: Mapping[str, Any] | None = None,
     tenant_id: str = "tenant",
     session: str = "session",
     solution: str = "default",
@@ -198,7 +258,9 @@ def context(
     exception given there, as StepFailed. Any other step is run.
 
     Sleeps, and waits for a step's next attempt, are skipped, and move `ctx.now()`. `signals` has payloads by name, in
-    the order they are waited for; a wait with a time-out that finds none left ends by it.
+    the order they are waited for; a wait with a time-out that finds none left ends by it. `children` has results, or
+    exceptions they failed with, by path: `submit(name)`, or `submit(name)[key]`, with the name of the handler's
+    function, or the type where that is submitted as text. Nothing of a child is run.
 
         ctx = context(steps={"charge": Payment("p-1", 5)})
         receipt = await place(ctx, Order("tea"))
@@ -207,6 +269,7 @@ def context(
     return UnitContext(
         steps or {},
         signals or {},
+        children or {},
         now,
         tenant_id=tenant_id,
         session=session,
