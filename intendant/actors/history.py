@@ -134,11 +134,11 @@ class History:
         await self._services.writer.commit(Commit(self._tenant, [record], [self._put(self.state)]))
 
     def append(
-        self, row: Row, events: list[Emitted], behind: Commit | None = None, reply: Reply[Receipt] | None = None
+        self, row: Row, events: list[Emitted], before: Commit | None = None, reply: Reply[Receipt] | None = None
     ) -> Reply[Receipt]:
         """Hand a record, its row in the journal and the events that ride with it to the writer.
 
-        With `behind` in one commit with that, and behind it. Raises Suspended when nothing more is to be recorded.
+        With `before` in one commit with that, and before it: events have their places by the first record. Raises Suspended when nothing more is to be recorded.
         """
         if self.cut_off:
             raise Suspended(f"execution {self._id} records nothing any more")
@@ -146,8 +146,8 @@ class History:
         record = Record(record_type(row), self.state.session, self._id, Raw(body))
         operations: list[Operation] = [AppendJournal(self._id, encode_journal_row(row, body)), *self._outbox(events)]
         commit = Commit(self._tenant, [record], operations)
-        if behind is not None:
-            commit = Commit(self._tenant, [*behind.records, record], [*behind.operations, *operations])
+        if before is not None:
+            commit = Commit(self._tenant, [record, *before.records], [*operations, *before.operations])
         reply = self._place.newest = self._services.writer.append(commit, reply)
         self._has_journal = True
         self.events += len(events)

@@ -34,7 +34,6 @@ class World(Struct):
     sessions: dict[Key, SessionState] = field(default_factory=dict[Key, SessionState])
     executions: dict[Key, ExecutionState] = field(default_factory=dict[Key, ExecutionState])
     journals: dict[Key, Journal] = field(default_factory=dict[Key, Journal])  # of open executions that have rows
-    children: dict[Key, set[str]] = field(default_factory=dict[Key, set[str]])  # of open executions, by the children
     keys: dict[Key, str] = field(default_factory=dict[Key, str])
     outbox: dict[int, str] = field(default_factory=dict[int, str])  # event ids by position
     published: list[str] = field(default_factory=list[str])  # event ids, in the order they were settled
@@ -118,8 +117,17 @@ def _intent_received(world: World, record: LogRecord) -> None:
         world.violations.append(f"key {payload.key} was claimed twice, at {record.sequence}")
     world.executions[key] = states.intent_received(record.tenant, record.session, record.execution, payload)
     if payload.parent is not None:
-        world.children.setdefault((record.tenant, payload.parent.execution), set()).add(record.execution)
+        _child(world, record, payload.parent)
     world.keys[record.tenant, payload.key] = record.execution
+
+
+def _child(world: World, record: LogRecord, parent: payloads.Parent) -> None:
+    """Its parent has recorded it just before, in the same commit."""
+    key = (record.tenant, parent.execution)
+    state, journal = world.executions.get(key), world.journals.get(key, Journal())
+    if state is not None and record.execution not in journal.children:
+        told = f"{record.execution} is no child that {parent.execution} knows"
+        world.violations.append(f"{told}, at {record.sequence}")
 
 
 def _execution_started(world: World, record: LogRecord) -> None:
@@ -141,11 +149,6 @@ def _step_failed(world: World, record: LogRecord) -> None:
 
 
 def _step(world: World, record: LogRecord, step: payloads.StepCompleted | payloads.StepFailed) -> None:
-    if isinstance(step, payloads.StepCompleted) and step.child is not None:
-        child = world.executions.get((record.tenant, step.child.execution))
-        if child is not None and (child.parent is None or child.parent.execution != record.execution):
-            told = f"{step.child.execution} is no child of {record.execution}, as {step.path} says"
-            world.violations.append(f"{told}, at {record.sequence}")
     fault = "was recorded twice, or goes forward in a saga that is being undone, or is an undo out of turn"
     _row(world, record, step, f"step {step.path} of {record.execution} {fault}")
 
@@ -225,17 +228,11 @@ def _end(world: World, record: LogRecord, state: ExecutionState) -> None:
     _check_children(world, record, state, journal)
     world.executions[key] = state
     world.journals.pop(key, None)
-    world.children.pop(key, None)
     world.emitted.pop(key, None)
 
 
 def _check_children(world: World, record: LogRecord, state: ExecutionState, journal: Journal) -> None:
-    """An end knows all children, and leaves none behind that is not to be cancelled."""
-    if not (journal.children or state.children_count or world.children):
-        return
-    known = world.children.get((record.tenant, record.execution), set())
-    if not known.issubset(journal.children):
-        world.violations.append(f"{record.execution} has children that it does not know, at {record.sequence}")
+    """An end leaves no child behind that is not to be cancelled, unless that was abandoned."""
     if state.children_count != len(journal.children):
         world.violations.append(f"the children of {record.execution} are not told as they were, at {record.sequence}")
     for child, (path, noted) in journal.children.items():

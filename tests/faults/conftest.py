@@ -73,6 +73,7 @@ from intendant.domain.records import decode_entry
 from intendant.domain.replay import World, replay
 from intendant.domain.state import ExecutionState, SessionState
 from intendant.supervisor import Event as SupervisorEvent
+from tests.faults.children import make_children
 from tests.faults.sagas import make_sagas
 
 Backend = Literal["asyncio", "trio"]
@@ -811,6 +812,17 @@ def _saga_signalled() -> tuple[tuple[Call, ...], ...]:
     return ((opens, submits, Signal("acme", "k", "go", 1), result),)
 
 
+def _child(handler: str, **given: Any) -> tuple[tuple[Call, ...], ...]:
+    submits = Submit("acme", "s", f"kids.{handler}", "k", given)
+    return ((Open("acme", "s"), Open("acme", "t"), submits, Result("acme", "k")),)
+
+
+def _child_cancelled() -> tuple[tuple[Call, ...], ...]:
+    """When its child has recorded its own child, nobody here knows."""
+    ((*begins, result),) = _child("lasting")
+    return ((*begins, Cancel("acme", "k", "step_completed"), result),)
+
+
 SCENARIOS: Final = (
     Scenario("plain", ((Open("acme", "s"), Submit("acme", "s", "play.plain", "k", {"n": 4}), Result("acme", "k")),)),
     Scenario("steps", ((Open("acme", "s", "ada"), Submit("acme", "s", "play.steps", "k", {"steps": 4})),)),
@@ -1054,6 +1066,13 @@ SCENARIOS: Final = (
     Scenario("saga-cancelled-in-wait", _saga_cancelled("wait", "timer_set")),
     Scenario("saga-cancelled-in-wait-passive", _saga_cancelled("wait", "timer_set"), resident=0),
     Scenario("saga-cancelled-undoing", _saga_cancelled("undoing", "saga_compensating")),
+    Scenario("child-awaited", _child("awaiting", children=2, fails=1)),
+    Scenario("child-abroad-passive", _child("awaiting", children=2, fails=1, failures=2, session="t"), resident=0),
+    Scenario("child-left", _child("leaving")),
+    Scenario("child-stopped", _child("stopping", session="t")),
+    Scenario("child-cancelled", _child_cancelled()),
+    Scenario("child-cancelled-passive", _child_cancelled(), resident=0),
+    Scenario("child-undone", _child("undoing")),
     Scenario("crowd", _crowd(), running=4, large=True),
 )
 
@@ -1117,6 +1136,7 @@ class Driver:
                     group.start_soon(self._client, calls)
             for tenant, key in list(self.told.executions):
                 await self._result(tenant, key)
+                await self._end_below(tenant, self.told.executions[tenant, key])
             for tenant in sorted({tenant for tenant, _ in self.told.sessions}):
                 while await self.runtime.outbox.pending(tenant):  # noqa: ASYNC110  virtual time, and no event to wait for
                     await anyio.sleep(0.05)
@@ -1192,6 +1212,11 @@ class Driver:
         outcome = await self.runtime.execution(tenant, self.told.executions[tenant, key]).outcome(timeout=PATIENCE)
         self.told.end(tenant, key, plain(outcome))
 
+    async def _end_below(self, tenant: str, execution: str) -> None:
+        for child in await self.runtime.execution(tenant, execution).children():
+            await self.runtime.execution(tenant, child.execution).outcome(timeout=PATIENCE)
+            await self._end_below(tenant, child.execution)
+
     async def _signal(self, call: Signal) -> None:
         execution = self.runtime.execution(call.tenant, self.told.executions[call.tenant, call.key])
         try:
@@ -1257,7 +1282,8 @@ def plain(outcome: Outcome[Any]) -> tuple[Any, ...]:
         (saga.path, saga.compensated, sorted((step.path, step.state.value) for step in saga.steps))
         for saga in outcome.sagas
     ]
-    return (outcome.status.value, outcome.result, outcome.artifacts, error, outcome.events, sorted(sagas))
+    children = sorted((child.path, child.session, child.abandoned) for child in outcome.children)
+    return (outcome.status.value, outcome.result, outcome.artifacts, error, outcome.events, sorted(sagas), children)
 
 
 async def read_world(log: LogReader) -> World:
@@ -1328,8 +1354,14 @@ async def read_end(log: LogReader, events: Sequence[Event]) -> End:
     """What a store holds, and what was published, in terms that are the same in every run."""
     world = await read_world(log)
     keys = {(tenant, execution): key for (tenant, key), execution in world.keys.items()}
+    for place, state in world.executions.items():  # the oldest first, and so parents before their children
+        if state.parent is not None:
+            above, number = keys[state.tenant, state.parent.execution], state.key.rpartition(":")[2]
+            keys[place] = f"{above}/{state.parent.path}:{number}"
     executions: dict[tuple[str, str], Any] = {}
     for (tenant, id), state in world.executions.items():
+        if state.parent is not None and state.status is states.Status.CANCELLED:
+            continue  # how far it had come is not the same in every run
         key = keys[tenant, id]
         told = ("either",) if key.startswith("either") and state.status.ended else plain(states.outcome_of(state))
         executions[tenant, key] = (state.session, state.type, told)
@@ -1454,7 +1486,7 @@ class Lives:
         self.commits = 0
         self.reads = 0
         self.wrap: Callable[[MemoryStore], Store] = lambda store: store
-        self._realms = [make_realm(self.ledger), make_sagas(self.ledger)]
+        self._realms = [make_realm(self.ledger), make_sagas(self.ledger), make_children(self.ledger)]
 
     def live(
         self,
