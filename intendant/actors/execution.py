@@ -31,6 +31,7 @@ from intendant.domain.commit import (
     Receipt,
 )
 from intendant.domain.errors import (
+    IntendantError,
     InvalidValue,
     Stopped,
     Suspended,
@@ -99,6 +100,7 @@ class ExecutionActor(Actor[ExecutionMessage]):
         self._resting = False
         self._playing: Handler | None = None
         self._awaited: dict[str, Ending] = {}  # of children, by the path of what is to be recorded of it
+        self._fault: Exception | None = None  # of this process, that came up in a call of the handler's
         self._became: list[ChildRecord] = []  # what became of its children, when it is about to end
 
     # --- the life of an execution
@@ -121,6 +123,8 @@ class ExecutionActor(Actor[ExecutionMessage]):
                 await self.history.start()
             while not await self._play(handler):
                 await self.history.load()  # the next attempt goes on from what was recorded
+            if self._fault is not None:
+                raise self._fault
         except Stopped:
             if self._services.writer.serving:
                 raise
@@ -407,7 +411,8 @@ class ExecutionActor(Actor[ExecutionMessage]):
         """See `Recording.child_end`."""
         ending = self._awaited[path] = self.offspring.ending(child)
         try:
-            return await self.offspring.end_of(child, ending, partial(self._stand, path))
+            with self._no_fault_of_the_handler():
+                return await self.offspring.end_of(child, ending, partial(self._stand, path))
         finally:
             del self._awaited[path]
             if self.passive:
@@ -415,7 +420,19 @@ class ExecutionActor(Actor[ExecutionMessage]):
 
     async def cancel_child(self, child: Submitted) -> None:
         """See `Recording.cancel_child`."""
-        await self.offspring.cancel(child.execution)
+        with self._no_fault_of_the_handler():
+            await self.offspring.cancel(child.execution)
+
+    @contextlib.contextmanager
+    def _no_fault_of_the_handler(self) -> Iterator[None]:
+        """What is raised meanwhile, and is no answer, is a crash: the handler is suspended, and resumes."""
+        try:
+            yield
+        except IntendantError:
+            raise
+        except Exception as error:
+            self._fault, self.history.cut_off = error, True
+            raise Suspended(f"execution {self._id} is suspended, and resumes: {error!r}") from error
 
     @contextlib.contextmanager
     def _stand(self, path: str) -> Iterator[None]:

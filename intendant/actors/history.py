@@ -138,7 +138,8 @@ class History:
     ) -> Reply[Receipt]:
         """Hand a record, its row in the journal and the events that ride with it to the writer.
 
-        With `before` in one commit with that, and before it: events have their places by the first record. Raises Suspended when nothing more is to be recorded.
+        With `before` in one commit with that, and before it: events have their places by the first record. Raises
+        Suspended when nothing more is to be recorded.
         """
         if self.cut_off:
             raise Suspended(f"execution {self._id} records nothing any more")
