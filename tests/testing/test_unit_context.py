@@ -10,7 +10,18 @@ import msgspec
 import pytest
 
 import intendant.testing
-from intendant import Context, DuplicateStep, Failure, InvalidValue, Realm, Retry, Step, StepFailed
+from intendant import (
+    Context,
+    DuplicateStep,
+    ExecutionCancelled,
+    ExecutionFailed,
+    Failure,
+    InvalidValue,
+    Realm,
+    Retry,
+    Step,
+    StepFailed,
+)
 from intendant.testing import context
 
 pytestmark = pytest.mark.anyio
@@ -235,3 +246,29 @@ async def test_waits_between_attempts_are_skipped_and_move_the_clock() -> None:
     await ctx.step("unlucky", unlucky, retry=Retry(attempts=3, initial=timedelta(days=1), jitter=0))
     assert attempts == [1, 2, 3]
     assert ctx.now() >= datetime(2000, 1, 1, 12, 2, tzinfo=UTC)
+
+
+async def test_children_come_to_what_the_test_says() -> None:
+    async def count(ctx: Context, text: dict[str, str]) -> int:
+        raise AssertionError("it is not run")
+
+    async def count_all(ctx: Context) -> list[Any]:
+        found: list[Any] = []
+        for key, handler in (("a", count), ("b", count), ("c", count)):
+            child = await ctx.submit(handler, {"text": key}, key=key)
+            if key == "c":
+                await child.cancel()
+            try:
+                found.append(await child.result())
+            except (ExecutionFailed, ExecutionCancelled) as error:
+                found.append(error.outcome.status)
+        return [*found, await (await ctx.submit("other.realm", {})).result()]
+
+    children = {"submit(count)[a]": 2, "submit(count)[b]": LookupError("none"), "submit(other.realm)": "plain"}
+    ctx = context(children=children)
+    assert await count_all(ctx) == [2, "failed", "cancelled", "plain"]
+    assert ctx.recorded.children["submit(count)[b]"] == {"text": "b"}
+    assert ctx.recorded.cancelled == ["submit(count)[c]"]
+    endless = await ctx.submit(count, {"text": "d"}, key="d")
+    with pytest.raises(InvalidValue, match=r"children=\{'submit\(count\)\[d\]'"):
+        await endless.result()
