@@ -1354,10 +1354,10 @@ async def read_end(log: LogReader, events: Sequence[Event]) -> End:
     """What a store holds, and what was published, in terms that are the same in every run."""
     world = await read_world(log)
     keys = {(tenant, execution): key for (tenant, key), execution in world.keys.items()}
-    for place, state in world.executions.items():  # the oldest first, and so parents before their children
+    for child, state in world.executions.items():  # the oldest first, and so parents before their children
         if state.parent is not None:
-            above, number = keys[state.tenant, state.parent.execution], state.key.rpartition(":")[2]
-            keys[place] = f"{above}/{state.parent.path}:{number}"
+            above, attempt = keys[state.tenant, state.parent.execution], state.key.rpartition(":")[2]
+            keys[child] = f"{above}/{state.parent.path}:{attempt}"
     executions: dict[tuple[str, str], Any] = {}
     for (tenant, id), state in world.executions.items():
         if state.parent is not None and state.status is states.Status.CANCELLED:

@@ -46,6 +46,13 @@ async def hold(ctx: Context, order: dict[str, Any]) -> int:
     return first
 
 
+@shop.handler
+async def gather(ctx: Context, order: dict[str, Any]) -> Any:
+    child = await ctx.submit(sell, {"n": 1})
+    await anyio.sleep(order["seconds"])
+    return [child.id, await child.result()]
+
+
 async def _one() -> int:
     return 1
 
@@ -123,6 +130,19 @@ async def test_what_has_ended_leaves_the_hot_store_then_every_store() -> None:
         assert await theatre.where("acme", late) == "nowhere"
         await theatre.check()
         assert len((await runtime.wal.query("acme", limit=1000)).items) < 20
+
+
+async def test_children_stay_until_their_parents_have_ended() -> None:
+    theatre = Theatre()
+    async with theatre.make() as runtime:
+        session = await runtime.open_session("acme", "s")
+        parent = await session.submit("shop.gather", {"seconds": TOTAL + 2 * SWEEP})
+        await anyio.sleep(TOTAL + SWEEP)
+        child, result = await parent.result()
+        assert result == {"n": 1}
+        assert await theatre.where("acme", child) == "both"
+        await anyio.sleep(TOTAL + 2 * SWEEP)
+        assert await theatre.where("acme", child) == "nowhere"
 
 
 async def test_the_logs_are_trimmed_whoever_wrote_them() -> None:
