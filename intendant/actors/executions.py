@@ -125,6 +125,10 @@ class Executions:
         self.places.queue(entry)
         self.fill()
 
+    def has_open(self, tenant: str, session: str) -> bool:
+        """Whether a session has executions that have not ended, or it is not known."""
+        return not self.serving or self.places.has_open(tenant, session)
+
     async def stand(self, *, aside: bool) -> None:
         """See `Troupe`. Without a writer nothing of this partition runs anyway."""
         with contextlib.suppress(Stopped):

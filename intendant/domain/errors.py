@@ -145,13 +145,15 @@ class SessionExists(Rejected):
 
 
 class SessionClosed(Rejected):
-    """The session was closed and takes no new intents."""
+    """The session was closed and takes no new intents. `expired`: because it was idle for as long as it may be."""
 
     code = "session_closed"
 
-    def __init__(self, session_id: str) -> None:
-        super().__init__(f"session {session_id!r} is closed; open one with another id")
+    def __init__(self, session_id: str, *, expired: bool = False) -> None:
+        why = "has expired: it had no work for its idle_timeout" if expired else "is closed"
+        super().__init__(f"session {session_id!r} {why}; open one with another id")
         self.session_id = session_id
+        self.expired = expired
 
 
 class UnknownExecution(Rejected):

@@ -55,11 +55,13 @@ class World(Struct):
     @property
     def timers(self) -> set[tuple[int, str, str]]:
         """What waits for its time: when it is due, its tenant, and how it stands in the index of timers."""
-        return {
+        waits = {
             (timer.due, tenant, states.timer_member(execution, timer.path))
             for (tenant, execution), journal in self.journals.items()
             for timer in journal.waits.open_timers()
         }
+        idle = {(timer[0], tenant, timer[1]) for (tenant, _), state in self.sessions.items() if (timer := state.timer)}
+        return waits | idle
 
     @property
     def floor(self) -> int:
@@ -103,9 +105,18 @@ def _session_created(world: World, record: LogRecord) -> None:
 def _session_closed(world: World, record: LogRecord) -> None:
     key = (record.tenant, record.session)
     if state := world.sessions.get(key):
-        world.sessions[key] = states.session_closed(state, _payload(record, payloads.SessionClosed).at)
+        world.sessions[key] = states.session_closed(state, _payload(record, payloads.SessionClosed))
     elif not world.is_trimmed(record.tenant):
         world.violations.append(f"session {record.session} was closed and never created, at {record.sequence}")
+
+
+def _session_extended(world: World, record: LogRecord) -> None:
+    key = (record.tenant, record.session)
+    state = world.sessions.get(key)
+    if state is not None and not state.closed and state.idle_timeout:
+        world.sessions[key] = states.session_extended(state, _payload(record, payloads.SessionExtended))
+    elif state is not None or not world.is_trimmed(record.tenant):
+        world.violations.append(f"session {record.session} is not open, or never idle, at {record.sequence}")
 
 
 def _intent_received(world: World, record: LogRecord) -> None:
@@ -306,6 +317,7 @@ def _payload(record: LogRecord, type: type[P]) -> P:
 _FOLDS: Final[dict[str, Callable[[World, LogRecord], Any]]] = {
     "session_created": _session_created,
     "session_closed": _session_closed,
+    "session_extended": _session_extended,
     "intent_received": _intent_received,
     "execution_started": _execution_started,
     "execution_resumed": _execution_resumed,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Literal, TypeVar
 
@@ -173,16 +173,18 @@ class Runtime:
         solution: str = "default",
         metadata: Mapping[str, Any] | None = None,
         concurrency: int | None = None,
+        idle_timeout: timedelta | None = None,
         timeout: float | None = None,
     ) -> Session:
         """Get a session, or create it; without an `id` a new one is made.
 
         Its executions begin in the order they were submitted in, and at most `concurrency` of them have begun and not
-        ended (default: `Limits.session_concurrency`); 1 makes a queue. What an existing session was created with stays
-        as it is. Raises InvalidIntent naming the field, Overloaded,
-        OutcomeUnknown after `timeout` seconds.
+        ended (default: `Limits.session_concurrency`); 1 makes a queue. With `idle_timeout` (1 ms or more) it is closed
+        when it had no open executions, and no intents came, for so long: then it takes no more intents (SessionClosed,
+        with `expired`). What an existing session was created with stays as it is. Raises InvalidIntent naming the
+        field, Overloaded, OutcomeUnknown after `timeout` seconds.
         """
-        opening = Opening(user_id, solution, metadata, concurrency)
+        opening = Opening(user_id, solution, metadata, concurrency, idle_timeout)
         return await self._open(tenant, id, opening, timeout, must_be_new=False)
 
     async def create_session(
@@ -194,10 +196,11 @@ class Runtime:
         solution: str = "default",
         metadata: Mapping[str, Any] | None = None,
         concurrency: int | None = None,
+        idle_timeout: timedelta | None = None,
         timeout: float | None = None,
     ) -> Session:
         """Create a session; raises SessionExists when this tenant has one of that id, else as `open_session`."""
-        opening = Opening(user_id, solution, metadata, concurrency)
+        opening = Opening(user_id, solution, metadata, concurrency, idle_timeout)
         return await self._open(tenant, id, opening, timeout, must_be_new=True)
 
     def session(self, tenant: str, id: str) -> Session:
