@@ -217,6 +217,8 @@ class ExecutionActor(Actor[ExecutionMessage]):
             solution=state.solution,
             execution_id=state.id,
             started_at=state.started_at,
+            type=handler.type,
+            exclusive=handler.exclusive,
             files=self.files,
             limiter=self._services.threads[handler.realm],
             attempt=failed.attempt + 1 if failed else 1,
@@ -282,7 +284,7 @@ class ExecutionActor(Actor[ExecutionMessage]):
         events, left = context.take_events(), self.history.undelivered()
         payload = ExecutionCompleted(Raw(result), self.now(), context.artifacts, events, *left, self.sagas.records())
         try:
-            reply = self.history.end(payload)
+            reply = self.history.end(payload, context.changed_state)
         except InvalidValue as error:  # all artifacts together are larger than a commit may be
             await self._fail(error, None)
         else:
@@ -369,6 +371,10 @@ class ExecutionActor(Actor[ExecutionMessage]):
     def waits(self) -> Mapping[str, Wait]:
         """What was waited for before this attempt of the handler, and is now."""
         return self.history.fold.by_path
+
+    async def read_shared(self) -> bytes | None:
+        """See `Recording.read_shared`."""
+        return await self.history.read_shared()
 
     async def wait(self, path: str, timer: TimerSet | None) -> WaitEnd:
         """See `Recording.wait`."""

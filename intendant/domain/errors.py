@@ -12,7 +12,7 @@ IntendantError
 │   ├── UnknownSession, SessionExists, SessionClosed, UnknownExecution, ExecutionEnded, UnknownQuery
 │   ├── IdempotencyConflict  the key is taken by something else; shows both
 │   ├── StillOpen            what is to be erased has executions that have not ended
-│   ├── DuplicateStep, JournalMismatch, StepFailed, SagaFailed     inside a handler
+│   ├── DuplicateStep, JournalMismatch, StepFailed, SagaFailed, NotExclusive     inside a handler
 │   ├── Deadlock             actors ask each other in a circle; names it
 │   ├── WrongThread          called from another thread or loop; names the right door
 │   └── NotAuthorized
@@ -292,6 +292,19 @@ class SagaFailed(Rejected):
         self.path = path
         self.kind = kind
         self.message = message
+
+
+class NotExclusive(Rejected):
+    """A handler sets its session's state, and is not exclusive: others of the session may run beside it."""
+
+    code = "not_exclusive"
+
+    def __init__(self, type: str) -> None:
+        super().__init__(
+            f"the handler of {type!r} sets the state of its session, and other handlers of the session may run beside "
+            "it: register it with `exclusive=True`"
+        )
+        self.type = type
 
 
 class Deadlock(Rejected):

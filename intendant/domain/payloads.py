@@ -281,7 +281,10 @@ class ExecutionCancelled(Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class StateSet(Struct, frozen=True, gc=False):
-    """`state_set`: the user's own document of a session or execution, or a file reference, was set to `value`."""
+    """`state_set`: the user's own document of a session or execution, or a file reference, was set to `value`.
+
+    Of what a session's handlers share, the record's execution has set it, in the commit of its completion.
+    """
 
     collection: str
     key: str

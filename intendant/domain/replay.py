@@ -42,6 +42,7 @@ class World(Struct):
     emitted: dict[Key, int] = field(default_factory=dict[Key, int])
     floors: dict[str, int] = field(default_factory=dict[str, int])  # by tenant: what ends below may be missing
     erased: set[int] = field(default_factory=set[int])  # sequences of records whose content was erased
+    newest: LogRecord | None = None
     records: int = 0
     last_sequence: int = 0
     last_time: int = 0
@@ -81,6 +82,7 @@ def replay(records: Iterable[LogRecord], world: World | None = None) -> World:
         fold = _FOLDS.get(record.type)
         if fold is not None:
             fold(world, record)
+        world.newest = record
     return world
 
 
@@ -266,7 +268,18 @@ def _emitted(world: World, record: LogRecord) -> int:
 
 def _state_set(world: World, record: LogRecord) -> None:
     payload = _payload(record, payloads.StateSet)
+    if payload.collection == states.SESSION_STATE and not _follows_completion(record, world.newest):
+        world.violations.append(f"the state of session {payload.key} was not set by a completion, at {record.sequence}")
     world.documents[record.tenant, payload.collection, payload.key] = bytes(payload.value)
+
+
+def _follows_completion(record: LogRecord, before: LogRecord | None) -> bool:
+    """Whether the record before is the completion of its execution: both are of one commit then."""
+    return (
+        before is not None
+        and (before.type, before.sequence + 1) == ("execution_completed", record.sequence)
+        and (before.tenant, before.session, before.execution) == (record.tenant, record.session, record.execution)
+    )
 
 
 def _event_published(world: World, record: LogRecord) -> None:
@@ -301,6 +314,7 @@ def _content_expired(world: World, record: LogRecord) -> None:
     for session in payload.sessions:
         world.sessions.pop((tenant, session), None)
         world.documents.pop((tenant, states.SESSION_DATA, session), None)
+        world.documents.pop((tenant, states.SESSION_STATE, session), None)
     for key in payload.keys:
         world.keys.pop((tenant, key), None)
 

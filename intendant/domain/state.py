@@ -28,6 +28,7 @@ R = TypeVar("R")
 SESSIONS: Final = "sessions"
 EXECUTIONS: Final = "executions"
 SESSION_DATA: Final = "session_data"
+SESSION_STATE: Final = "session_state"  # what its handlers share
 EXECUTION_DATA: Final = "execution_data"
 FILES: Final = "files"
 DEAD_LETTERS: Final = "dead_letters"
@@ -41,6 +42,7 @@ CONTENT: Final = (  # what callers and handlers gave; what belongs to executions
     EXECUTION_DATA,
     FILES,
     SESSION_DATA,
+    SESSION_STATE,
     EXECUTIONS,
     SESSIONS,
 )

@@ -32,6 +32,7 @@ from intendant.domain.ids import check_id, make_id
 from intendant.domain.payloads import SagaRecord
 from intendant.domain.ports import Clock, ColdStore, FileStore, Publisher, Store
 from intendant.domain.retention import Retention, RetentionPolicy
+from intendant.domain.shared_state import EMPTY, decode_shared
 from intendant.domain.state import CancelResult, Event, ExecutionState, Outcome, SessionState, Status
 from intendant.parking import Reply
 from intendant.realm import Realm, Repertoire
@@ -228,6 +229,14 @@ class Runtime:
         if view is None or not view.tracked:
             raise UnknownSession(id)
         return view
+
+    async def read_session_state(self, tenant: str, id: str, type: Any) -> Any:
+        """What a session's handlers share; `Session.state` is the door to it."""
+        self._serving()
+        body = await self.state.shared_state(tenant, id)
+        if body is None:
+            await self.view_session(tenant, id)  # raises when there is none
+        return decode_shared(body or EMPTY, type)
 
     async def _open(
         self, tenant: str, id: str | None, opening: Opening, timeout: float | None, *, must_be_new: bool
