@@ -27,6 +27,7 @@ from intendant.domain.commit import (
 from intendant.domain.errors import (
     InvalidValue,
     Stopped,
+    Suspended,
     UnknownQuery,
 )
 from intendant.domain.journal import HANDLER
@@ -87,6 +88,7 @@ class ExecutionActor(Actor[ExecutionMessage]):
         self._pausing: list[str] = []  # between two attempts: steps by path, or "attempt()" for itself
         self._resting = False
         self._playing: Handler | None = None
+        self._fault: Exception | None = None  # of ours, that the handler met
 
     # --- the life of an execution
 
@@ -177,6 +179,7 @@ class ExecutionActor(Actor[ExecutionMessage]):
         try:
             result = await self._attempt(handler, failed)
         except Exception as error:
+            self._check_fault()
             return self.suspended or await self._attempt_failed(handler, error, self._called)
         except anyio.get_cancelled_exc_class():
             if self.leaves and not self.suspended:
@@ -186,9 +189,15 @@ class ExecutionActor(Actor[ExecutionMessage]):
             raise
         except BaseException as error:
             raise HandlerCrashed(f"{self.history.state.type} raised {error!r}") from error
+        self._check_fault()
         if not self.suspended:
             await self._complete(result, self._called)
         return True
+
+    def _check_fault(self) -> None:
+        """What is no doing of the handler is a crash, whatever the handler made of it."""
+        if self._fault is not None:
+            raise HandlerCrashed(f"{self.history.state.type} met {self._fault!r}") from self._fault
 
     async def _attempt(self, handler: Handler, failed: StepFailed | None) -> bytes:
         """Wait until the attempt may begin, and call the handler; returns what it returns, encoded."""
@@ -374,7 +383,11 @@ class ExecutionActor(Actor[ExecutionMessage]):
 
     async def read_shared(self) -> bytes | None:
         """See `Recording.read_shared`."""
-        return await self.history.read_shared()
+        try:
+            return await self.history.read_shared()
+        except Exception as error:
+            self._fault, self.history.cut_off = error, True
+            raise Suspended(f"execution {self._id} can't read its session's state: {error!r}") from error
 
     async def wait(self, path: str, timer: TimerSet | None) -> WaitEnd:
         """See `Recording.wait`."""
