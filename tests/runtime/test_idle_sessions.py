@@ -10,16 +10,19 @@ import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from intendant import Context, InvalidIntent, Realm, Runtime, Session, SessionClosed, Shutdown
-from intendant.adapters.memory import MemoryStore
+from intendant import Context, InvalidIntent, Realm, Runtime, Session, SessionClosed, Shutdown, UnknownSession
+from intendant.actors.session import SessionActor
+from intendant.adapters.memory import MemoryLog, MemorySnapshot, MemoryStore
 from intendant.domain import state as states
+from intendant.domain.commit import Batch, KeysTaken, Verdict
 from intendant.domain.payloads import SessionClosed as Closed
 from intendant.domain.payloads import SessionCreated, SessionExtended
 from intendant.domain.ports import Store
-from intendant.domain.state import TIMERS
+from intendant.domain.state import TIMERS, SessionState
 from intendant.runtime.audit import audit
-from intendant.testing.clock import VirtualClock, virtual_backend
+from intendant.testing.clock import STARTED_AT, VirtualClock, virtual_backend
 
 pytestmark = pytest.mark.anyio
 
@@ -97,6 +100,25 @@ async def test_intents_and_open_executions_keep_it_and_its_time_counts_from_thei
     await check(store)
 
 
+@pytest.mark.parametrize("planted", ["work is not looked for", "work is not noted"])
+async def test_one_that_is_closed_at_work_is_found(planted: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if planted == "work is not looked for":
+        due = states.session_due
+
+        def blind(state: SessionState, now: int, *, busy: bool) -> Any:
+            return due(replace(state, active=False), now, busy=False)
+
+        monkeypatch.setattr(states, "session_due", blind)
+    else:
+        monkeypatch.setattr(SessionActor, "_has_work", lambda self: None)
+    async with runtime_over(MemoryStore(), VirtualClock()) as running:
+        session = await running.open_session("acme", "desk", idle_timeout=IDLE)
+        await anyio.sleep(50)
+        await session.submit(wait, {"seconds": 200 if planted == "work is not looked for" else 1})
+        await anyio.sleep(58 if planted == "work is not noted" else 120)
+        assert not await is_open(session)
+
+
 async def test_a_restart_changes_nothing_about_when_it_is_closed() -> None:
     store, clock = MemoryStore(), VirtualClock()
     async with runtime_over(store, clock) as running:
@@ -157,6 +179,41 @@ async def test_an_erased_one_leaves_no_timer() -> None:
         await anyio.sleep(90)
         assert running.stats().sessions == 0
     await check(store)
+
+
+async def test_a_crash_at_any_commit_is_made_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is closed in the end, with nothing left behind, and takes work for as long as it should."""
+    store, clock, commit, cuts = MemoryStore(), VirtualClock(), MemoryLog.commit, list[tuple[MemorySnapshot, int]]()
+
+    async def commit_between_cuts(self: MemoryLog, batch: Batch) -> Verdict | KeysTaken:
+        cuts.append((store.snapshot(), clock.now()))
+        verdict = await commit(self, batch)
+        cuts.append((store.snapshot(), clock.now()))
+        return verdict
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MemoryLog, "commit", commit_between_cuts)
+        async with runtime_over(store, clock) as running:
+            session = await running.open_session("acme", "desk", idle_timeout=IDLE)
+            await anyio.sleep(20)
+            await session.submit(wait, {"seconds": 30})
+            await anyio.sleep(30 + 61)
+            assert not await is_open(session)
+    assert len(cuts) > 10
+    for snapshot, at in cuts:
+        store = MemoryStore()
+        store.restore(snapshot)
+        clock = VirtualClock(at)
+        async with runtime_over(store, clock) as running:
+            try:
+                view = await running.session("acme", "desk").view()
+            except UnknownSession:
+                continue
+            if view.closed_at is None and at < STARTED_AT + 60e6:
+                await running.session("acme", "desk").submit(greet, {})
+            await anyio.sleep(2 * 60 + 30)
+            assert (await running.session("acme", "desk").view()).expired
+        await check(store)
 
 
 @pytest.mark.parametrize("seed", range(3))
