@@ -28,6 +28,7 @@ pytestmark = pytest.mark.anyio
 
 IDLE = timedelta(minutes=1)
 NO_DRAIN = Shutdown(drain=0)
+NOTHING: dict[str, Any] = {}
 shop = Realm("shop")
 
 
@@ -72,14 +73,14 @@ async def test_it_is_closed_after_its_idle_time_and_says_so() -> None:
         assert await is_open(session)
         await anyio.sleep(2)
         with pytest.raises(SessionClosed, match=r"'desk' has expired.*open one with another id") as raised:
-            await session.submit(greet, {})
+            await session.submit(greet, NOTHING)
         assert raised.value.expired
         view = await session.view()
         assert view.expired
         assert view.closed_at is not None
         assert await is_open(other)
         with pytest.raises(SessionClosed, match="expired"):
-            await (await running.open_session("acme", "desk", idle_timeout=IDLE)).submit(greet, {})
+            await (await running.open_session("acme", "desk", idle_timeout=IDLE)).submit(greet, NOTHING)
         assert await store.log(0).index(TIMERS) == []
     await check(store)
 
@@ -89,15 +90,19 @@ async def test_intents_and_open_executions_keep_it_and_its_time_counts_from_thei
     async with runtime_over(store, clock) as running:
         session = await running.open_session("acme", "desk", idle_timeout=IDLE)
         await anyio.sleep(50)
-        first = await session.submit(greet, {}, idempotency_key="k")
+        first = await session.submit(greet, NOTHING, idempotency_key="k")
         await anyio.sleep(50)
         await session.submit(wait, {"seconds": 200})
         await anyio.sleep(199 + 60)
         assert await is_open(session)
         await anyio.sleep(2)
         assert not await is_open(session)
-        assert (await session.submit(greet, {}, idempotency_key="k")).id == first.id
+        assert (await session.submit(greet, NOTHING, idempotency_key="k")).id == first.id
     await check(store)
+
+
+def blindly(_actor: SessionActor) -> None:
+    """Work is not noted."""
 
 
 @pytest.mark.parametrize("planted", ["work is not looked for", "work is not noted"])
@@ -110,7 +115,7 @@ async def test_one_that_is_closed_at_work_is_found(planted: str, monkeypatch: py
 
         monkeypatch.setattr(states, "session_due", blind)
     else:
-        monkeypatch.setattr(SessionActor, "_has_work", lambda self: None)
+        monkeypatch.setattr(SessionActor, "_has_work", blindly)
     async with runtime_over(MemoryStore(), VirtualClock()) as running:
         session = await running.open_session("acme", "desk", idle_timeout=IDLE)
         await anyio.sleep(50)
@@ -123,7 +128,7 @@ async def test_a_restart_changes_nothing_about_when_it_is_closed() -> None:
     store, clock = MemoryStore(), VirtualClock()
     async with runtime_over(store, clock) as running:
         session = await running.open_session("acme", "desk", idle_timeout=IDLE)
-        await (await session.submit(greet, {})).result()
+        await (await session.submit(greet, NOTHING)).result()
         overdue = await running.open_session("acme", "overdue", idle_timeout=IDLE / 2)
     await anyio.sleep(40)
     async with runtime_over(store, clock) as running:
@@ -157,7 +162,7 @@ async def test_off_it_costs_nothing() -> None:
     store = MemoryStore()
     async with runtime_over(store, VirtualClock()) as running:
         session = await running.open_session("acme", "desk")
-        await (await session.submit(greet, {})).result()
+        await (await session.submit(greet, NOTHING)).result()
         assert await store.log(0).index(TIMERS) == []
         types = [each.type for each in (await running.wal.query("acme", newest_first=False)).items]
         assert types == ["session_created", "intent_received", "execution_started", "execution_completed"]
@@ -210,7 +215,7 @@ async def test_a_crash_at_any_commit_is_made_good(monkeypatch: pytest.MonkeyPatc
             except UnknownSession:
                 continue
             if view.closed_at is None and at < STARTED_AT + 60e6:
-                await running.session("acme", "desk").submit(greet, {})
+                await running.session("acme", "desk").submit(greet, NOTHING)
             await anyio.sleep(2 * 60 + 30)
             assert (await running.session("acme", "desk").view()).expired
         await check(store)
@@ -228,7 +233,7 @@ async def test_whatever_comes_it_is_closed_after_its_idle_time_and_not_before(se
         worked.setdefault(id, clock.now())
         refused: list[SessionClosed] = []
         try:
-            await session.submit(*chance.choice([(greet, {}), (wait, {"seconds": chance.randrange(90)})]))
+            await session.submit(*chance.choice([(greet, NOTHING), (wait, {"seconds": chance.randrange(90)})]))
             worked[id] = clock.now()
         except SessionClosed as error:
             refused.append(error)

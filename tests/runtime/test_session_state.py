@@ -40,6 +40,7 @@ Audit = Callable[[Store], Awaitable[World]]
 MakeRuntime = Callable[..., Runtime]
 Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
 NO_DRAIN = Shutdown(drain=0)
+NOTHING: dict[str, Any] = {}
 
 
 class Cart(Struct):
@@ -86,10 +87,10 @@ async def test_what_a_completion_sets_is_read_by_all_that_follow(
         other = await running.open_session("acme", "other")
         assert await session.state() == {}
         adds = await session.submit_many([Intent(add, {"item": item}) for item in ("tea", "milk")])
-        looked = await session.submit(look, {})
+        looked = await session.submit(look, NOTHING)
         assert [await each.result(timeout=10) for each in adds] == [1, 2]
         assert await looked.result(timeout=10) == ["tea", "milk"]
-        assert await (await other.submit(look, {})).result(timeout=10) == []
+        assert await (await other.submit(look, NOTHING)).result(timeout=10) == []
     async with runtime(shop) as running:
         session = running.session("acme", "desk")
         assert await session.state(Cart) == Cart(["tea", "milk"], 2)
@@ -129,7 +130,7 @@ async def test_only_an_exclusive_handler_sets_it(runtime: MakeRuntime) -> None:
     async with runtime(shop) as running:
         session = await running.open_session("acme", "desk")
         with pytest.raises(ExecutionFailed, match=r"not_exclusive.*'shop.sneak'.*register it with `exclusive=True`"):
-            await (await session.submit(sneak, {})).result(timeout=10)
+            await (await session.submit(sneak, NOTHING)).result(timeout=10)
         assert await session.state() == {}
 
 
@@ -137,7 +138,7 @@ async def test_a_failed_or_cancelled_execution_sets_nothing(runtime: MakeRuntime
     async with runtime(shop) as running:
         session = await running.open_session("acme", "desk")
         with pytest.raises(ExecutionFailed, match="as asked"):
-            await (await session.submit(refuse, {})).result(timeout=10)
+            await (await session.submit(refuse, NOTHING)).result(timeout=10)
         execution = await session.submit(refuse, {"waits": True})
 
         async def waits() -> bool:
@@ -243,7 +244,7 @@ async def test_in_a_unit_test() -> None:
     assert f"{ctx.session}" == "desk-1"
     assert context().recorded.state is None
     with pytest.raises(NotExclusive, match="exclusive=True"):
-        await sneak(context(exclusive=False), {})
+        await sneak(context(exclusive=False), NOTHING)
 
 
 async def test_the_logger_names_the_session(caplog: pytest.LogCaptureFixture) -> None:
@@ -264,7 +265,7 @@ async def test_an_outage_is_waited_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(MemoryLog, "document", refuse_twice)
     async with Runtime([shop], hot=MemoryStore()) as running:
         session = await running.open_session("acme", "desk")
-        assert await (await session.submit(look, {})).result(timeout=10) == []
+        assert await (await session.submit(look, NOTHING)).result(timeout=10) == []
         assert len(refused) == 2
 
 
@@ -297,13 +298,13 @@ async def test_who_does_not_ask_for_it_reads_nothing_of_it() -> None:
         log = store.log(0)
         document = log.document
 
-        async def noted(tenant: str, collection: str, key: str) -> Document | None:
+        async def noted(_log: MemoryLog, tenant: str, collection: str, key: str) -> Document | None:
             asked.append(collection)
             return await document(tenant, collection, key)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(MemoryLog, "document", lambda _self, *place: noted(*place))
+            patch.setattr(MemoryLog, "document", noted)
             session = await running.open_session("acme", "desk")
-            await (await session.submit(sneak, {})).outcome(timeout=10)
+            await (await session.submit(sneak, NOTHING)).outcome(timeout=10)
             await anyio.lowlevel.checkpoint()
     assert SESSION_STATE not in asked
