@@ -279,7 +279,7 @@ async def record_without_waiting(self: Any, step: StepCompleted | StepFailed) ->
             return reply
 
     history: Any = self.history
-    services: Any = vars(history)["_services"]
+    services: Any = getattr(history, "_services")  # noqa: B009
     vars(history)["_services"] = replace(services, writer=Taking())
     try:
         await _record_step(self, step)
