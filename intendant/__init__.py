@@ -27,6 +27,7 @@ from intendant.domain.errors import (
     InvalidValue,
     JournalMismatch,
     NotAuthorized,
+    NotExclusive,
     NotOwner,
     OutcomeUnknown,
     Overloaded,
@@ -65,6 +66,7 @@ from intendant.runtime.runtime import Runtime
 from intendant.runtime.stats import Stats
 from intendant.runtime.views import ExecutionView, Page, SessionView
 from intendant.steps.saga import Saga
+from intendant.steps.session import HandlerSession, SharedState
 from intendant.steps.step import Step
 
 __all__ = [
@@ -90,6 +92,7 @@ __all__ = [
     "Failure",
     "Fenced",
     "FileReference",
+    "HandlerSession",
     "IdempotencyConflict",
     "IntendantError",
     "Intent",
@@ -101,6 +104,7 @@ __all__ = [
     "LogRecord",
     "Mailbox",
     "NotAuthorized",
+    "NotExclusive",
     "NotOwner",
     "Outcome",
     "OutcomeUnknown",
@@ -128,6 +132,7 @@ __all__ = [
     "SessionClosed",
     "SessionExists",
     "SessionView",
+    "SharedState",
     "Shutdown",
     "Signal",
     "Stats",

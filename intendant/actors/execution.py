@@ -27,6 +27,7 @@ from intendant.domain.commit import (
 from intendant.domain.errors import (
     InvalidValue,
     Stopped,
+    Suspended,
     UnknownQuery,
 )
 from intendant.domain.journal import HANDLER
@@ -87,6 +88,7 @@ class ExecutionActor(Actor[ExecutionMessage]):
         self._pausing: list[str] = []  # between two attempts: steps by path, or "attempt()" for itself
         self._resting = False
         self._playing: Handler | None = None
+        self._fault: Exception | None = None  # of ours, that the handler met
 
     # --- the life of an execution
 
@@ -177,6 +179,7 @@ class ExecutionActor(Actor[ExecutionMessage]):
         try:
             result = await self._attempt(handler, failed)
         except Exception as error:
+            self._check_fault()
             return self.suspended or await self._attempt_failed(handler, error, self._called)
         except anyio.get_cancelled_exc_class():
             if self.leaves and not self.suspended:
@@ -186,9 +189,15 @@ class ExecutionActor(Actor[ExecutionMessage]):
             raise
         except BaseException as error:
             raise HandlerCrashed(f"{self.history.state.type} raised {error!r}") from error
+        self._check_fault()
         if not self.suspended:
             await self._complete(result, self._called)
         return True
+
+    def _check_fault(self) -> None:
+        """What is no doing of the handler is a crash, whatever the handler made of it."""
+        if self._fault is not None:
+            raise HandlerCrashed(f"{self.history.state.type} met {self._fault!r}") from self._fault
 
     async def _attempt(self, handler: Handler, failed: StepFailed | None) -> bytes:
         """Wait until the attempt may begin, and call the handler; returns what it returns, encoded."""
@@ -217,6 +226,8 @@ class ExecutionActor(Actor[ExecutionMessage]):
             solution=state.solution,
             execution_id=state.id,
             started_at=state.started_at,
+            type=handler.type,
+            exclusive=handler.exclusive,
             files=self.files,
             limiter=self._services.threads[handler.realm],
             attempt=failed.attempt + 1 if failed else 1,
@@ -282,7 +293,7 @@ class ExecutionActor(Actor[ExecutionMessage]):
         events, left = context.take_events(), self.history.undelivered()
         payload = ExecutionCompleted(Raw(result), self.now(), context.artifacts, events, *left, self.sagas.records())
         try:
-            reply = self.history.end(payload)
+            reply = self.history.end(payload, context.changed_state)
         except InvalidValue as error:  # all artifacts together are larger than a commit may be
             await self._fail(error, None)
         else:
@@ -369,6 +380,14 @@ class ExecutionActor(Actor[ExecutionMessage]):
     def waits(self) -> Mapping[str, Wait]:
         """What was waited for before this attempt of the handler, and is now."""
         return self.history.fold.by_path
+
+    async def read_shared(self) -> bytes | None:
+        """See `Recording.read_shared`."""
+        try:
+            return await self.history.read_shared()
+        except Exception as error:
+            self._fault, self.history.cut_off = error, True
+            raise Suspended(f"execution {self._id} can't read its session's state: {error!r}") from error
 
     async def wait(self, path: str, timer: TimerSet | None) -> WaitEnd:
         """See `Recording.wait`."""

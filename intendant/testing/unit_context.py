@@ -26,6 +26,7 @@ from intendant.domain.payloads import (
     TimerSet,
 )
 from intendant.domain.sagas import SagaRow, Sagas, is_of_saga
+from intendant.domain.shared_state import encode_shared
 from intendant.domain.waits import Wait, WaitEnd
 from intendant.steps.cancellation import CLEANUP, Cancellation
 from intendant.steps.function import StepFunction
@@ -43,6 +44,8 @@ class Recorded:
     events: list[tuple[str, Any]] = field(default_factory=list[tuple[str, Any]])
     """Names and payloads, in the order they were emitted."""
     artifacts: dict[str, Any] = field(default_factory=dict[str, Any])
+    state: dict[str, Any] | None = None
+    """What the handler has set as its session's state; None when it has set none."""
     waits: list[tuple[str, timedelta | None]] = field(default_factory=list[tuple[str, timedelta | None]])
     """Paths of sleeps and waits, `sleep()[key]` or `signal(name)[key]`, each with how long it was to be at most."""
 
@@ -51,15 +54,28 @@ class UnitContext(Context):
     """A context that takes some results from the test, runs the other steps for real, and remembers everything."""
 
     def __init__(
-        self, steps: Mapping[str, Any], signals: Mapping[str, Sequence[Any]], now: datetime, **facts: Any
+        self,
+        steps: Mapping[str, Any],
+        signals: Mapping[str, Sequence[Any]],
+        state: object,
+        now: datetime,
+        **facts: Any,
     ) -> None:
-        self.recorded = Recorded()
+        self._recorded = Recorded()
         self._given = dict(steps)
         self._unused = set(steps)
         at = (now - _EPOCH) // timedelta(microseconds=1)
         self._sagas = Sagas()
-        self._recorder = _Recording(self.recorded, at, signals, self._sagas)
+        shared = None if state is None else encode_shared(state)
+        self._recorder = _Recording(self._recorded, at, signals, self._sagas, shared)
         super().__init__(self._recorder, started_at=at, **facts)
+
+    @property
+    def recorded(self) -> Recorded:
+        """What the handler did, by now."""
+        changed = self.changed_state
+        self._recorded.state = None if changed is None else decode_plain(changed)
+        return self._recorded
 
     @property
     def unused(self) -> set[str]:
@@ -78,12 +94,12 @@ class UnitContext(Context):
     def emit(self, name: str, payload: object = None) -> None:
         """See `Context.emit`."""
         super().emit(name, payload)
-        self.recorded.events.append((name, _plain(payload)))
+        self._recorded.events.append((name, _plain(payload)))
 
     def artifact(self, name: str, value: object) -> None:
         """See `Context.artifact`."""
         super().artifact(name, value)
-        self.recorded.artifacts[name] = _plain(value)
+        self._recorded.artifacts[name] = _plain(value)
 
     def cancelled_at(self, path: str) -> anyio.CancelScope:
         """Let the handler be cancelled in this step or wait, and clean up after it. Call it inside of this scope.
@@ -113,7 +129,14 @@ class _Recording:
 
     suspended = False
 
-    def __init__(self, recorded: Recorded, at: int, signals: Mapping[str, Sequence[Any]], sagas: Sagas) -> None:
+    def __init__(
+        self,
+        recorded: Recorded,
+        at: int,
+        signals: Mapping[str, Sequence[Any]],
+        sagas: Sagas,
+        shared: bytes | None,
+    ) -> None:
         self.journal: dict[str, StepCompleted | StepFailed] = {}
         self.recorded_events: list[Emitted] = []
         self.waits: dict[str, Wait] = {}
@@ -121,6 +144,7 @@ class _Recording:
         self.cancellation: Cancellation | None = None
         self.cancel_at: tuple[str, Cancellation] | None = None
         self._signals = {name: iter(payloads) for name, payloads in signals.items()}
+        self._shared = shared
         self._recorded = recorded
         self._at = at
         self._fences = 0
@@ -149,6 +173,10 @@ class _Recording:
             self.cancellation, self.cancel_at = self.cancel_at[1], None
             self.cancellation.strike()
             await anyio.lowlevel.checkpoint()
+
+    async def read_shared(self) -> bytes | None:
+        """What the test gives."""
+        return self._shared
 
     def active(self) -> None:
         """Nobody looks."""
@@ -185,6 +213,8 @@ def context(
     steps: Mapping[str, Any] | None = None,
     *,
     signals: Mapping[str, Sequence[Any]] | None = None,
+    state: object = None,
+    exclusive: bool = True,
     tenant_id: str = "tenant",
     session: str = "session",
     solution: str = "default",
@@ -198,7 +228,8 @@ def context(
     exception given there, as StepFailed. Any other step is run.
 
     Sleeps, and waits for a step's next attempt, are skipped, and move `ctx.now()`. `signals` has payloads by name, in
-    the order they are waited for; a wait with a time-out that finds none left ends by it.
+    the order they are waited for; a wait with a time-out that finds none left ends by it. `state` is what the
+    session's handlers share, a mapping or a struct; the handler may set it unless `exclusive` is False.
 
         ctx = context(steps={"charge": Payment("p-1", 5)})
         receipt = await place(ctx, Order("tea"))
@@ -207,7 +238,9 @@ def context(
     return UnitContext(
         steps or {},
         signals or {},
+        state,
         now,
+        exclusive=exclusive,
         tenant_id=tenant_id,
         session=session,
         solution=solution,
