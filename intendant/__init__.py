@@ -28,6 +28,7 @@ from intendant.domain.errors import (
     InvalidValue,
     JournalMismatch,
     NotAuthorized,
+    NotExclusive,
     NotOwner,
     OutcomeUnknown,
     Overloaded,
@@ -67,6 +68,7 @@ from intendant.runtime.stats import Stats
 from intendant.runtime.views import ExecutionView, Page, SessionView
 from intendant.steps.children import Child
 from intendant.steps.saga import Saga
+from intendant.steps.session import HandlerSession, SharedState
 from intendant.steps.step import Step
 
 __all__ = [
@@ -96,6 +98,7 @@ __all__ = [
     "Failure",
     "Fenced",
     "FileReference",
+    "HandlerSession",
     "IdempotencyConflict",
     "IntendantError",
     "Intent",
@@ -107,6 +110,7 @@ __all__ = [
     "LogRecord",
     "Mailbox",
     "NotAuthorized",
+    "NotExclusive",
     "NotOwner",
     "Outcome",
     "OutcomeUnknown",
@@ -134,6 +138,7 @@ __all__ = [
     "SessionClosed",
     "SessionExists",
     "SessionView",
+    "SharedState",
     "Shutdown",
     "Signal",
     "Stats",

@@ -33,6 +33,7 @@ from intendant.steps.policy import StepPolicy, policy_of
 from intendant.steps.recording import Recording
 from intendant.steps.saga import UNDO_RETRY, UNDO_TIMEOUT, Saga, undo_policy
 from intendant.steps.scopes import Scope
+from intendant.steps.session import HandlerSession, SharedState
 from intendant.steps.step import Step
 from intendant.steps.steps import Steps
 from intendant.steps.undoing import Undoing
@@ -67,17 +68,21 @@ class Context:
         solution: str,
         execution_id: str,
         started_at: int,
+        type: str = "",
+        exclusive: bool = False,
         files: FileStore | None = None,
         limiter: anyio.CapacityLimiter | None = None,
         attempt: int = 1,
     ) -> None:
         self.tenant_id = tenant_id
-        self.session = session
         self.solution = solution
         self.execution_id = execution_id
         self.attempt = attempt
         self.artifacts: dict[str, Raw] = {}
         self.queries: dict[str, Callable[[], Any]] = {}
+        self._session = session
+        self._handler = (type, exclusive)
+        self._state: SharedState | None = None  # once the handler has asked for its session
         self._limiter = limiter
         self._files = files
         self._events = Events(recording.recorded_events)
@@ -103,6 +108,13 @@ class Context:
         return self._steps.in_progress
 
     @functools.cached_property
+    def session(self) -> HandlerSession:
+        """The session that the execution belongs to: its `id`, and in `state` what its handlers share."""
+        type, exclusive = self._handler
+        self._state = SharedState(self._recording, self._steps, type, exclusive=exclusive)
+        return HandlerSession(self._session, self._state)
+
+    @functools.cached_property
     def random(self) -> random.Random:
         """Random numbers that are the same at every resume."""
         return random.Random(self.execution_id)
@@ -115,7 +127,7 @@ class Context:
     @functools.cached_property
     def files(self) -> Files:
         """Content too large for a value, kept by tenant and digest."""
-        return Files(self.tenant_id, self.session, self._files, self._steps, self._recording)
+        return Files(self.tenant_id, self._session, self._files, self._steps, self._recording)
 
     @functools.cached_property
     def _waiting(self) -> Waiting:
@@ -478,6 +490,11 @@ class Context:
         """The run is over: nothing that it left behind may record any more."""
         self._steps.close()
 
+    @property
+    def changed_state(self) -> bytes | None:
+        """What the handler has set as its session's state, unless that is what it is already."""
+        return None if self._state is None else self._state.changed
+
     def take_events(self) -> list[Emitted]:
         """What was emitted and rides with the next record."""
         return self._events.take()
@@ -498,7 +515,7 @@ class _Logger(logging.LoggerAdapter[logging.Logger]):
     def __init__(self, context: Context) -> None:
         super().__init__(
             logging.getLogger("intendant.handler"),
-            {"tenant": context.tenant_id, "session": context.session, "execution": context.execution_id},
+            {"tenant": context.tenant_id, "session": str(context.session), "execution": context.execution_id},
         )
         self._context = context
 

@@ -110,6 +110,11 @@ class Cell(Generic[M]):
         """Whether nothing waits, nothing runs, and no question is open."""
         return not self._busy and not self.mailbox and not self.questions
 
+    @property
+    def watched(self) -> bool:
+        """Whether somebody wants to be told of its end."""
+        return bool(self._watchers)
+
     def deliver(self, message: M, *, control: bool = False) -> None:
         """Put a message into the mailbox and see to it that it is handled."""
         if self._ended:

@@ -100,8 +100,8 @@ class ExecutionActor(Actor[ExecutionMessage]):
         self._resting = False
         self._playing: Handler | None = None
         self._awaited: dict[str, Ending] = {}  # of children, by the path of what is to be recorded of it
-        self._fault: Exception | None = None  # of this process, that came up in a call of the handler's
         self._became: list[ChildRecord] = []  # what became of its children, when it is about to end
+        self._fault: Exception | None = None  # of ours, that the handler met
 
     # --- the life of an execution
 
@@ -123,8 +123,6 @@ class ExecutionActor(Actor[ExecutionMessage]):
                 await self.history.start()
             while not await self._play(handler):
                 await self.history.load()  # the next attempt goes on from what was recorded
-            if self._fault is not None:
-                raise self._fault
         except Stopped:
             if self._services.writer.serving:
                 raise
@@ -205,6 +203,7 @@ class ExecutionActor(Actor[ExecutionMessage]):
         try:
             result = await self._attempt(handler, failed)
         except Exception as error:
+            self._check_fault()
             return self.suspended or await self._attempt_failed(handler, error, self._called)
         except anyio.get_cancelled_exc_class():
             if self.leaves and not self.suspended:
@@ -215,9 +214,15 @@ class ExecutionActor(Actor[ExecutionMessage]):
             raise
         except BaseException as error:
             raise HandlerCrashed(f"{self.history.state.type} raised {error!r}") from error
+        self._check_fault()
         if not self.suspended:
             await self._complete(result, self._called)
         return True
+
+    def _check_fault(self) -> None:
+        """What is no doing of the handler is a crash, whatever the handler made of it."""
+        if self._fault is not None:
+            raise HandlerCrashed(f"{self.history.state.type} met {self._fault!r}") from self._fault
 
     async def _attempt(self, handler: Handler, failed: StepFailed | None) -> bytes:
         """Wait until the attempt may begin, and call the handler; returns what it returns, encoded."""
@@ -246,6 +251,8 @@ class ExecutionActor(Actor[ExecutionMessage]):
             solution=state.solution,
             execution_id=state.id,
             started_at=state.started_at,
+            type=handler.type,
+            exclusive=handler.exclusive,
             files=self.files,
             limiter=self._services.threads[handler.realm],
             attempt=failed.attempt + 1 if failed else 1,
@@ -331,7 +338,7 @@ class ExecutionActor(Actor[ExecutionMessage]):
         events = context.take_events()
         payload = ExecutionCompleted(Raw(result), self.now(), context.artifacts, events, *self._left())
         try:
-            reply = self.history.end(payload)
+            reply = self.history.end(payload, context.changed_state)
         except InvalidValue as error:  # all artifacts together are larger than a commit may be
             await self._fail(error, None)
         else:
@@ -464,6 +471,14 @@ class ExecutionActor(Actor[ExecutionMessage]):
     def waits(self) -> Mapping[str, Wait]:
         """What was waited for before this attempt of the handler, and is now."""
         return self.history.fold.by_path
+
+    async def read_shared(self) -> bytes | None:
+        """See `Recording.read_shared`."""
+        try:
+            return await self.history.read_shared()
+        except Exception as error:
+            self._fault, self.history.cut_off = error, True
+            raise Suspended(f"execution {self._id} can't read its session's state: {error!r}") from error
 
     async def wait(self, path: str, timer: TimerSet | None) -> WaitEnd:
         """See `Recording.wait`."""

@@ -128,6 +128,10 @@ class Executions:
         self.places.queue(entry)
         self.fill()
 
+    def has_open(self, tenant: str, session: str) -> bool:
+        """Whether a session has executions that have not ended, or it is not known."""
+        return not self.serving or self.places.has_open(tenant, session)
+
     async def stand(self, *, aside: bool) -> None:
         """See `Troupe`. Without a writer nothing of this partition runs anyway."""
         with contextlib.suppress(Stopped):
@@ -339,8 +343,10 @@ class Executions:
     # --- what entries tell
 
     def ended(self, entry: OpenExecution) -> None:
-        """It is not open any more."""
-        self.open.remove(entry)
+        """It is not open any more. Its session goes on now, if its handler has left before: a cancel takes it away."""
+        if self.open.remove(entry) and entry.parted:
+            self.places.end(entry)
+            self.fill()
 
     def rested(self, entry: OpenExecution) -> None:
         """Its handler has begun to do nothing but wait, or works again: waiting takes no place to run."""
@@ -395,6 +401,7 @@ class Executions:
         entry.launched = False
         entry.left()
         self.places.leave(entry, ended=entry not in self.open)
+        entry.parted = entry.closed
         entry.resting = False
         if entry.passive:
             self._is_passive(entry)

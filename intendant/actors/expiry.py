@@ -300,7 +300,8 @@ class Expiry:
         return over is Stage.GONE and state.id not in self._busy
 
     async def _remove_sessions(self, ids: list[str]) -> None:
-        documents = [(collection, id) for id in ids for collection in (states.SESSIONS, states.SESSION_DATA)]
+        own = (states.SESSIONS, states.SESSION_DATA, states.SESSION_STATE)
+        documents = [(collection, id) for id in ids for collection in own]
         documents += [(states.FILES, name) for name in await self._files_of(set(ids))]
         age = self._policy.of(self._tenant, "").total // timedelta(seconds=1)
         expired = ContentExpired(self._now, age, gone=True, sessions=ids)

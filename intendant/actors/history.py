@@ -27,7 +27,16 @@ from intendant.domain.commit import (
 )
 from intendant.domain.errors import BeingErased, InternalError, Stopped, StoreUnavailable, Suspended
 from intendant.domain.journal import Journal, Row, encode_journal_row, record_type
-from intendant.domain.payloads import Emitted, ExecutionStarted, Signal, StepCompleted, StepFailed, TimerSet
+from intendant.domain.payloads import (
+    Emitted,
+    ExecutionStarted,
+    Signal,
+    StateSet,
+    StepCompleted,
+    StepFailed,
+    TimerSet,
+)
+from intendant.domain.ports import Document
 from intendant.domain.records import Record
 from intendant.domain.sagas import SagaRow
 from intendant.domain.state import ExecutionState
@@ -103,6 +112,16 @@ class History:
         self.state = decode_execution(document.body)
         self.loaded = True
 
+    async def read_shared(self) -> bytes | None:
+        """What the handlers of its session share, as it is stored; an outage is waited out."""
+        session = self.state.session
+
+        async def read() -> Document | None:
+            return await self._services.log.document(self._tenant, states.SESSION_STATE, session)
+
+        document = await wait_out(read, _PATIENT, self._read_later)
+        return None if document is None else document.body
+
     # --- what is waited for
 
     def waits(self) -> ExecutionWaits:
@@ -173,8 +192,10 @@ class History:
             self.cut_off = True
             raise Suspended(f"execution {self._id} is suspended, because the log takes no more: {error}") from error
 
-    def end(self, payload: states.End) -> Reply[Receipt]:
+    def end(self, payload: states.End, shared: bytes | None = None) -> Reply[Receipt]:
         """Record the end, in one commit with all that it leaves; its events ride with it. Nothing follows it.
+
+        `shared` is what the session's handlers share from then on, when that changes.
 
         Raises InvalidValue when that is larger than a commit may be: then nothing has ended.
         """
@@ -188,8 +209,12 @@ class History:
         operations += self._outbox(payload.events)
         reply: Reply[Receipt] = Reply()
         reply.on_settled(lambda outcome: self._ended(state, outcome))
-        record = Record(states.ENDS[type(payload)][0], state.session, self._id, payload)
-        self._services.writer.append(Commit(self._tenant, [record], operations), reply)
+        records = [Record(states.ENDS[type(payload)][0], state.session, self._id, payload)]
+        if shared is not None:
+            changed = StateSet(states.SESSION_STATE, state.session, Raw(shared))
+            records.append(Record("state_set", state.session, self._id, changed))
+            operations.append(PutDocument(states.SESSION_STATE, state.session, shared))
+        self._services.writer.append(Commit(self._tenant, records, operations), reply)
         self.over = True
         self._place.close()
         return reply

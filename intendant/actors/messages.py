@@ -26,14 +26,26 @@ class Open(Struct, frozen=True, gc=False):
     solution: str
     metadata: dict[str, Any]
     concurrency: int
+    idle_timeout: int
     must_be_new: bool
     reply: Reply[SessionState]
 
 
 class Close(Struct, frozen=True, gc=False):
-    """Take no more intents. What was accepted goes on."""
+    """Take no more intents. What was accepted goes on. `expired`: because the idle time is over."""
 
     reply: Reply[SessionState]
+    expired: bool = False
+
+
+class Due(Struct, frozen=True, gc=False):
+    """The time has come that stands in the index of timers: close, if there was no work meanwhile."""
+
+    now: int
+
+
+class WorkEnded(Struct, frozen=True, gc=False):
+    """None of its executions is open any more: the idle time begins."""
 
 
 class PreparedIntent(Struct, frozen=True, gc=False):
@@ -72,12 +84,11 @@ class Spawn(Struct, frozen=True, gc=False):
 class Settled(Struct, frozen=True, gc=False):
     """The writer has told what became of a commit: `proceed` goes on with it, for the actor that sent it."""
 
-    by: object
     proceed: Callable[[Reply[Receipt]], None]
     outcome: Reply[Receipt]
 
 
-SessionMessage = Open | Close | Submit | Spawn | Settled
+SessionMessage = Open | Close | Submit | Spawn | Settled | Due | WorkEnded
 
 
 # --- to an ExecutionActor

@@ -80,6 +80,7 @@ class OpenExecution:
         "news",
         "on_change",
         "owner",
+        "parted",
         "passive",
         "priority",
         "queries",
@@ -122,6 +123,7 @@ class OpenExecution:
         self.passive = False  # its handler was suspended in a wait
         self.news = False  # what it waited for has come, and no handler stood there
         self.closed = False  # its end is decided
+        self.parted = False  # and its handler has left
         self.held = False  # it is not to run before its trial
         self.dropped: anyio.Event | None = None  # it is not to go on; set when its handler has left
         self.loading = 0  # callers who read its journal

@@ -25,6 +25,7 @@ class Places:
         self._resting: dict[OpenExecution, None] = {}  # the longest first
         self._crowded = 0  # as many of them are too many
         self._idle_calls: list[Callable[[], None]] = []
+        self._session_calls: dict[tuple[str, str], Callable[[], None]] = {}  # when nothing of a session is open
 
     def begin_anew(self) -> None:
         """Nobody has a place, and nobody waits for one."""
@@ -63,6 +64,7 @@ class Places:
                 entry.life = 0
                 self._turns.rest(entry, now)
                 self._turns.end(entry, now)
+                self._tell_ended(entry)
 
     def has_been_given(self, entry: OpenExecution) -> bool:
         """Whether it was given a place before it was accepted, in this life."""
@@ -128,6 +130,7 @@ class Places:
             self._turns.rest(entry, now)
         if ended:
             self._turns.end(entry, now)
+            self._tell_ended(entry)
 
     def _rises(self, entry: OpenExecution) -> bool:
         if entry not in self._resting:
@@ -138,6 +141,7 @@ class Places:
     def end(self, entry: OpenExecution) -> None:
         """It has begun, has no place any more and does not count any more: its session goes on."""
         self._turns.end(entry, self._now())
+        self._tell_ended(entry)
 
     @property
     def running(self) -> int:
@@ -164,6 +168,22 @@ class Places:
                 excess -= 1
                 yield entry
         self._crowded = limit + max(excess, 0) + 1 + limit // 8  # not at each wait again
+
+    # --- when nothing of a session is open
+
+    def has_open(self, tenant: str, session: str) -> bool:
+        """Whether executions of a session have begun and not ended, or wait to begin."""
+        return self._turns.is_known(tenant, session)
+
+    def when_ended(self, tenant: str, session: str, call: Callable[[], None]) -> None:
+        """Call once when the last of a session has ended; another call for the same session replaces it."""
+        self._session_calls[tenant, session] = call
+
+    def _tell_ended(self, entry: OpenExecution) -> None:
+        if self._session_calls and not self._turns.is_known(entry.tenant, entry.lane):
+            call = self._session_calls.pop((entry.tenant, entry.lane), None)
+            if call is not None:
+                call()
 
     # --- when nobody has one
 

@@ -21,7 +21,7 @@ from intendant.realm import Repertoire
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much a partition takes on. Counts.
+    """How much a partition takes on. Counts, but for `session_idle`.
 
     `tenants` says what a single tenant may ask for: by its id ("*" stands for all others), or by a function of it.
     """
@@ -31,12 +31,18 @@ class Limits:
     open: int = 200_000  # executions that are accepted and have not ended; beyond, intents get Overloaded
     session_concurrency: int = 16  # executions of a session that have begun and not ended, unless the session says
     session_mailbox: int = 10_000  # messages that wait for one session
+    sessions_resident: int = 10_000  # sessions that stay in memory; beyond, those not asked longest leave it
+    session_idle: float = 300.0  # seconds after which one that nobody asks leaves memory
     deaths: int = 3  # of the process while an execution ran and recorded nothing; then it runs alone once more
     tenants: Mapping[str, TenantLimits] | LimitsOf | None = None
 
     def __post_init__(self) -> None:
         if self.deaths < 1:
             raise ValueError(f"deaths must be 1 or more, not {self.deaths}")
+        if self.sessions_resident < 1:
+            raise ValueError(f"sessions_resident must be 1 or more, not {self.sessions_resident}")
+        if not self.session_idle > 0:
+            raise ValueError(f"session_idle must be more than 0 seconds, not {self.session_idle}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Protocol
 
 import msgspec
 from msgspec import Raw, Struct
@@ -11,14 +12,33 @@ from msgspec import Raw, Struct
 from intendant.actors.actor import Actor
 from intendant.actors.executions import Executions
 from intendant.actors.history import Accepted
-from intendant.actors.messages import Close, Open, PreparedIntent, SessionMessage, Settled, Spawn, Submit
+from intendant.actors.messages import (
+    Close,
+    Due,
+    Open,
+    PreparedIntent,
+    SessionMessage,
+    Settled,
+    Spawn,
+    Submit,
+    WorkEnded,
+)
 from intendant.actors.open_execution import OpenExecution
 from intendant.actors.services import Services
 from intendant.actors.wal_writer import KeyClaimed
 from intendant.domain import payloads
 from intendant.domain import state as states
 from intendant.domain.codec import encode
-from intendant.domain.commit import RECORDS_MAX, AddToIndex, ClaimKey, Commit, Operation, PutDocument, Receipt
+from intendant.domain.commit import (
+    RECORDS_MAX,
+    AddToIndex,
+    ClaimKey,
+    Commit,
+    Operation,
+    PutDocument,
+    Receipt,
+    RemoveFromIndex,
+)
 from intendant.domain.errors import IdempotencyConflict, SessionClosed, SessionExists, UnknownSession
 from intendant.domain.payloads import Parent
 from intendant.domain.records import Record
@@ -52,22 +72,44 @@ class _Submission:
         self.message.reply.set([self.known[intent.key] for intent in self.message.intents])
 
 
+class Place(Protocol):
+    """What a session's actor shares with whoever keeps it in memory, and with its successor after a crash."""
+
+    @property
+    def waiting(self) -> bool:
+        """Whether messages wait."""
+        ...
+
+    def handed_over(self) -> None:
+        """One commit more is on its way: until it has landed, the session stays in memory."""
+        ...
+
+    def landed(self) -> None:
+        """What became of one of them is known."""
+        ...
+
+    async def all_landed(self) -> None:
+        """Wait until nothing is on its way: then hot state has all that was decided here."""
+        ...
+
+    def unknown(self) -> None:
+        """There is no such session."""
+        ...
+
+    def watch_work(self) -> None:
+        """Send WorkEnded when none of its executions is open any more."""
+        ...
+
+
 class SessionActor(Actor[SessionMessage]):
     """One session. Its state is its document; what it decides is committed, then answered."""
 
-    def __init__(
-        self,
-        services: Services,
-        executions: Executions,
-        tenant: str,
-        id: str,
-        on_unknown: Callable[[], None],
-    ) -> None:
+    def __init__(self, services: Services, executions: Executions, tenant: str, id: str, place: Place) -> None:
         self._services = services
         self._executions = executions
         self._tenant = tenant
         self._id = id
-        self._on_unknown = on_unknown
+        self._place = place
         self._state: SessionState | None = None
         self._since = 0
         self._opening: list[Open] = []
@@ -75,11 +117,14 @@ class SessionActor(Actor[SessionMessage]):
         self._closing: list[SessionMessage] | None = None  # what came meanwhile, while it is being closed
 
     async def started(self) -> None:
-        """Load the session's document, if there is one."""
+        """Load the session's document, if there is one, once all has landed that a predecessor had decided."""
+        await self._place.all_landed()
         document = await self._services.log.document(self._tenant, states.SESSIONS, self._id)
         if document is not None:
             self._state = _session.decode(document.body)
             self._since = document.since
+            if self._state.active:
+                self._place.watch_work()
 
     async def receive(self, message: SessionMessage) -> None:
         """Handle one message; errors of the caller are answers, not crashes."""
@@ -93,16 +138,18 @@ class SessionActor(Actor[SessionMessage]):
                     self._submit(message)
             case Spawn():
                 self._spawn(message)
-            case Settled(by, proceed, outcome):
+            case Settled(proceed, outcome):
                 proceed(outcome)
-                if by is not self:  # its predecessor's, which crashed meanwhile: what it wrote must be seen here
-                    await self.started()
             case Open():
                 self._open(message)
             case Close():
                 self._close(message)
+            case Due(now):
+                self._due(now)
+            case WorkEnded():
+                self._work_ended()
         if self._state is None and not self._opening:
-            self._on_unknown()
+            self._place.unknown()
 
     # --- opening and closing
 
@@ -117,10 +164,12 @@ class SessionActor(Actor[SessionMessage]):
             self._services.clock.now(),
             message.creation,
             message.concurrency,
+            message.idle_timeout,
         )
         state = states.session_created(self._tenant, self._id, payload)
         record = Record("session_created", self._id, "", payload)
-        commit = Commit(self._tenant, [record], [PutDocument(states.SESSIONS, self._id, encode(state))])
+        put = PutDocument(states.SESSIONS, self._id, encode(state))
+        commit = Commit(self._tenant, [record], [put, *_move_timer(None, state)])
 
         def proceed(outcome: Reply[Receipt]) -> None:
             opening, self._opening = self._opening, []
@@ -151,10 +200,9 @@ class SessionActor(Actor[SessionMessage]):
         if self._state.closed:
             message.reply.set(self._state)
             return
-        payload = payloads.SessionClosed(self._services.clock.now())
-        state = states.session_closed(self._state, payload.at)
-        record = Record("session_closed", self._id, "", payload)
-        commit = Commit(self._tenant, [record], [PutDocument(states.SESSIONS, self._id, encode(state), self._since)])
+        payload = payloads.SessionClosed(self._services.clock.now(), expired=message.expired)
+        state = states.session_closed(self._state, payload)
+        commit = self._change("session_closed", payload, self._state, state)
 
         def proceed(outcome: Reply[Receipt]) -> None:
             waiting, self._closing = self._closing or [], None
@@ -167,7 +215,48 @@ class SessionActor(Actor[SessionMessage]):
                 self.ref.tell_control(each)
 
         self._closing = []
-        self._commit(commit, self._as_message(proceed))
+        self._commit(commit, self._as_message(proceed), new=not message.expired)
+
+    def _change(self, type: str, payload: Struct, before: SessionState, after: SessionState) -> Commit:
+        put = PutDocument(states.SESSIONS, self._id, encode(after), self._since)
+        return Commit(self._tenant, [Record(type, self._id, "", payload)], [put, *_move_timer(before, after)])
+
+    # --- idle time
+
+    def _due(self, now: int) -> None:
+        if self._state is None or self._closing is not None:
+            return
+        busy = self._place.waiting or self._unplaced > 0 or self._executions.has_open(self._tenant, self._id)
+        match states.session_due(self._state, now, busy=busy):
+            case payloads.SessionExtended() as payload:
+                self._extend(payload)
+            case payloads.SessionClosed():
+                self._close(Close(Reply(), expired=True))
+            case None:
+                pass
+
+    def _has_work(self) -> None:
+        """Work has come: what follows is committed behind this."""
+        state = self._state
+        if state is not None and state.idle_timeout and not state.active:
+            self._extend_from_now(state, active=True)
+
+    def _work_ended(self) -> None:
+        state = self._state
+        if state is not None and state.active and self._closing is None:
+            self._extend_from_now(state, active=self._executions.has_open(self._tenant, self._id))
+
+    def _extend_from_now(self, state: SessionState, *, active: bool) -> None:
+        now = self._services.clock.now()
+        self._extend(payloads.SessionExtended(now, now + state.idle_timeout, active))
+
+    def _extend(self, payload: payloads.SessionExtended) -> None:
+        """It is so at once; where the commit fails, the writer has stopped, and all of this is read again."""
+        assert self._state is not None  # noqa: S101  it was looked at
+        before, self._state = self._state, states.session_extended(self._state, payload)
+        if payload.active:
+            self._place.watch_work()
+        self._commit(self._change("session_extended", payload, before, self._state), _nothing, new=False)
 
     # --- accepting intents
 
@@ -192,7 +281,7 @@ class SessionActor(Actor[SessionMessage]):
         for intent in message.intents:
             value = await self._services.log.key(self._tenant, intent.key)
             if value is None:
-                message.reply.fail(SessionClosed(self._id))
+                message.reply.fail(SessionClosed(self._id, expired=self._state is not None and self._state.expired))
                 return
             claim = _claim.decode(value)
             if claim.digest != intent.digest:
@@ -205,6 +294,7 @@ class SessionActor(Actor[SessionMessage]):
         if not submission.fresh:
             submission.answer()
             return
+        self._has_work()
         entries = [self._plan(intent) for intent in submission.fresh]
         at_once = not self._unplaced and 2 * len(entries) <= RECORDS_MAX and self._executions.begin(entries)
         commit, accepted = self._acceptance(submission.fresh, entries, at_once=at_once)
@@ -240,12 +330,14 @@ class SessionActor(Actor[SessionMessage]):
         except Exception as error:
             message.reply.fail(error)
             return
+        self._has_work()
         entry = self._plan(message.intent, message.parent)
         at_once = not self._unplaced and self._executions.begin([entry])
         commit, accepted = self._acceptance([message.intent], [entry], message.parent, at_once=at_once)
         self._unplaced += not at_once
         reply: Reply[Receipt] = Reply()
-        reply.on_settled(partial(self._spawned, message, entry, accepted[0], at_once))
+        reply.on_settled(partial(self._settled, partial(self._spawned, message, entry, accepted[0], at_once)))
+        self._place.handed_over()
         try:
             message.accept(entry.id, commit, reply)
         except Exception as error:
@@ -255,7 +347,7 @@ class SessionActor(Actor[SessionMessage]):
         if self._state is None:
             raise UnknownSession(self._id)
         if self._state.closed and not message.parent.within:  # what was accepted goes on, with all that belongs to it
-            raise SessionClosed(self._id)
+            raise SessionClosed(self._id, expired=self._state.expired)
         self._executions.prefer(self._tenant, self._id)
         self._services.quotas.check_size(self._tenant, len(message.intent.parameters))
         self._executions.open.check_room(self._tenant, 1)
@@ -359,18 +451,41 @@ class SessionActor(Actor[SessionMessage]):
 
         def settled(outcome: Reply[Receipt]) -> None:
             if self.ref.alive:
-                self.ref.tell_control(Settled(self, proceed, outcome))
+                self.ref.tell_control(Settled(proceed, outcome))
 
         return settled
 
-    def _commit(self, commit: Commit, settled: Callable[[Reply[Receipt]], None]) -> None:
-        """Hand a commit to the writer, which calls `settled` with its outcome, in the order they came."""
+    def _commit(self, commit: Commit, settled: Callable[[Reply[Receipt]], None], *, new: bool = True) -> None:
+        """Hand a commit to the writer, which calls `settled` with its outcome, in the order they came.
+
+        One that is not `new` work is never refused for lack of room, and goes first.
+        """
         reply: Reply[Receipt] = Reply()
-        reply.on_settled(settled)
+        reply.on_settled(partial(self._settled, settled))
+        self._place.handed_over()
+        writer = self._services.writer
         try:
-            self._services.writer.accept(commit, reply)
+            (writer.accept if new else writer.append)(commit, reply)
         except Exception as error:
             reply.fail(error)
+
+    def _settled(self, settled: Callable[[Reply[Receipt]], None], outcome: Reply[Receipt]) -> None:
+        settled(outcome)
+        self._place.landed()
+
+
+def _move_timer(before: SessionState | None, after: SessionState) -> list[Operation]:
+    """What brings the index of timers from one to the other."""
+    operations: list[Operation] = []
+    if before is not None and before.timer is not None:
+        operations.append(RemoveFromIndex(states.TIMERS, before.timer[1], before.timer[0]))
+    if after.timer is not None:
+        operations.append(AddToIndex(states.TIMERS, after.timer[1], after.timer[0]))
+    return operations
+
+
+def _nothing(_outcome: Reply[Receipt]) -> None:
+    """Nobody waits for it."""
 
 
 def _conflict(intent: PreparedIntent, claim: Claim) -> IdempotencyConflict:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 
 from intendant.actors.actor import Cell
 from intendant.actors.executions import Executions
-from intendant.actors.messages import SessionMessage
+from intendant.actors.messages import Due, SessionMessage, WorkEnded
 from intendant.actors.ref import Ref
+from intendant.actors.residents import Residents
 from intendant.actors.services import Services
 from intendant.actors.session import SessionActor
 from intendant.domain.errors import ActorStopped
+from intendant.parking import Reply
 from intendant.supervisor import (
     Backoff,
     DynamicSupervisor,
@@ -25,7 +28,10 @@ logger = logging.getLogger("intendant.sessions")
 
 
 class Sessions:
-    """A dynamic supervisor of session actors. A resident session is an object with a mailbox, and no task."""
+    """A dynamic supervisor of session actors. A resident session is an object with a mailbox, and no task.
+
+    One that nobody has asked for a while leaves memory, and is read again when somebody does.
+    """
 
     def __init__(
         self,
@@ -37,92 +43,176 @@ class Sessions:
         intensity: Intensity,
         backoff: Backoff,
     ) -> None:
-        self._services = services
-        self._executions = executions
-        self._path = path
+        self.services = services
+        self.executions = executions
+        self.serving = False
+        self.path = path
         self._on_event = on_event
         self._intensity = intensity
         self._backoff = backoff
-        self._cells: dict[str, Cell[SessionMessage]] = {}
-        self.serving = False
+        limits = services.limits
+        self._residents: Residents[ResidentSession] = Residents(
+            limits.sessions_resident, limits.session_idle, services.deadlines, services.seam
+        )
+        self._missed: dict[tuple[str, str], int] = {}  # whose time came while nobody served, and when
         self._supervisor: DynamicSupervisor
 
     def activate(self, tenant: str, session: str) -> Ref[SessionMessage]:
         """The session's reference, resident or not: its actor loads it from hot state when the first message comes.
 
-        Whether there is such a session is the actor's answer, not this one's. Raises ActorStopped while the partition
-        does not serve.
+        Use it at once: it ends when the session leaves memory. Whether there is such a session is the actor's answer,
+        not this one's. Raises ActorStopped while the partition does not serve.
         """
         if not self.serving:
-            raise ActorStopped(f"{self._path}/sessions is not running")
-        cell = self._cells.get(f"{tenant}/{session}")
-        return cell.ref if cell is not None else self._add(tenant, session).ref
+            raise ActorStopped(f"{self.path}/sessions is not running")
+        resident = self._residents.use(f"{tenant}/{session}")
+        if resident is None:
+            resident = ResidentSession(self, tenant, session)
+            self._residents.add(resident.id, resident)
+        return resident.cell.ref
 
     def evict(self, tenant: str, session: str = "") -> None:
         """Forget a session, or all of a tenant; who asks next finds what hot state holds then."""
         child_id = f"{tenant}/{session}"
-        for id in [each for each in self._cells if each == child_id or (not session and each.startswith(child_id))]:
-            self._cells.pop(id).end()
+        for id in [each for each in self._residents if each == child_id or (not session and each.startswith(child_id))]:
+            if (resident := self._residents.pop(id)) is not None:
+                resident.leave()
+
+    def due(self, tenant: str, session: str, now: int) -> None:
+        """The time has come that a session with an idle time-out stands at in the index of timers."""
+        if self.serving and self.executions.serving:
+            self.activate(tenant, session).tell_control(Due(now))
+        else:
+            self._missed[tenant, session] = now
+
+    def tell_missed(self) -> None:
+        """It is known which executions are open: tell those whose time came before."""
+        missed, self._missed = self._missed, {}
+        for (tenant, session), now in missed.items():
+            self.due(tenant, session, now)
+
+    def work_ended(self, tenant: str, session: str) -> None:
+        """None of the session's executions is open any more. Where nobody serves, that is found when its time comes."""
+        with suppress(ActorStopped):
+            self.activate(tenant, session).tell_control(WorkEnded())
 
     @property
     def resident(self) -> int:
         """How many sessions are in memory."""
-        return len(self._cells)
+        return len(self._residents)
 
     async def run(self, task_status: Started) -> None:
         """Serve until stopped; then every open question is answered with ActorStopped."""
         self._supervisor = DynamicSupervisor(
             "sessions",
-            path=self._path,
+            path=self.path,
             intensity=self._intensity,
             backoff=self._backoff,
             on_event=self._on_event,
             on_give_up=self._give_up,
-            parking=self._services.seam.parking,
+            parking=self.services.seam.parking,
         )
         self.serving = True
         try:
             await self._supervisor.run(task_status)
         finally:
             self.serving = False
-            cells, self._cells = self._cells, {}
-            for cell in cells.values():
-                cell.end()
+            for resident in self._residents.clear():
+                resident.leave()
 
     def stop(self) -> None:
         """Finish what is under way, then end."""
         self.serving = False
         self._supervisor.stop()
 
-    def _add(self, tenant: str, session: str) -> Cell[SessionMessage]:
-        child_id = f"{tenant}/{session}"
-        supervisor = self._supervisor
+    def schedule(self, resident: ResidentSession) -> None:
+        """See to it that it has its turn."""
+        try:
+            self._supervisor.perform(resident.id, resident.cell.turn, resident.cell.crashed)
+        except SupervisorError:
+            resident.cell.end()
 
-        def schedule() -> None:
-            try:
-                supervisor.perform(child_id, cell.turn, cell.crashed)
-            except SupervisorError:
-                cell.end()
-
-        def forget() -> None:
-            if not cell.mailbox and self._cells.get(child_id) is cell:
-                del self._cells[child_id]
-                cell.end()
-
-        cell: Cell[SessionMessage] = Cell(
-            f"{self._path}/sessions/{child_id}",
-            lambda: SessionActor(self._services, self._executions, tenant, session, on_unknown=forget),
-            capacity=self._services.limits.session_mailbox,
-            seam=self._services.seam,
-            deadlines=self._services.deadlines,
-            schedule=schedule,
-        )
-        self._cells[child_id] = cell
-        return cell
+    def forget(self, resident: ResidentSession) -> None:
+        """There is no such session: it need not be in memory, unless somebody asks for it at this moment."""
+        if not resident.cell.mailbox and self._residents.get(resident.id) is resident:
+            self._residents.pop(resident.id)
+            resident.leave()
 
     def _give_up(self, child_id: str, cause: BaseException) -> None:
         """This session crashed too often: it leaves memory, and the next message loads it anew."""
         logger.error("session %s crashed too often and is given up until it is asked again", child_id, exc_info=cause)
-        cell = self._cells.pop(child_id, None)
-        if cell is not None:
-            cell.end(cause)
+        resident = self._residents.pop(child_id)
+        if resident is not None:
+            resident.cell.end(cause)
+
+
+class ResidentSession:
+    """A session in memory. It is the `Place` of its actor."""
+
+    __slots__ = ("_commits", "_landing", "_session", "_sessions", "_tenant", "cell", "id", "used")
+
+    def __init__(self, sessions: Sessions, tenant: str, session: str) -> None:
+        self.id = f"{tenant}/{session}"  # under the supervisor, too
+        self.used = 0.0
+        self._sessions = sessions
+        self._tenant = tenant
+        self._session = session
+        self._commits = 0  # on their way
+        self._landing: Reply[None] | None = None  # somebody waits for them
+        services = sessions.services
+        self.cell: Cell[SessionMessage] = Cell(
+            f"{sessions.path}/sessions/{self.id}",
+            self._actor,
+            capacity=services.limits.session_mailbox,
+            seam=services.seam,
+            deadlines=services.deadlines,
+            schedule=self._schedule,
+        )
+
+    @property
+    def may_leave(self) -> bool:
+        """Whether no message waits, no question is open, nothing runs or is on its way, and nobody watches."""
+        return self.cell.idle and not self._commits and not self.cell.watched
+
+    def leave(self) -> None:
+        """It is not in memory any more."""
+        self.cell.end()
+
+    def _actor(self) -> SessionActor:
+        sessions = self._sessions
+        return SessionActor(sessions.services, sessions.executions, self._tenant, self._session, self)
+
+    def _schedule(self) -> None:
+        self._sessions.schedule(self)
+
+    # --- what its actor asks
+
+    @property
+    def waiting(self) -> bool:
+        """See `Place`."""
+        return bool(self.cell.mailbox)
+
+    def handed_over(self) -> None:
+        """See `Place`."""
+        self._commits += 1
+
+    def landed(self) -> None:
+        """See `Place`."""
+        self._commits -= 1
+        if not self._commits and self._landing is not None:
+            self._landing.set(None)
+
+    async def all_landed(self) -> None:
+        """See `Place`."""
+        while self._commits:
+            self._landing = Reply()
+            await self._landing.wait(self._sessions.services.seam)
+
+    def unknown(self) -> None:
+        """See `Place`."""
+        self._sessions.forget(self)
+
+    def watch_work(self) -> None:
+        """See `Place`."""
+        tenant, session, sessions = self._tenant, self._session, self._sessions
+        sessions.executions.places.when_ended(tenant, session, lambda: sessions.work_ended(tenant, session))

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from typing import Final
 
 import anyio
 from msgspec import Struct
 
 from intendant.actors.barred import Barred
+from intendant.actors.intake import Append, Intake
+from intendant.actors.landing import AT_ONCE, Landing
 from intendant.actors.lives import Lives
-from intendant.actors.mailbox import Mailbox
 from intendant.actors.ownership import Ownership
 from intendant.actors.ring import RING_BYTES
 from intendant.domain.codec import COMMIT_BYTES_MAX
@@ -43,6 +45,8 @@ from intendant.domain.records import SYSTEM_TENANT, Record
 from intendant.parking import Reply, Seam
 from intendant.supervisor import Backoff, Started
 
+BESIDE_OTHERS: Final = 2 * AT_ONCE  # commits in a batch while several tenants commit: each waits for two or so
+
 
 class KeyClaimed(IntendantError):
     """The commit was not applied: some of its keys are taken. `taken` has what they were claimed with."""
@@ -52,16 +56,6 @@ class KeyClaimed(IntendantError):
     def __init__(self, taken: dict[str, bytes]) -> None:
         super().__init__(f"keys are taken: {', '.join(sorted(taken))}")
         self.taken = taken
-
-
-class Append(Struct, frozen=True, gc=False):
-    """Commit this and answer with its receipt, or with KeyClaimed, BeingErased, Fenced, ActorStopped."""
-
-    commit: Commit
-    reply: Reply[Receipt]
-    size: int
-    new: bool = False  # work, not of what was accepted before
-    erasing: bool = False  # by the erasure itself, which nothing bars
 
 
 class WriterSettings(Struct, frozen=True):
@@ -101,8 +95,9 @@ class WalWriter:
         self._clock = clock
         self._seam = seam
         self._on_committed = on_committed
-        self._mailbox: Mailbox[Append] = Mailbox(f"wal-writer[{partition}]", settings.capacity)
+        self._intake = Intake(f"wal-writer[{partition}]", settings.capacity)
         self._parking = seam.parking()
+        self._landing = Landing(seam)
         self._barred = Barred() if barred is None else barred
         self._stopping = False
         self._lost: AcknowledgedDataMissing | None = None
@@ -124,7 +119,7 @@ class WalWriter:
     @property
     def depth(self) -> int:
         """How many commits wait."""
-        return len(self._mailbox)
+        return len(self._intake)
 
     @property
     def committed(self) -> int:
@@ -157,7 +152,7 @@ class WalWriter:
         """Commit what accepted work needs; never refused for lack of room. Raises InvalidValue when it is too large."""
         append = Append(commit, reply or Reply(), check_commit(commit), erasing=erasing)
         if self._admits(append):
-            self._mailbox.put_control(append)
+            self._intake.put(append)
             self._parking.wake()
         return append.reply
 
@@ -170,7 +165,7 @@ class WalWriter:
             raise self.refusal()
         append = Append(commit, reply or Reply(), check_commit(commit), new=True)
         if self._admits(append):
-            self._mailbox.put(append)
+            self._intake.put(append)
             self._parking.wake()
         return append.reply
 
@@ -210,6 +205,7 @@ class WalWriter:
             self.serving = True
             async with anyio.create_task_group() as group:
                 group.start_soon(self._ownership.heartbeat)
+                group.start_soon(self._landing.run)
                 await self._write_opened()
                 task_status.started(self)
                 await self._write()
@@ -221,7 +217,7 @@ class WalWriter:
             raise single from single.__cause__  # not from the group that holds it: a chain must not lead in a circle
         finally:
             self.serving = False
-            self._abandon(self._mailbox.clear())
+            self._abandon(self._intake.clear())
 
     async def _acquired(self) -> bool:
         try:
@@ -262,10 +258,12 @@ class WalWriter:
         gathered: list[Append] = []
         claimed: set[tuple[str, str]] = set()
         records = size = 0
-        mailbox = self._mailbox
-        while mailbox:
-            append = mailbox.take()
+        intake = self._intake
+        most = BESIDE_OTHERS if self._landing.several else RECORDS_MAX
+        while intake and len(gathered) < most:
+            append = intake.take()
             commit = append.commit
+            self._landing.note(commit.tenant)
             if self._barred and not append.erasing and (refusal := self._barred.refusal(commit, new=append.new)):
                 append.reply.fail(refusal)
                 continue
@@ -273,7 +271,7 @@ class WalWriter:
             size += append.size
             keys = {(commit.tenant, each.key) for each in commit.operations if isinstance(each, ClaimKey)}
             if gathered and (records > RECORDS_MAX or size > COMMIT_BYTES_MAX or not claimed.isdisjoint(keys)):
-                mailbox.put_back(append)
+                intake.put_back(append)
                 break
             claimed |= keys
             gathered.append(append)
@@ -297,8 +295,7 @@ class WalWriter:
         self._ownership.landed(batch, sum(append.size for append in appends))
         self.commits += 1
         self.records += batch.count
-        for append, receipt in zip(appends, receipts, strict=True):
-            append.reply.set(receipt)
+        self._landing.tell(appends, receipts)
         self._on_committed(batch)
 
     def _seal(self, appends: list[Append]) -> tuple[Batch, list[Receipt]]:

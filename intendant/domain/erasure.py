@@ -137,7 +137,7 @@ class Content(Struct):
         match collection:
             case _ if not session:
                 return True
-            case states.SESSIONS | states.SESSION_DATA:
+            case states.SESSIONS | states.SESSION_DATA | states.SESSION_STATE:
                 return key == session
             case states.EXECUTIONS if body:
                 return _execution.decode(body).session == session

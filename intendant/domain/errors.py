@@ -12,7 +12,7 @@ IntendantError
 │   ├── UnknownSession, SessionExists, SessionClosed, UnknownExecution, ExecutionEnded, UnknownQuery
 │   ├── IdempotencyConflict  the key is taken by something else; shows both
 │   ├── StillOpen            what is to be erased has executions that have not ended
-│   ├── DuplicateStep, JournalMismatch, StepFailed, SagaFailed     inside a handler
+│   ├── DuplicateStep, JournalMismatch, StepFailed, SagaFailed, NotExclusive     inside a handler
 │   ├── Deadlock             actors ask each other in a circle; names it
 │   │   └── ChildDeadlock        a child would wait for the end of its parent
 │   ├── WrongThread          called from another thread or loop; names the right door
@@ -146,13 +146,15 @@ class SessionExists(Rejected):
 
 
 class SessionClosed(Rejected):
-    """The session was closed and takes no new intents."""
+    """The session was closed and takes no new intents. `expired`: because it was idle for as long as it may be."""
 
     code = "session_closed"
 
-    def __init__(self, session_id: str) -> None:
-        super().__init__(f"session {session_id!r} is closed; open one with another id")
+    def __init__(self, session_id: str, *, expired: bool = False) -> None:
+        why = "has expired: it had no work for its idle_timeout" if expired else "is closed"
+        super().__init__(f"session {session_id!r} {why}; open one with another id")
         self.session_id = session_id
+        self.expired = expired
 
 
 class UnknownExecution(Rejected):
@@ -291,6 +293,19 @@ class SagaFailed(Rejected):
         self.path = path
         self.kind = kind
         self.message = message
+
+
+class NotExclusive(Rejected):
+    """A handler sets its session's state, and is not exclusive: others of the session may run beside it."""
+
+    code = "not_exclusive"
+
+    def __init__(self, type: str) -> None:
+        super().__init__(
+            f"the handler of {type!r} sets the state of its session, and other handlers of the session may run beside "
+            "it: register it with `exclusive=True`"
+        )
+        self.type = type
 
 
 class Deadlock(Rejected):

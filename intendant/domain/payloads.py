@@ -32,7 +32,7 @@ class Emitted(Struct, frozen=True, gc=False):
 class SessionCreated(Struct, frozen=True, omit_defaults=True, gc=False):
     """`session_created`. `creation` is of the call that made it, so that its repetitions find their own work.
 
-    A `concurrency` of 0 is the runtime's limit.
+    A `concurrency` of 0 is the runtime's limit. After `idle_timeout` µs without work it is closed; 0: never.
     """
 
     user_id: str
@@ -41,12 +41,25 @@ class SessionCreated(Struct, frozen=True, omit_defaults=True, gc=False):
     at: int
     creation: str = ""
     concurrency: int = 0
+    idle_timeout: int = 0
 
 
-class SessionClosed(Struct, frozen=True, gc=False):
-    """`session_closed`."""
+class SessionExtended(Struct, frozen=True, omit_defaults=True, gc=False):
+    """`session_extended`: a session with an idle time-out stays open until `due`, if nothing else comes.
+
+    `active`: it had work then, and has it until another record of this type says otherwise.
+    """
 
     at: int
+    due: int
+    active: bool = False
+
+
+class SessionClosed(Struct, frozen=True, omit_defaults=True, gc=False):
+    """`session_closed`. `expired`: because its idle time-out was over."""
+
+    at: int
+    expired: bool = False
 
 
 class Parent(Struct, frozen=True, omit_defaults=True, gc=False):
@@ -328,7 +341,10 @@ class ExecutionCancelled(Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class StateSet(Struct, frozen=True, gc=False):
-    """`state_set`: the user's own document of a session or execution, or a file reference, was set to `value`."""
+    """`state_set`: the user's own document of a session or execution, or a file reference, was set to `value`.
+
+    Of what a session's handlers share, the record's execution has set it, in the commit of its completion.
+    """
 
     collection: str
     key: str

@@ -37,6 +37,7 @@ FOUNDING_TYPES: Final = (
 TYPES: Final = (
     *FOUNDING_TYPES,
     "session_closed",
+    "session_extended",
     "state_set",
     "execution_cancelled",
     "execution_resumed",

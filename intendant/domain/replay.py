@@ -42,6 +42,7 @@ class World(Struct):
     emitted: dict[Key, int] = field(default_factory=dict[Key, int])
     floors: dict[str, int] = field(default_factory=dict[str, int])  # by tenant: what ends below may be missing
     erased: set[int] = field(default_factory=set[int])  # sequences of records whose content was erased
+    newest: LogRecord | None = None
     records: int = 0
     last_sequence: int = 0
     last_time: int = 0
@@ -55,11 +56,13 @@ class World(Struct):
     @property
     def timers(self) -> set[tuple[int, str, str]]:
         """What waits for its time: when it is due, its tenant, and how it stands in the index of timers."""
-        return {
+        waits = {
             (timer.due, tenant, states.timer_member(execution, timer.path))
             for (tenant, execution), journal in self.journals.items()
             for timer in journal.waits.open_timers()
         }
+        idle = {(timer[0], tenant, timer[1]) for (tenant, _), state in self.sessions.items() if (timer := state.timer)}
+        return waits | idle
 
     @property
     def floor(self) -> int:
@@ -79,6 +82,7 @@ def replay(records: Iterable[LogRecord], world: World | None = None) -> World:
         fold = _FOLDS.get(record.type)
         if fold is not None:
             fold(world, record)
+        world.newest = record
     return world
 
 
@@ -103,9 +107,18 @@ def _session_created(world: World, record: LogRecord) -> None:
 def _session_closed(world: World, record: LogRecord) -> None:
     key = (record.tenant, record.session)
     if state := world.sessions.get(key):
-        world.sessions[key] = states.session_closed(state, _payload(record, payloads.SessionClosed).at)
+        world.sessions[key] = states.session_closed(state, _payload(record, payloads.SessionClosed))
     elif not world.is_trimmed(record.tenant):
         world.violations.append(f"session {record.session} was closed and never created, at {record.sequence}")
+
+
+def _session_extended(world: World, record: LogRecord) -> None:
+    key = (record.tenant, record.session)
+    state = world.sessions.get(key)
+    if state is not None and not state.closed and state.idle_timeout:
+        world.sessions[key] = states.session_extended(state, _payload(record, payloads.SessionExtended))
+    elif state is not None or not world.is_trimmed(record.tenant):
+        world.violations.append(f"session {record.session} is not open, or never idle, at {record.sequence}")
 
 
 def _intent_received(world: World, record: LogRecord) -> None:
@@ -280,7 +293,18 @@ def _emitted(world: World, record: LogRecord) -> int:
 
 def _state_set(world: World, record: LogRecord) -> None:
     payload = _payload(record, payloads.StateSet)
+    if payload.collection == states.SESSION_STATE and not _follows_completion(record, world.newest):
+        world.violations.append(f"the state of session {payload.key} was not set by a completion, at {record.sequence}")
     world.documents[record.tenant, payload.collection, payload.key] = bytes(payload.value)
+
+
+def _follows_completion(record: LogRecord, before: LogRecord | None) -> bool:
+    """Whether the record before is the completion of its execution: both are of one commit then."""
+    return (
+        before is not None
+        and (before.type, before.sequence + 1) == ("execution_completed", record.sequence)
+        and (before.tenant, before.session, before.execution) == (record.tenant, record.session, record.execution)
+    )
 
 
 def _event_published(world: World, record: LogRecord) -> None:
@@ -315,6 +339,7 @@ def _content_expired(world: World, record: LogRecord) -> None:
     for session in payload.sessions:
         world.sessions.pop((tenant, session), None)
         world.documents.pop((tenant, states.SESSION_DATA, session), None)
+        world.documents.pop((tenant, states.SESSION_STATE, session), None)
     for key in payload.keys:
         world.keys.pop((tenant, key), None)
 
@@ -331,6 +356,7 @@ def _payload(record: LogRecord, type: type[P]) -> P:
 _FOLDS: Final[dict[str, Callable[[World, LogRecord], Any]]] = {
     "session_created": _session_created,
     "session_closed": _session_closed,
+    "session_extended": _session_extended,
     "intent_received": _intent_received,
     "execution_started": _execution_started,
     "execution_resumed": _execution_resumed,

@@ -19,6 +19,8 @@ from intendant.domain.payloads import (
     IntentReceived,
     Parent,
     SagaRecord,
+    SessionClosed,
+    SessionExtended,
     Signal,
 )
 from intendant.domain.payloads import SessionCreated as SessionCreatedPayload
@@ -28,6 +30,7 @@ R = TypeVar("R")
 SESSIONS: Final = "sessions"
 EXECUTIONS: Final = "executions"
 SESSION_DATA: Final = "session_data"
+SESSION_STATE: Final = "session_state"  # what its handlers share
 EXECUTION_DATA: Final = "execution_data"
 FILES: Final = "files"
 DEAD_LETTERS: Final = "dead_letters"
@@ -35,12 +38,13 @@ RETENTION: Final = "retention"  # what was taken out of the hot store; never in 
 ERASURES: Final = "erasures"  # erasures that are under way; never in cold state
 ERASING: Final = "erasing"  # the ordered index of them
 OPEN: Final = "open"  # the ordered index of executions that have not ended
-TIMERS: Final = "timers"  # the ordered index of what executions wait for, by when it is due
+TIMERS: Final = "timers"  # the ordered index of what executions and idle sessions wait for, by when it is due
 CONTENT: Final = (  # what callers and handlers gave; what belongs to executions before them, they before their sessions
     DEAD_LETTERS,
     EXECUTION_DATA,
     FILES,
     SESSION_DATA,
+    SESSION_STATE,
     EXECUTIONS,
     SESSIONS,
 )
@@ -82,10 +86,12 @@ class CancelResult(enum.StrEnum):
     """It came too late: the execution had failed."""
 
 
-class SessionState(Struct, frozen=True, gc=False):
+class SessionState(Struct, frozen=True, omit_defaults=True, gc=False):
     """A session's document. Times are µs since 1970 UTC; `closed_at` is 0 while it is open.
 
-    `concurrency` is how many of its executions may have begun and not ended; 0 is the runtime's limit.
+    `concurrency` is how many of its executions may have begun and not ended; 0 is the runtime's limit. With an
+    `idle_timeout` (µs) it is closed at `due` unless it is `active`, which is recorded when work comes and when the
+    last of it has ended; `expired` says that it was.
     """
 
     id: str
@@ -97,6 +103,15 @@ class SessionState(Struct, frozen=True, gc=False):
     closed_at: int = 0
     creation: str = ""
     concurrency: int = 0
+    idle_timeout: int = 0
+    due: int = 0
+    active: bool = False
+    expired: bool = False
+
+    @property
+    def timer(self) -> tuple[int, str] | None:
+        """How it stands in the index of timers: when it is due, and its member; None when it does not."""
+        return (self.due, timer_member("", self.id)) if self.due else None
 
     @property
     def closed(self) -> bool:
@@ -201,7 +216,7 @@ def open_score(session: str) -> int:
 
 
 def timer_member(execution: str, path: str) -> str:
-    """How a wait stands in the index of timers; its score is when it is due."""
+    """How a wait stands in the index of timers; its score is when it is due. Without an execution: an idle session."""
     return f"{execution}/{path}"
 
 
@@ -216,12 +231,31 @@ def session_created(tenant: str, session: str, payload: SessionCreatedPayload) -
         created_at=payload.at,
         creation=payload.creation,
         concurrency=payload.concurrency,
+        idle_timeout=payload.idle_timeout,
+        due=payload.at + payload.idle_timeout if payload.idle_timeout else 0,
     )
 
 
-def session_closed(state: SessionState, at: int) -> SessionState:
+def session_extended(state: SessionState, payload: SessionExtended) -> SessionState:
+    """The document after `session_extended`."""
+    return msgspec.structs.replace(state, due=payload.due, active=payload.active)
+
+
+def session_closed(state: SessionState, payload: SessionClosed) -> SessionState:
     """The document after `session_closed`."""
-    return msgspec.structs.replace(state, closed_at=at)
+    return msgspec.structs.replace(state, closed_at=payload.at, expired=payload.expired, due=0, active=False)
+
+
+def session_due(state: SessionState, now: int, *, busy: bool) -> SessionExtended | SessionClosed | None:
+    """What follows when it may be time to close an idle session; `busy`: it has work now.
+
+    One that was active and has no work has lost it in a crash, or it ended unseen: its idle time counts from now.
+    """
+    if state.closed or not state.due or state.due > now:
+        return None
+    if busy or state.active:
+        return SessionExtended(now, now + state.idle_timeout, active=busy)
+    return SessionClosed(now, expired=True)
 
 
 def intent_received(tenant: str, session: str, execution: str, payload: IntentReceived) -> ExecutionState:

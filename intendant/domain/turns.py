@@ -249,6 +249,11 @@ class Turns(Generic[C]):
         if not (lane.begun or lane.waiting):
             del share.lanes[contender.lane]
 
+    def is_known(self, tenant: str, lane: object) -> bool:
+        """Whether somebody of this lane waits, or has begun and not ended."""
+        share = self._shares.get(tenant)
+        return share is not None and lane in share.lanes
+
     @property
     def idle(self) -> bool:
         """Whether nobody has a place, and nobody may have one."""

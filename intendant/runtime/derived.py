@@ -27,8 +27,8 @@ READERS: Final = 16  # look-ups that are under way at a time
 _PAGE: Final = 1_000
 _TRACKED: Final = {states.SESSIONS: SessionState, states.EXECUTIONS: ExecutionState}
 _EXECUTIONS: Final = (states.EXECUTIONS, states.EXECUTION_DATA)
-_SESSIONS: Final = (states.SESSIONS, states.SESSION_DATA)
-_USERS: Final = (states.SESSION_DATA, states.EXECUTION_DATA, states.FILES)
+_SESSIONS: Final = (states.SESSIONS, states.SESSION_DATA, states.SESSION_STATE)
+_USERS: Final = (states.SESSION_DATA, states.SESSION_STATE, states.EXECUTION_DATA, states.FILES)
 
 Place = tuple[str, str, str]  # tenant, collection, key
 T = TypeVar("T")

@@ -230,6 +230,17 @@ class Session:
         """
         return await self._runtime.cancellations.cancel_all(Scope(self.tenant, self.id), timeout)
 
+    @overload
+    async def state(self) -> dict[str, Any]: ...
+    @overload
+    async def state(self, type: type[T]) -> T: ...
+    async def state(self, type: Any = dict) -> Any:
+        """What its handlers share (`ctx.session.state`), as a `type`: as the last completion left it; empty at first.
+
+        Raises UnknownSession; InvalidValue when it does not fit `type`.
+        """
+        return await self._runtime.read_session_state(self.tenant, self.id, type)
+
     async def view(self) -> SessionView:
         """What is known now. Raises UnknownSession."""
         return await self._runtime.view_session(self.tenant, self.id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import timedelta
 from typing import Any, Final, Generic, TypeVar, overload
 
 from intendant.actors.intents import encode_intent, encode_mapping
@@ -20,6 +21,8 @@ INTENTS_MAX: Final = 512  # of one `submit_many`
 METADATA_BYTES_MAX: Final = 16 * 1024
 PRIORITY_MAX: Final = 100
 CONCURRENCY_MAX: Final = 1_000_000
+IDLE_MIN: Final = timedelta(milliseconds=1)
+IDLE_MAX: Final = timedelta(days=3_660)
 TIMEOUT_SECONDS_MAX: Final = 366 * 24 * 3600  # for an answer; waits for an end may be without one
 
 
@@ -102,6 +105,17 @@ def check_concurrency(concurrency: int | None) -> int:
     if type(concurrency) is not int or not 1 <= concurrency <= CONCURRENCY_MAX:
         raise InvalidIntent("concurrency", f"must be a whole number from 1 to {CONCURRENCY_MAX:,}, not {concurrency!r}")
     return concurrency
+
+
+def check_idle_timeout(idle: timedelta | None) -> int:
+    """The same in µs, 0 for none; raises InvalidIntent for what is no timedelta from 1 ms to 3,660 days."""
+    if idle is None:
+        return 0
+    if not isinstance(idle, timedelta):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without types
+        raise InvalidIntent("idle_timeout", f"must be a timedelta, not {type(idle).__name__}")
+    if not IDLE_MIN <= idle <= IDLE_MAX:
+        raise InvalidIntent("idle_timeout", f"must be from 1 ms to {IDLE_MAX.days:,} days, not {idle}")
+    return idle // timedelta(microseconds=1)
 
 
 def check_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any]:

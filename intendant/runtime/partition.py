@@ -101,7 +101,7 @@ class Partition:
         self.timers = Timers(log, clock, seam)
         self.executions = Executions(services, path=path, on_event=on_event, intensity=budget, backoff=Backoff())
         self.calls = ExecutionCalls(services, self.executions)
-        self.timers.due = self.calls.due
+        self.timers.due = self._due
         self.sessions = Sessions(
             services, self.executions, path=path, on_event=on_event, intensity=budget, backoff=Backoff()
         )
@@ -176,6 +176,7 @@ class Partition:
         waiting, self._serving = self._serving, []
         for reply in waiting:
             reply.set(None)
+        self.sessions.tell_missed()
         self.eraser.wake()
         if self.relay is not None:
             self.relay.wake()  # a writer that crashed may have added events and not told
@@ -221,6 +222,13 @@ class Partition:
         for call in list(self._watchers):
             call()
         self.touched.missed()
+
+    def _due(self, tenant: str, execution: str, rest: str, now: int) -> None:
+        """A time has come: of a wait of an execution, or of an idle session."""
+        if execution:
+            self.calls.due(tenant, execution, rest, now)
+        else:
+            self.sessions.due(tenant, rest, now)
 
     def _committed(self, batch: Batch) -> None:
         self.timers.committed(batch)

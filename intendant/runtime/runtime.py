@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Literal, TypeVar
 
@@ -32,6 +32,7 @@ from intendant.domain.ids import check_id, make_id
 from intendant.domain.payloads import ChildRecord, SagaRecord
 from intendant.domain.ports import Clock, ColdStore, FileStore, Publisher, Store
 from intendant.domain.retention import Retention, RetentionPolicy
+from intendant.domain.shared_state import EMPTY, decode_shared
 from intendant.domain.state import CancelResult, Event, ExecutionState, Outcome, SessionState, Status
 from intendant.parking import Reply
 from intendant.realm import Realm, Repertoire
@@ -173,16 +174,18 @@ class Runtime:
         solution: str = "default",
         metadata: Mapping[str, Any] | None = None,
         concurrency: int | None = None,
+        idle_timeout: timedelta | None = None,
         timeout: float | None = None,
     ) -> Session:
         """Get a session, or create it; without an `id` a new one is made.
 
         Its executions begin in the order they were submitted in, and at most `concurrency` of them have begun and not
-        ended (default: `Limits.session_concurrency`); 1 makes a queue. What an existing session was created with stays
-        as it is. Raises InvalidIntent naming the field, Overloaded,
-        OutcomeUnknown after `timeout` seconds.
+        ended (default: `Limits.session_concurrency`); 1 makes a queue. With `idle_timeout` (1 ms or more) it is closed
+        when it had no open executions, and no intents came, for so long: then it takes no more intents (SessionClosed,
+        with `expired`). What an existing session was created with stays as it is. Raises InvalidIntent naming the
+        field, Overloaded, OutcomeUnknown after `timeout` seconds.
         """
-        opening = Opening(user_id, solution, metadata, concurrency)
+        opening = Opening(user_id, solution, metadata, concurrency, idle_timeout)
         return await self._open(tenant, id, opening, timeout, must_be_new=False)
 
     async def create_session(
@@ -194,10 +197,11 @@ class Runtime:
         solution: str = "default",
         metadata: Mapping[str, Any] | None = None,
         concurrency: int | None = None,
+        idle_timeout: timedelta | None = None,
         timeout: float | None = None,
     ) -> Session:
         """Create a session; raises SessionExists when this tenant has one of that id, else as `open_session`."""
-        opening = Opening(user_id, solution, metadata, concurrency)
+        opening = Opening(user_id, solution, metadata, concurrency, idle_timeout)
         return await self._open(tenant, id, opening, timeout, must_be_new=True)
 
     def session(self, tenant: str, id: str) -> Session:
@@ -225,6 +229,14 @@ class Runtime:
         if view is None or not view.tracked:
             raise UnknownSession(id)
         return view
+
+    async def read_session_state(self, tenant: str, id: str, type: Any) -> Any:
+        """What a session's handlers share; `Session.state` is the door to it."""
+        self._serving()
+        body = await self.state.shared_state(tenant, id)
+        if body is None:
+            await self.view_session(tenant, id)  # raises when there is none
+        return decode_shared(body or EMPTY, type)
 
     async def _open(
         self, tenant: str, id: str | None, opening: Opening, timeout: float | None, *, must_be_new: bool

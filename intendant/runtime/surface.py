@@ -106,6 +106,10 @@ class StateSurface:
         body = await self._read(check_id(tenant, "tenant"), states.FILES, check_id(reference, "reference"))
         return None if body is None else _file.decode(body)
 
+    async def shared_state(self, tenant: str, session: str) -> bytes | None:
+        """What the handlers of a session share, as it is stored; None when it was never set."""
+        return await self._read(tenant, states.SESSION_STATE, session)
+
     # --- the user's own documents
 
     async def set_session(self, tenant: str, id: str, data: Mapping[str, Any]) -> None:

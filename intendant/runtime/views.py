@@ -33,7 +33,8 @@ class Page(Struct, Generic[T], frozen=True):
 class SessionView(Struct, frozen=True):
     """A session: what the runtime tracks, and in `data` the user's own document, None if it was never set.
 
-    `tracked` is False for a document that was set under an id no session has.
+    `tracked` is False for a document that was set under an id no session has. `expired`: it was closed because it had
+    no work for its `idle_timeout`.
     """
 
     id: str
@@ -45,6 +46,8 @@ class SessionView(Struct, frozen=True):
     closed_at: datetime | None
     data: dict[str, Any] | None = None
     tracked: bool = True
+    idle_timeout: timedelta | None = None
+    expired: bool = False
 
 
 class ExecutionView(Struct, frozen=True):
@@ -134,6 +137,8 @@ def view_session(state: SessionState, data: dict[str, Any] | None = None) -> Ses
         created_at=moment(state.created_at),
         closed_at=moment(state.closed_at),
         data=data,
+        idle_timeout=timedelta(microseconds=state.idle_timeout) if state.idle_timeout else None,
+        expired=state.expired,
     )
 
 

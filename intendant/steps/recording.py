@@ -90,6 +90,10 @@ class Recording(Protocol):
         """While it is entered, no cancellation comes through but suspension, which it swallows: no cancel does."""
         ...
 
+    async def read_shared(self) -> bytes | None:
+        """What is stored as the state that the session's handlers share; None when that was never set."""
+        ...
+
     async def pause(self, path: str, until: int) -> None:
         """Wait for the next attempt at a step, until then (µs since 1970 UTC): whoever does that takes no place."""
         ...

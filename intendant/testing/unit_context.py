@@ -29,6 +29,7 @@ from intendant.domain.payloads import (
     TimerSet,
 )
 from intendant.domain.sagas import SagaRow, Sagas, is_of_saga
+from intendant.domain.shared_state import encode_shared
 from intendant.domain.state import ExecutionState, Status
 from intendant.domain.waits import Wait, WaitEnd
 from intendant.steps.cancellation import CLEANUP, Cancellation
@@ -48,6 +49,8 @@ class Recorded:
     events: list[tuple[str, Any]] = field(default_factory=list[tuple[str, Any]])
     """Names and payloads, in the order they were emitted."""
     artifacts: dict[str, Any] = field(default_factory=dict[str, Any])
+    state: dict[str, Any] | None = None
+    """What the handler has set as its session's state; None when it has set none."""
     waits: list[tuple[str, timedelta | None]] = field(default_factory=list[tuple[str, timedelta | None]])
     """Paths of sleeps and waits, `sleep()[key]` or `signal(name)[key]`, each with how long it was to be at most."""
     children: dict[str, Any] = field(default_factory=dict[str, Any])
@@ -64,16 +67,25 @@ class UnitContext(Context):
         steps: Mapping[str, Any],
         signals: Mapping[str, Sequence[Any]],
         children: Mapping[str, Any],
+        state: object,
         now: datetime,
         **facts: Any,
     ) -> None:
-        self.recorded = Recorded()
+        self._recorded = Recorded()
         self._given = dict(steps)
         self._unused = set(steps)
         at = (now - _EPOCH) // timedelta(microseconds=1)
         self._sagas = Sagas()
-        self._recorder = _Recording(self.recorded, at, signals, children, self._sagas)
+        shared = None if state is None else encode_shared(state)
+        self._recorder = _Recording(self._recorded, at, signals, children, self._sagas, shared)
         super().__init__(self._recorder, started_at=at, **facts)
+
+    @property
+    def recorded(self) -> Recorded:
+        """What the handler did, by now."""
+        changed = self.changed_state
+        self._recorded.state = None if changed is None else decode_plain(changed)
+        return self._recorded
 
     @property
     def unused(self) -> set[str]:
@@ -92,12 +104,12 @@ class UnitContext(Context):
     def emit(self, name: str, payload: object = None) -> None:
         """See `Context.emit`."""
         super().emit(name, payload)
-        self.recorded.events.append((name, _plain(payload)))
+        self._recorded.events.append((name, _plain(payload)))
 
     def artifact(self, name: str, value: object) -> None:
         """See `Context.artifact`."""
         super().artifact(name, value)
-        self.recorded.artifacts[name] = _plain(value)
+        self._recorded.artifacts[name] = _plain(value)
 
     def cancelled_at(self, path: str) -> anyio.CancelScope:
         """Let the handler be cancelled in this step or wait, and clean up after it. Call it inside of this scope.
@@ -134,6 +146,7 @@ class _Recording:
         signals: Mapping[str, Sequence[Any]],
         children: Mapping[str, Any],
         sagas: Sagas,
+        shared: bytes | None,
     ) -> None:
         self.journal: dict[str, StepCompleted | StepFailed] = {}
         self.recorded_events: list[Emitted] = []
@@ -144,6 +157,7 @@ class _Recording:
         self._signals = {name: iter(payloads) for name, payloads in signals.items()}
         self._children = children
         self._submitted: dict[str, str] = {}  # paths by execution
+        self._shared = shared
         self._recorded = recorded
         self._at = at
         self._fences = 0
@@ -209,6 +223,10 @@ class _Recording:
             self.cancellation.strike()
             await anyio.lowlevel.checkpoint()
 
+    async def read_shared(self) -> bytes | None:
+        """What the test gives."""
+        return self._shared
+
     def active(self) -> None:
         """Nobody looks."""
 
@@ -245,6 +263,8 @@ def context(
     *,
     signals: Mapping[str, Sequence[Any]] | None = None,
     children: Mapping[str, Any] | None = None,
+    state: object = None,
+    exclusive: bool = True,
     tenant_id: str = "tenant",
     session: str = "session",
     solution: str = "default",
@@ -260,7 +280,8 @@ def context(
     Sleeps, and waits for a step's next attempt, are skipped, and move `ctx.now()`. `signals` has payloads by name, in
     the order they are waited for; a wait with a time-out that finds none left ends by it. `children` has results, or
     exceptions they failed with, by path: `submit(name)`, or `submit(name)[key]`, with the name of the handler's
-    function, or the type where that is submitted as text. Nothing of a child is run.
+    function, or the type where that is submitted as text; nothing of a child is run. `state` is what the session's
+    handlers share, a mapping or a struct; the handler may set it unless `exclusive` is False.
 
         ctx = context(steps={"charge": Payment("p-1", 5)})
         receipt = await place(ctx, Order("tea"))
@@ -270,7 +291,9 @@ def context(
         steps or {},
         signals or {},
         children or {},
+        state,
         now,
+        exclusive=exclusive,
         tenant_id=tenant_id,
         session=session,
         solution=solution,

@@ -15,7 +15,7 @@ from intendant.domain.journal import HANDLER
 from intendant.domain.payloads import Emitted, Failure
 from intendant.domain.records import LogRecord
 from intendant.domain.replay import World, replay
-from intendant.domain.state import Status
+from intendant.domain.state import SESSION_STATE, Status
 
 
 def raw(value: Any) -> Raw:
@@ -236,3 +236,31 @@ def test_an_end_that_is_not_what_was_asked_for_is_found(asked: bool) -> None:
         history.write("acme", "execution_cancelled", payloads.ExecutionCancelled(4), "s", "run-0")
     (violation,) = replay(history.records).violations
     assert ("which was to be cancelled" if asked else "which was not to be cancelled") in violation
+
+
+@pytest.mark.parametrize("between", [False, True])
+def test_a_state_that_no_completion_has_set_is_found(between: bool) -> None:
+    history = History()
+    history.accept("acme", "s")
+    history.write("acme", "execution_completed", payloads.ExecutionCompleted(raw(1), 4), "s", "run-0")
+    if between:
+        history.open_session("acme", "t")
+    history.write("acme", "state_set", payloads.StateSet(SESSION_STATE, "s", raw({"n": 1})), "s", "run-0")
+    violations = replay(history.records).violations
+    assert violations == (["the state of session s was not set by a completion, at 6"] if between else [])
+
+
+@pytest.mark.parametrize("idle", [0, 1_000])
+def test_a_session_that_is_kept_open_and_is_not_idle_ever_is_found(idle: int) -> None:
+    history = History()
+    created = payloads.SessionCreated("ada", "default", {}, 1, idle_timeout=idle)
+    history.write("acme", "session_created", created, "s")
+    history.write("acme", "session_extended", payloads.SessionExtended(5, 2_000, active=True), "s")
+    world = replay(history.records)
+    assert bool(world.violations) == (not idle)
+    assert world.timers == ({(2_000, "acme", "/s")} if idle else set())
+    history.write("acme", "session_closed", payloads.SessionClosed(9, expired=True), "s")
+    history.write("acme", "session_extended", payloads.SessionExtended(10, 3_000), "s")
+    world = replay(history.records)
+    assert "is not open" in world.violations[-1]
+    assert world.timers == set()

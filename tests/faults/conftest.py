@@ -14,7 +14,7 @@ import logging
 import math
 import selectors
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
@@ -37,6 +37,7 @@ from intendant import (
     IntendantError,
     Intent,
     Limits,
+    NotExclusive,
     Outcome,
     OutcomeUnknown,
     Realm,
@@ -365,6 +366,14 @@ class Ledger:
         if ended < waits:
             self.violations.append(f"{ctx.execution_id} went on from {waits} waits, of which {ended} were recorded")
 
+    def counted(self, ctx: Context, count: object) -> None:
+        """A handler reads its session's state: that is how many of `counting` have completed in it, at any moment."""
+        documents = self.store.log(0).shared.partition.documents[ctx.tenant_id, states.EXECUTIONS].values.values()
+        found = [msgspec.msgpack.decode(each.body, type=ExecutionState) for each in documents]
+        completed = count_completed(each for each in found if each.session == ctx.session.id)
+        if count != completed:
+            self.violations.append(f"{ctx.execution_id} reads {count} where {completed} have completed")
+
     def rows(self, ctx: Context) -> list[Row]:
         """What the journal holds now."""
         rows = self.store.log(0).shared.partition.journals.get((ctx.tenant_id, ctx.execution_id), [])
@@ -380,6 +389,11 @@ class Ledger:
         ended = document is not None and msgspec.msgpack.decode(document.body, type=ExecutionState).status.ended
         rows = [row for row in self.rows(ctx) if getattr(row, "final", True)]  # an attempt may be followed by others
         return ended, {getattr(row, "path", "") for row in rows}
+
+
+def count_completed(executions: Iterable[ExecutionState]) -> int:
+    """How many have counted in their session's state."""
+    return sum((each.type, each.status) == ("play.counting", states.Status.COMPLETED) for each in executions)
 
 
 class Published:
@@ -624,6 +638,36 @@ def make_realm(ledger: Ledger) -> Realm:  # noqa: C901  a list of handlers, none
 
     play.handler(name="tidying", retry=Retry(attempts=5, initial=timedelta(hours=1), jitter=0.0))(cleaning)
 
+    @play.handler(exclusive=True)
+    async def counting(ctx: Context, given: dict[str, Any]) -> int:
+        """Counts in its session's state, if it comes to its end."""
+        state = await ctx.session.state.get()
+        ledger.counted(ctx, state.get("count", 0))
+        ctx.session.state.set({"count": -1})
+        await ctx.step("a", async_step(ctx, "a", 1))
+        if given.get("fails"):
+            raise ValueError("as asked")
+        await ctx.sleep(timedelta(days=1) if given.get("cancelled") else timedelta(milliseconds=5))
+        count = int(state.get("count", 0)) + 1
+        ctx.session.state.set({"count": count})
+        return count
+
+    @play.handler
+    async def peeking(ctx: Context, given: dict[str, Any]) -> int:
+        """Reads its session's state, twice, and would like to set it."""
+        before = (await ctx.session.state.get()).get("count", 0)
+        ledger.counted(ctx, before)
+        try:
+            ctx.session.state.set({"count": -2})
+        except NotExclusive:
+            ctx.emit("refused")
+        else:
+            ledger.violations.append(f"{ctx.execution_id} is not exclusive, and has set its session's state")
+        await ctx.step("a", async_step(ctx, "a", 1))
+        await ctx.sleep(timedelta(milliseconds=5))
+        ledger.counted(ctx, before)
+        return int(before)
+
     @play.handler
     async def cursed(ctx: Context, given: dict[str, Any]) -> None:
         await ctx.step("a", plain_step(ctx, "a", 1))
@@ -796,6 +840,16 @@ def _crowd() -> tuple[tuple[Call, ...], ...]:
             calls += [Submit(tenant, session, kind, f"{session}-{kind}", given) for kind, given in kinds]
             clients.append((*calls, SetData(tenant, session, 1)))
     return tuple(clients)
+
+
+def _counted() -> tuple[tuple[Call, ...], ...]:
+    """Some that count in their session's state, one that fails, one that is cancelled, and some that look."""
+    kinds = ("counting", "peeking", "peeking", "counting", "fails", "cancelled", "counting", "peeking")
+    calls: list[Call] = [Open("acme", "s")]
+    for number, kind in enumerate(kinds):
+        type, given = ("counting", {kind: True}) if kind in {"fails", "cancelled"} else (kind, {})
+        calls.append(Submit("acme", "s", f"play.{type}", f"{kind}-{number}", given))
+    return ((*calls, Cancel("acme", "cancelled-5", "timer_set")),)
 
 
 def _saga(handler: str, **given: Any) -> tuple[tuple[Call, ...], ...]:
@@ -1073,6 +1127,8 @@ SCENARIOS: Final = (
     Scenario("child-cancelled", _child_cancelled()),
     Scenario("child-cancelled-passive", _child_cancelled(), resident=0),
     Scenario("child-undone", _child("undoing")),
+    Scenario("counted", _counted()),
+    Scenario("counted-passive", _counted(), resident=0),
     Scenario("crowd", _crowd(), running=4, large=True),
 )
 
@@ -1316,6 +1372,10 @@ async def audit(log: LogReader) -> list[str]:
     for tenant, execution in world.executions:
         rows = [decode_journal_row(row) for row in await log.journal(tenant, execution)]
         _compare(found, f"the journal of {execution}", rows, world.journals.get((tenant, execution), Journal()).rows)
+    for (tenant, collection, session), body in world.documents.items():
+        if collection == states.SESSION_STATE:
+            own = [each for (of, _), each in world.executions.items() if (of, each.session) == (tenant, session)]
+            _compare(found, f"the state of {session}", msgspec.msgpack.decode(body), {"count": count_completed(own)})
     return found
 
 
@@ -1333,7 +1393,7 @@ async def _audit_documents(log: LogReader, world: World, found: list[str]) -> No
             for each in await log.documents(tenant, states.EXECUTIONS, limit=1_000_000)
         }
         _compare(found, f"executions of {tenant}", executions, _of(world.executions, tenant))
-        for collection in (states.SESSION_DATA, states.EXECUTION_DATA):
+        for collection in (states.SESSION_DATA, states.SESSION_STATE, states.EXECUTION_DATA):
             data = {each.key: each.body for each in await log.documents(tenant, collection, limit=1_000_000)}
             wanted = {
                 key: body for (of, place, key), body in world.documents.items() if of == tenant and place == collection

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import msgspec
 import pytest
+from msgspec import Raw
 
 from intendant.actors.execution import ExecutionActor
 from intendant.actors.history import History
@@ -22,15 +23,17 @@ from intendant.actors.waits import ExecutionWaits
 from intendant.actors.wal_writer import WalWriter
 from intendant.adapters.memory import MemoryLog, MemoryStore
 from intendant.adapters.process import current_owner
+from intendant.domain import turns
 from intendant.domain.commit import AddToIndex, Batch, Commit, KeysTaken, PutDocument, Receipt, Verdict, seal
 from intendant.domain.errors import StoreUnavailable
 from intendant.domain.journal import HANDLER, Journal, decode_journal_row
 from intendant.domain.payloads import Failure, StateSet, StepCompleted, StepFailed
 from intendant.domain.ports import Document, Log, OutboxItem, Owner, Tenure, Usage
 from intendant.domain.records import LogRecord, Record
-from intendant.domain.state import TIMERS, timer_member
+from intendant.domain.state import SESSION_STATE, TIMERS, timer_member
 from intendant.parking import Reply
 from intendant.runtime.event_stream import EventStream
+from intendant.steps.session import SharedState
 
 if TYPE_CHECKING:
     from tests.faults.conftest import Cut, Lives, Plan, Scenario, Stage
@@ -276,7 +279,7 @@ async def record_without_waiting(self: Any, step: StepCompleted | StepFailed) ->
             return reply
 
     history: Any = self.history
-    services = vars(history)["_services"]
+    services: Any = getattr(history, "_services")  # noqa: B009
     vars(history)["_services"] = replace(services, writer=Taking())
     try:
         await _record_step(self, step)
@@ -288,6 +291,7 @@ async def record_without_waiting(self: Any, step: StepCompleted | StepFailed) ->
 
 _record_step = ExecutionActor.record_step
 _end = History.end
+_ended = getattr(History, "_ended")  # noqa: B009
 _seal = getattr(WalWriter, "_seal")  # noqa: B009  private to all but those who break it
 
 
@@ -388,6 +392,35 @@ def begin_unarmed(self: Any, timer: Any) -> Any:
     return AddToIndex(TIMERS, timer_member(self._execution, timer.path), timer.due + 1)
 
 
+_share = SharedState.__init__
+
+
+def end_without_state(self: Any, payload: Any, shared: bytes | None = None) -> Any:
+    self.left_out = shared
+    return _end(self, payload)
+
+
+def set_state_behind_the_end(self: Any, state: Any, outcome: Any) -> None:
+    """A session's state is set in a commit of its own, once the execution's end is durable."""
+    if self.left_out is not None:
+        record = Record(
+            "state_set", state.session, state.id, StateSet(SESSION_STATE, state.session, Raw(self.left_out))
+        )
+        put = PutDocument(SESSION_STATE, state.session, self.left_out)
+        getattr(self, "_services").writer.append(Commit(state.tenant, [record], [put]))  # noqa: B009
+    _ended(self, state, outcome)
+
+
+def set_by_anybody(self: Any, recording: Any, steps: Any, type: str, *, exclusive: bool) -> None:
+    """A handler that is not exclusive sets its session's state."""
+    _share(self, recording, steps, type, exclusive=True)
+
+
+def admit_beside_exclusive(self: Any, contender: Any) -> bool:
+    """An exclusive handler does not run alone in its session."""
+    return bool(self.begun < self.concurrency)
+
+
 _committed = Touched.committed
 _take = getattr(EventStream, "_take")  # noqa: B009
 
@@ -420,6 +453,12 @@ ACTORS: dict[str, list[tuple[type, str, Any]]] = {
     "a cancel is forgotten at a resume": [(History, "_read", forget_cancel)],
     "a clean-up's steps run twice": [(Journal, "of", staticmethod(forget_clean_up))],
     "another attempt follows a cancel": [(ExecutionActor, "_attempt_failed", try_again)],
+    "a session's state is set behind the end": [
+        (History, "end", end_without_state),
+        (History, "_ended", set_state_behind_the_end),
+    ],
+    "a session's state is set by anybody": [(SharedState, "__init__", set_by_anybody)],
+    "an exclusive handler is not alone": [(getattr(turns, "_Lane"), "admits", admit_beside_exclusive)],  # noqa: B009
     "a lost reply is answered with new numbers": [
         (Ownership, "_commit", renumber_and_retry),
         (WalWriter, "_seal", seal_and_remember),
@@ -439,6 +478,9 @@ SHOWS_IN = {  # scenarios where it is looked for first: all of them take long
     "a cancel is forgotten at a resume": ("cancelled-in-step",),
     "a clean-up's steps run twice": ("cancelled-in-step",),
     "another attempt follows a cancel": ("cancelled-failing",),
+    "a session's state is set behind the end": ("counted",),
+    "a session's state is set by anybody": ("counted",),
+    "an exclusive handler is not alone": ("counted",),
 }
 
 

@@ -26,7 +26,7 @@ async def test_the_oldest_first_but_a_session_that_gets_an_intent_before_all() -
     async def run(ctx: Context, nothing: dict[str, Any]) -> None:
         if not finish:
             await anyio.sleep_forever()
-        resumed.append(ctx.session)
+        resumed.append(ctx.session.id)
         await anyio.sleep(1)
 
     async with Runtime([shop], hot=store, clock=VirtualClock(), shutdown=Shutdown(drain=0)) as running:

@@ -144,6 +144,21 @@ async def test_an_exclusive_handler_runs_alone_in_its_session(runtime: MakeRunti
         house.let(3)
 
 
+@pytest.mark.parametrize("type", ["alone", "wait", "signalled"])
+async def test_what_waits_behind_a_cancelled_one_begins(
+    runtime: MakeRuntime, eventually: Eventually, type: str
+) -> None:
+    house = House()
+    async with runtime(house.realm) as running:
+        session = await running.open_session("acme", "desk", concurrency=1)
+        cancelled, *others = await submit(session, type, 1, 2)
+        await house.has_begun(eventually, 1)
+        await cancelled.cancel()
+        await house.has_begun(eventually, 1, 2)
+        await others[0].cancel()
+        assert (await others[0].outcome(timeout=10)).status == "cancelled"
+
+
 async def test_the_highest_priority_of_a_tenant_begins_first(runtime: MakeRuntime, eventually: Eventually) -> None:
     house = House()
     async with runtime(house.realm, limits=Limits(running=1)) as running:

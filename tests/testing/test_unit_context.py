@@ -206,7 +206,7 @@ async def test_a_handler_can_be_cancelled_anywhere(path: str) -> None:
 async def test_facts_are_the_tests_own() -> None:
     now = datetime(2026, 1, 2, tzinfo=UTC)
     ctx = intendant.testing.context(tenant_id="acme", session="desk-1", solution="books", execution_id="e", now=now)
-    assert (ctx.tenant_id, ctx.session, ctx.solution, ctx.execution_id) == ("acme", "desk-1", "books", "e")
+    assert (ctx.tenant_id, str(ctx.session), ctx.solution, ctx.execution_id) == ("acme", "desk-1", "books", "e")
     await ctx.step("double", double, 1)
     assert ctx.now() == now
     assert not ctx.replaying

@@ -1,0 +1,76 @@
+"""Tells who waits for commits that have landed: tenants in turn, and only some in each turn of the event loop.
+
+A batch may wake a thousand handlers of one tenant at once. All of them would stand before a neighbour's in the event
+loop, at each of the commits that the neighbour's handler makes, however small its own share is.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+
+import anyio.lowlevel
+
+from intendant.actors.intake import Append
+from intendant.domain.commit import Receipt
+from intendant.domain.records import SYSTEM_TENANT
+from intendant.parking import Seam
+
+AT_ONCE: Final = 16  # that are told in one turn of the loop, while several tenants commit
+SEVERAL_S: Final = 1.0  # seconds since another tenant's last commit for which there are several
+
+
+class Landing:
+    """Those of one partition; of one tenant they are told in the order of their commits."""
+
+    def __init__(self, seam: Seam) -> None:
+        self._seam = seam
+        self._parking = seam.parking()
+        self._waiting: dict[str, deque[tuple[Append, Receipt]]] = {}  # by tenant, whose turn it is first
+        self._tenant = ""  # of the newest commit
+        self._several_until = 0.0
+
+    def note(self, tenant: str) -> None:
+        """A tenant commits."""
+        if tenant != self._tenant and tenant != SYSTEM_TENANT:
+            self._several_until = self._seam.time() + SEVERAL_S if self._tenant else 0.0
+            self._tenant = tenant
+
+    @property
+    def several(self) -> bool:
+        """Whether more than one tenant commits, these days."""
+        return self._several_until > 0 and self._seam.time() < self._several_until
+
+    def tell(self, appends: Sequence[Append], receipts: Sequence[Receipt]) -> None:
+        """These have landed: tell them, at once, or in turn when they are many and of several tenants."""
+        if not self._waiting and (len(appends) <= AT_ONCE or not self.several):
+            for append, receipt in zip(appends, receipts, strict=True):
+                append.reply.set(receipt)
+            return
+        for append, receipt in zip(appends, receipts, strict=True):
+            self._waiting.setdefault(append.commit.tenant, deque()).append((append, receipt))
+        self._parking.wake()
+
+    async def run(self) -> None:
+        """Tell those who wait, until cancelled; then all who are left at once: what they wait for is durable."""
+        try:
+            while True:
+                await self._parking.wait()
+                while self._waiting:
+                    self._tell_some()
+                    await anyio.lowlevel.checkpoint()
+        finally:
+            while self._waiting:
+                self._tell_some()
+
+    def _tell_some(self) -> None:
+        for _ in range(AT_ONCE):
+            if not self._waiting:
+                return
+            tenant, queue = next(iter(self._waiting.items()))
+            append, receipt = queue.popleft()
+            del self._waiting[tenant]
+            if queue:
+                self._waiting[tenant] = queue  # behind the others
+            append.reply.set(receipt)
