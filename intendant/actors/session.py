@@ -238,7 +238,7 @@ class SessionActor(Actor[SessionMessage]):
     def _has_work(self) -> None:
         """Work has come: what follows is committed behind this."""
         state = self._state
-        if state is not None and state.idle_timeout and not state.active:
+        if state is not None and state.idle_timeout and not (state.active or state.closed):
             self._extend_from_now(state, active=True)
 
     def _work_ended(self) -> None:

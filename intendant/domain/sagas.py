@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from intendant.domain.payloads import (
     Failure,
@@ -46,7 +46,7 @@ class Sagas(Struct, gc=False):
     by_path: dict[str, Saga] = {}
     undoable: dict[str, str] = {}  # the saga of each step, in the order they began
     ended: dict[str, bool] = {}  # by path, whether it completed
-    late: set[str] = field(default_factory=set)  # those of `undoable` that a clean-up after a cancel began
+    late: set[str] = set()  # those of `undoable` that a clean-up after a cancel began
 
     def add(self, row: SagaRow | StepCompleted | StepFailed) -> bool:
         """Fold one more row, of a saga or of a step in one; False, and nothing changed, for one that can't follow."""

@@ -82,9 +82,10 @@ async def test_one_tenants_are_told_at_once() -> None:
 @pytest.mark.anyio
 async def test_of_several_tenants_some_are_told_in_each_turn_of_the_loop() -> None:
     landing = Landing(current_seam())
+    order = list[str]()
     async with anyio.create_task_group() as group:
         group.start_soon(landing.run)
-        order = await land(landing, ("acme", 3 * AT_ONCE), ("beta", 2))
+        order += await land(landing, ("acme", 3 * AT_ONCE), ("beta", 2))
         group.cancel_scope.cancel()
     told = "".join(each[0] for each in order)
     turns = [len(turn) for turn in told.split("|") if turn]
@@ -96,10 +97,10 @@ async def test_of_several_tenants_some_are_told_in_each_turn_of_the_loop() -> No
 @pytest.mark.anyio
 async def test_when_it_ends_all_are_told() -> None:
     landing = Landing(current_seam())
+    appends = [append_of(tenant) for tenant in TENANTS for _ in range(AT_ONCE)]
     async with anyio.create_task_group() as group:
         group.start_soon(landing.run)
         await anyio.lowlevel.checkpoint()
-        appends = [append_of(tenant) for tenant in TENANTS for _ in range(AT_ONCE)]
         for append in appends:
             landing.note(append.commit.tenant)
         landing.tell(appends, [Receipt(0, 0)] * len(appends))
