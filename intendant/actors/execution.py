@@ -431,7 +431,7 @@ class ExecutionActor(Actor[ExecutionMessage]):
             await self.offspring.cancel(child.execution)
 
     @contextlib.contextmanager
-    def _no_fault_of_the_handler(self) -> Generator[None]:
+    def _no_fault_of_the_handler(self) -> Generator[None, None, None]:
         """What is raised meanwhile, and is no answer, is a crash: the handler is suspended, and resumes."""
         try:
             yield
@@ -442,7 +442,7 @@ class ExecutionActor(Actor[ExecutionMessage]):
             raise Suspended(f"execution {self._id} is suspended, and resumes: {error!r}") from error
 
     @contextlib.contextmanager
-    def _stand(self, path: str) -> Generator[None]:
+    def _stand(self, path: str) -> Generator[None, None, None]:
         """Meanwhile a task of the handler does nothing but wait."""
         self._waiting[path] = self._services.seam.current_task()
         self.active()

@@ -62,7 +62,7 @@ def make_children(ledger: Ledger) -> Realm:  # noqa: C901  a list of handlers, n
             child = await ctx.submit("kids.leaf", parameters, key=str(number), session=given.get("session"))
             check_known(ctx, child)
             children.append(child)
-        found = []
+        found: list[Any] = []
         for child in children:
             try:
                 found.append(await child.result())

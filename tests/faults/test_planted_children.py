@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -23,7 +24,7 @@ _record = Steps.record
 
 async def submit_again(self: Any, request: Any) -> StepCompleted:
     """That a child was submitted is not looked for."""
-    row: StepCompleted = await self._recording.submit(request, lambda *accepted: self._record(request, *accepted))
+    row: StepCompleted = await self._recording.submit(request, partial(self._record, request))
     return row
 
 

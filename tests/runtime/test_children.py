@@ -279,7 +279,7 @@ async def test_what_is_refused_can_be_tried_again(runtime: MakeRuntime) -> None:
         session = await running.open_session("acme", "s")
         await (await running.open_session("acme", "closed")).close()
         await running.open_session("beta", "other")  # another tenant's session is none
-        assert await (await session.submit(attempt, {})).result() == 2
+        assert await (await session.submit("trying.attempt", {})).result() == 2
         assert refused == ["session_closed", "unknown_session", "unknown_session"]
         session = await running.open_session("full", "s")
         outcome = await (await session.submit(call, {"type": "double"})).outcome()
@@ -303,10 +303,11 @@ async def test_bad_calls(runtime: MakeRuntime) -> None:
     @(realm := Realm("bad")).handler
     async def bad(ctx: Context, given: dict[str, Any]) -> list[str]:
         told: list[str] = []
-        wrong: Any
+        submit: Any = ctx.submit
+        wrong: dict[str, Any]
         for wrong in ({"handler": test_bad_calls}, {"handler": "no type"}, {"on_parent_end": "wait"}, {"session": "/"}):
             try:
-                await ctx.submit(**{"handler": double, "parameters": Number(1), **wrong})
+                await submit(**{"handler": double, "parameters": Number(1), **wrong})
             except InvalidIntent as error:
                 told.append(error.field)
         await ctx.submit(double, Number(1))
@@ -318,7 +319,7 @@ async def test_bad_calls(runtime: MakeRuntime) -> None:
 
     async with runtime(tree, realm) as running:
         session = await running.open_session("acme", "s")
-        told = await (await session.submit(bad, {})).result()
+        told = await (await session.submit("bad.bad", {})).result()
         assert told == ["type", "type", "on_parent_end", "session", "duplicate_step"]
 
 
