@@ -129,7 +129,7 @@ class SessionActor(Actor[SessionMessage]):
     async def receive(self, message: SessionMessage) -> None:
         """Handle one message; errors of the caller are answers, not crashes."""
         match message:
-            case Submit() | Spawn() | Close() if self._closing is not None:
+            case Submit() | Spawn() | Close() | Due() | WorkEnded() if self._closing is not None:
                 self._closing.append(message)  # nothing is said of the close before it is durable
             case Submit():
                 if self._state is not None and self._state.closed:
@@ -224,7 +224,7 @@ class SessionActor(Actor[SessionMessage]):
     # --- idle time
 
     def _due(self, now: int) -> None:
-        if self._state is None or self._closing is not None:
+        if self._state is None:
             return
         busy = self._place.waiting or self._unplaced > 0 or self._executions.has_open(self._tenant, self._id)
         match states.session_due(self._state, now, busy=busy):
@@ -243,7 +243,7 @@ class SessionActor(Actor[SessionMessage]):
 
     def _work_ended(self) -> None:
         state = self._state
-        if state is not None and state.active and self._closing is None:
+        if state is not None and state.active:
             self._extend_from_now(state, active=self._executions.has_open(self._tenant, self._id))
 
     def _extend_from_now(self, state: SessionState, *, active: bool) -> None:

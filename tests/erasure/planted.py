@@ -18,6 +18,7 @@ COLLECTIONS = (
     states.EXECUTIONS,
     states.FILES,
     states.SESSION_DATA,
+    states.SESSION_STATE,
     states.SESSIONS,
 )
 COMMON = b"what every session has"

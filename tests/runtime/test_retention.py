@@ -53,6 +53,11 @@ async def gather(ctx: Context, order: dict[str, Any]) -> Any:
     return [child.id, await child.result()]
 
 
+@shop.handler(exclusive=True)
+async def note(ctx: Context, order: dict[str, Any]) -> None:
+    ctx.session.state.set(order)
+
+
 async def _one() -> int:
     return 1
 
@@ -288,6 +293,7 @@ async def test_closed_sessions_leave_when_nothing_of_theirs_is_left() -> None:
         for name in ("closed", "open"):
             session = await runtime.open_session("acme", name)
             await session.submit("shop.sell", {"n": 1})
+            await (await session.submit("shop.note", {"of": name})).result()
             await runtime.state.set_session("acme", name, {"of": name})
             await runtime.state.set_file(FileReference(f"file-{name}", "acme", name, "s3://x", "x"))
         busy = await runtime.open_session("acme", "busy")
@@ -303,7 +309,11 @@ async def test_closed_sessions_leave_when_nothing_of_theirs_is_left() -> None:
         assert await runtime.state.session("acme", "busy") is not None
         open_one = await runtime.state.session("acme", "open")
         assert open_one is not None
-        assert open_one.data == {"of": "open"}
+        assert open_one.data == await runtime.session("acme", "open").state() == {"of": "open"}
+        for store in (theatre.hot.log(0), theatre.cold):
+            assert store is not None
+            assert await store.document("acme", states.SESSION_STATE, "closed") is None
+            assert await store.document("acme", states.SESSION_STATE, "open") is not None
         assert await runtime.state.file("acme", "file-open") is not None
         await theatre.check()
         assert await execution.result() == 1

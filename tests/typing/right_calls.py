@@ -69,6 +69,15 @@ async def submit(session: Session, runtime: Runtime) -> None:
     assert_type(runtime.execution("acme", "id"), Execution[Any])
 
 
+async def state(ctx: Context, session: Session) -> None:
+    assert_type(ctx.session.id, str)
+    assert_type(await ctx.session.state.get(), dict[str, Any])
+    assert_type(await ctx.session.state.get(Order), Order)
+    assert_type(await session.state(), dict[str, Any])
+    assert_type(await session.state(Order), Order)
+    ctx.session.state.set(Order("tea"))
+
+
 async def submit_many(session: Session) -> None:
     assert_type(Intent(place, Order("tea"), idempotency_key="k"), Intent[Receipt])
     assert_type(Intent("shop.place", {"item": "tea"}), Intent[Any])

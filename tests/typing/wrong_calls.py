@@ -47,6 +47,12 @@ async def submit(session: Session) -> None:
     session.submit(place, Order("tea")).result()  # wrong
 
 
+async def state(ctx: Context, session: Session) -> None:
+    ctx.session.state["item"] = "tea"  # wrong
+    ctx.session.upper()  # wrong
+    order: Receipt = await session.state(Order)  # wrong
+
+
 async def result(session: Session) -> None:
     execution = await session.submit(place, Order("tea"))
     text: str = await execution.result()  # wrong
