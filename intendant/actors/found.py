@@ -27,6 +27,7 @@ class Found(Struct, frozen=True, gc=False):
     since: int
     priority: int
     concurrency: int
+    version: int
 
 
 class _Execution(Struct):
@@ -35,6 +36,7 @@ class _Execution(Struct):
     session: str
     type: str
     priority: int = 0
+    version: int = 1
 
 
 class _Session(Struct):
@@ -61,7 +63,8 @@ async def found_open(log: LogReader) -> AsyncIterator[Found]:
         places = [(member.tenant, execution.session) for member, execution in zip(page, executions, strict=True)]
         await _read_sessions(log, [place for place in places if place not in concurrency], concurrency)
         for member, place, execution, first in zip(page, places, executions, since, strict=True):
-            yield Found(*place, execution.type, member.member, first, execution.priority, concurrency[place])
+            priority, version = execution.priority, execution.version
+            yield Found(*place, execution.type, member.member, first, priority, concurrency[place], version)
 
 
 def _header(document: Document | None) -> _Execution:

@@ -62,6 +62,7 @@ class OpenExecution:
         "actor",
         "after_end",
         "begun",
+        "blocked",
         "cell",
         "child_id",
         "closed",
@@ -115,6 +116,7 @@ class OpenExecution:
         self.resting = False  # its handler does nothing but wait, and takes no place to run
         self.passive = False  # its handler was suspended in a wait
         self.news = False  # what it waited for has come, and no handler stood there
+        self.blocked = ""  # why it can't go on with the code that is here
         self.closed = False  # its end is decided
         self.held = False  # it is not to run before its trial
         self.dropped: anyio.Event | None = None  # it is not to go on; set when its handler has left
@@ -153,6 +155,10 @@ class OpenExecution:
     def close(self) -> None:
         """See `Place`."""
         self.closed = True
+
+    def block(self, reason: str) -> None:
+        """See `Place`."""
+        self.blocked = reason
 
     def end(self, error: BaseException | None) -> None:
         """See `Place`."""

@@ -12,13 +12,26 @@ from intendant.actors.executions import Executions
 from intendant.actors.history import Accepted
 from intendant.actors.messages import Close, Open, PreparedIntent, SessionMessage, Settled, Submit
 from intendant.actors.open_execution import OpenExecution
+from intendant.actors.outbox_event import OutboxEvent
 from intendant.actors.services import Services
 from intendant.actors.wal_writer import KeyClaimed
 from intendant.domain import payloads
 from intendant.domain import state as states
 from intendant.domain.codec import encode
-from intendant.domain.commit import RECORDS_MAX, AddToIndex, ClaimKey, Commit, Operation, PutDocument, Receipt
+from intendant.domain.commit import (
+    RECORDS_MAX,
+    AddToIndex,
+    AddToOutbox,
+    AppendJournal,
+    ClaimKey,
+    Commit,
+    Operation,
+    PutDocument,
+    Receipt,
+)
 from intendant.domain.errors import IdempotencyConflict, SessionClosed, SessionExists, UnknownSession
+from intendant.domain.forks import Fork
+from intendant.domain.journal import encode_journal_row, events_of, record_type
 from intendant.domain.records import Record
 from intendant.domain.state import ExecutionState, SessionState
 from intendant.parking import Reply
@@ -202,7 +215,9 @@ class SessionActor(Actor[SessionMessage]):
             submission.answer()
             return
         entries = [self._plan(intent) for intent in submission.fresh]
-        at_once = not self._unplaced and 2 * len(entries) <= RECORDS_MAX and self._executions.begin(entries)
+        forked = submission.fresh[0].fork is not None  # alone, and its journal is in the store only
+        may_begin = not (self._unplaced or forked) and 2 * len(entries) <= RECORDS_MAX
+        at_once = may_begin and self._executions.begin(entries)
         commit, accepted = self._acceptance(submission.fresh, entries, at_once=at_once)
         self._unplaced += not at_once
 
@@ -234,7 +249,7 @@ class SessionActor(Actor[SessionMessage]):
         first: int,
     ) -> None:
         for entry, state in zip(entries, accepted, strict=True):
-            self._executions.start(entry, Accepted(state, first))
+            self._executions.start(entry, None if state.forked_from else Accepted(state, first))
             submission.known[state.key] = state.id
         submission.answer()
 
@@ -276,15 +291,27 @@ class SessionActor(Actor[SessionMessage]):
                 PutDocument(states.EXECUTIONS, state.id, encode(state)),
                 AddToIndex(states.OPEN, state.id, states.open_score(self._id)),
             )
+            if intent.fork is not None:
+                self._take_journal(intent.fork, entry.id, records, operations)
         return Commit(self._tenant, records, operations), accepted
 
     def _accept_one(
         self, intent: PreparedIntent, execution: str, now: int, records: list[Record], *, at_once: bool
     ) -> ExecutionState:
         solution = intent.solution or (self._state.solution if self._state else "default")
+        fork = intent.fork
         payload = payloads.IntentReceived(
-            *(intent.id, intent.type, solution, intent.key),
-            *(Raw(intent.parameters), intent.metadata, now, intent.priority),
+            intent.id,
+            intent.type,
+            solution,
+            intent.key,
+            Raw(intent.parameters),
+            intent.metadata,
+            now,
+            intent.priority,
+            intent.version,
+            fork.origin if fork else "",
+            fork.step if fork else "",
         )
         state = states.intent_received(self._tenant, self._id, execution, payload)
         records.append(Record("intent_received", self._id, execution, payload))
@@ -292,6 +319,16 @@ class SessionActor(Actor[SessionMessage]):
             records.append(Record("execution_started", self._id, execution, payloads.ExecutionStarted(now)))
             state = states.execution_started(state, now)
         return state
+
+    def _take_journal(self, fork: Fork, execution: str, records: list[Record], operations: list[Operation]) -> None:
+        """What the fork goes on from is recorded as its own; events that rode with it go out as its own."""
+        for row in fork.rows:
+            body = encode(row)
+            place = len(records)
+            records.append(Record(record_type(row), self._id, execution, Raw(body)))
+            operations.append(AppendJournal(execution, encode_journal_row(row, body)))
+            events = [encode(OutboxEvent.of(execution, event)) for event in events_of(row)]
+            operations += [AddToOutbox(self._id, event, place) for event in events]
 
     def _as_message(self, proceed: Callable[[Reply[Receipt]], None]) -> Callable[[Reply[Receipt]], None]:
         """What changes this actor's state goes on when the outcome has come back to it as a message."""

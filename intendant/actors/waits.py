@@ -77,6 +77,10 @@ class Place(Protocol):
         """The end is durable; or it is not known to be, because the writer has stopped."""
         ...
 
+    def block(self, reason: str) -> None:
+        """The code that is here can't go on with it."""
+        ...
+
     def rest(self, resting: bool) -> None:
         """The handler does nothing but wait, or works again."""
         ...

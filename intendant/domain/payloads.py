@@ -50,7 +50,11 @@ class SessionClosed(Struct, frozen=True, gc=False):
 
 
 class IntentReceived(Struct, frozen=True, omit_defaults=True, gc=False):
-    """`intent_received`: an intent was accepted; the record's execution is the one made for it."""
+    """`intent_received`: an intent was accepted; the record's execution is the one made for it.
+
+    `version` is its handler's; 0 when there was none. `forked_from` is the execution whose journal it goes on from, up
+    to the step `forked_at`.
+    """
 
     intent_id: str
     type: str
@@ -60,6 +64,9 @@ class IntentReceived(Struct, frozen=True, omit_defaults=True, gc=False):
     metadata: dict[str, Any]
     at: int
     priority: int = 0
+    version: int = 1
+    forked_from: str = ""
+    forked_at: str = ""
 
 
 class ExecutionStarted(Struct, frozen=True, gc=False):

@@ -105,6 +105,7 @@ class SessionState(Struct, frozen=True, gc=False):
 class ExecutionState(Struct, frozen=True, omit_defaults=True, gc=False):
     """An execution's document: a small header, rewritten only when it is accepted, starts and ends.
 
+    `version` is that of the handler it began with; 0 if none was there when it was accepted.
     Times are µs since 1970 UTC and 0 while they have not come. What steps recorded lies in the journal.
     """
 
@@ -129,13 +130,17 @@ class ExecutionState(Struct, frozen=True, omit_defaults=True, gc=False):
     undelivered_count: int = 0
     priority: int = 0
     sagas: list[SagaRecord] = []
+    version: int = 1
+    forked_from: str = ""
+    forked_at: str = ""
 
 
 class Outcome(Struct, Generic[R], frozen=True):
     """How an execution ended: everything a caller may want, whether it succeeded or not.
 
     `undelivered` lists the signals that it was sent and never waited for, the oldest first, up to 1,000;
-    `undelivered_count` counts all of them. `sagas` says of each saga's steps what became of them.
+    `undelivered_count` counts all of them. `sagas` says of each saga's steps what became of them. `version` is that of
+    the handler. A fork says of which execution it is one, `forked_from`, and from which step on, `forked_at`.
     """
 
     tenant: str
@@ -152,6 +157,9 @@ class Outcome(Struct, Generic[R], frozen=True):
     undelivered: list[Signal] = []
     undelivered_count: int = 0
     sagas: list[SagaRecord] = []
+    version: int = 1
+    forked_from: str = ""
+    forked_at: str = ""
 
     @property
     def success(self) -> bool:
@@ -228,6 +236,9 @@ def intent_received(tenant: str, session: str, execution: str, payload: IntentRe
         metadata=payload.metadata,
         accepted_at=payload.at,
         priority=payload.priority,
+        version=payload.version,
+        forked_from=payload.forked_from,
+        forked_at=payload.forked_at,
     )
 
 
@@ -278,6 +289,9 @@ def outcome_of(state: ExecutionState, result_type: Any = Any) -> Outcome[Any]:
         undelivered=state.undelivered,
         undelivered_count=state.undelivered_count,
         sagas=state.sagas,
+        version=state.version,
+        forked_from=state.forked_from,
+        forked_at=state.forked_at,
     )
 
 

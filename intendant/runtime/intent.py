@@ -87,6 +87,7 @@ def prepare(intent: Intent[Any], repertoire: Repertoire, now: int) -> PreparedIn
         solution=None if intent.solution is None else check_id(intent.solution, "solution"),
         priority=check_priority(intent.priority),
         digest=digest(intent_type.encode(), parameters),
+        version=0 if handler is None else handler.version,
     )
 
 

@@ -50,7 +50,8 @@ class SessionView(Struct, frozen=True):
 class ExecutionView(Struct, frozen=True):
     """An execution: what the runtime tracks, and in `data` the user's own document, None if it was never set.
 
-    `tracked` is False for a document that was set under an id no execution has; `status` is None then.
+    `tracked` is False for a document that was set under an id no execution has; `status` is None then. `blocked` is why
+    it can't go on with the code that is here. A fork goes on from the journal of `forked_from`, up to `forked_at`.
     """
 
     id: str
@@ -72,6 +73,10 @@ class ExecutionView(Struct, frozen=True):
     error: Failure | None
     data: dict[str, Any] | None = None
     tracked: bool = True
+    version: int = 1
+    blocked: str = ""
+    forked_from: str = ""
+    forked_at: str = ""
 
 
 LIMIT_MAX: Final = 10_000
@@ -135,7 +140,7 @@ def view_session(state: SessionState, data: dict[str, Any] | None = None) -> Ses
     )
 
 
-def view_execution(state: ExecutionState, data: dict[str, Any] | None = None) -> ExecutionView:
+def view_execution(state: ExecutionState, data: dict[str, Any] | None = None, blocked: str = "") -> ExecutionView:
     """An execution's document as a view."""
     return ExecutionView(
         id=state.id,
@@ -156,6 +161,10 @@ def view_execution(state: ExecutionState, data: dict[str, Any] | None = None) ->
         events=state.events,
         error=state.error,
         data=data,
+        version=state.version,
+        blocked=blocked,
+        forked_from=state.forked_from,
+        forked_at=state.forked_at,
     )
 
 
