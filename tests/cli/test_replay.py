@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -78,11 +79,11 @@ def store(tmp_path: Path) -> str:
 def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, **given: str) -> str:
     filled = {"item": "str", "version": "1", "first": "pass", "argument": "tea", "more": OTHER, **given}
     (tmp_path / f"{name}.py").write_text(CODE.format(**filled))
-    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     return f"{name}:realms"
 
 
-CASES = {
+CASES: dict[str, tuple[dict[str, str], str]] = {
     "same": ({}, "continues"),
     "added": ({"first": 'ctx.emit("new")'}, "continues"),
     "versioned": ({"version": "2"}, "version missing"),
