@@ -30,6 +30,7 @@ F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
 PARAMETERS_BYTES_MAX = 64 * 1024
 THREADS = 40  # of a realm that does not say how many
 THREADS_MAX = 10_000
+VERSION_MAX = 1_000_000
 
 
 class Handler(Struct, frozen=True):
@@ -44,6 +45,7 @@ class Handler(Struct, frozen=True):
     realm: str = ""
     cleanup: timedelta = CLEANUP
     exclusive: bool = False
+    version: int = 1
 
     def encode(self, parameters: object) -> bytes:
         """Encode parameters; raises InvalidIntent when they do not fit the handler's type, or are too large."""
@@ -96,11 +98,17 @@ class Realm:
         self.retention = retention
         self.threads = threads
         self._handlers: dict[str, Handler] = {}
+        self._versions: dict[tuple[str, int], Handler] = {}
 
     @property
     def handlers(self) -> Mapping[str, Handler]:
-        """The handlers by intent type, `realm.name`."""
+        """The handlers by intent type, `realm.name`: of each the newest version."""
         return MappingProxyType(self._handlers)
+
+    @property
+    def versions(self) -> Mapping[tuple[str, int], Handler]:
+        """All handlers, by intent type and version."""
+        return MappingProxyType(self._versions)
 
     @overload
     def handler(self, function: F) -> F: ...
@@ -114,6 +122,7 @@ class Realm:
         deadline: timedelta | None = None,
         cleanup: timedelta = CLEANUP,
         exclusive: bool = False,
+        version: int = 1,
     ) -> Callable[[F], F]: ...
     def handler(
         self,
@@ -125,6 +134,7 @@ class Realm:
         deadline: timedelta | None = None,
         cleanup: timedelta = CLEANUP,
         exclusive: bool = False,
+        version: int = 1,
     ) -> F | Callable[[F], F]:
         """Register `async def function(ctx, parameters) -> result`; the function itself is returned unchanged.
 
@@ -137,34 +147,48 @@ class Realm:
         go on after a cancel; it begins anew at a resume. An `exclusive` one runs alone in its session: it begins when
         all that began before it have ended, and nothing begins before it has.
 
+        Several may be registered for one type, each with a `version` of its own (from 1 on). A new intent gets the
+        newest; an execution keeps the one that it began with, and waits as `blocked` while that one is not registered.
+
         Raises TypeError for a function that can't be a handler, ValueError for a name that is taken or a limit that
         is none.
         """
 
         policy = Policy(retry, timeout, deadline)
+        if type(version) is not int or not 1 <= version <= VERSION_MAX:
+            raise ValueError(f"version must be a whole number from 1 to {VERSION_MAX:,}, not {version!r:.40}")
         if cleanup <= timedelta(0):
             raise ValueError(f"cleanup must be longer than nothing, not {cleanup}")
 
         def register(function: F) -> F:
             _check_async(function)
             type = f"{self.name}.{_given_name(function) if name is None else name}"
-            handler = replace(_inspect(type, function, policy, cleanup), realm=self.name, exclusive=exclusive)
-            if handler.type in self._handlers:
-                raise ValueError(f"{handler.type} has a handler already; say @{self.name}.handler(name=...)")
-            self._handlers[handler.type] = handler
+            found = _inspect(type, function, policy, cleanup)
+            self._add(replace(found, realm=self.name, exclusive=exclusive, version=version))
             return function
 
         return register if function is None else register(function)
 
+    def _add(self, handler: Handler) -> None:
+        type, version = handler.type, handler.version
+        if (type, version) in self._versions:
+            say = f"say @{self.name}.handler(name=...), or version=..."
+            raise ValueError(f"{type} has a handler already of version {version}; {say}")
+        self._versions[type, version] = handler
+        newest = self._handlers.get(type)
+        if newest is None or newest.version < version:
+            self._handlers[type] = handler
+
     def __repr__(self) -> str:
-        return f"Realm({self.name!r}, {len(self._handlers)} handlers)"
+        return f"Realm({self.name!r}, {len(self._versions)} handlers)"
 
 
 class Repertoire:
     """All handlers of a runtime, found by intent type or by function."""
 
     def __init__(self, realms: Iterable[Realm]) -> None:
-        self._by_type: dict[str, Handler] = {}
+        self._by_type: dict[str, Handler] = {}  # the newest of each
+        self._versions: dict[tuple[str, int], Handler] = {}
         self._by_function: dict[Callable[..., Any], Handler] = {}
         self.retentions: dict[str, Retention] = {}  # by realm, of those that have their own
         self.threads: dict[str, int] = {}  # by realm
@@ -176,11 +200,24 @@ class Repertoire:
                 if handler.type in self._by_type:
                     raise ValueError(f"{handler.type} is in two realms named {realm.name!r}; rename one of them")
                 self._by_type[handler.type] = handler
-                self._by_function[handler.function] = handler
+            self._versions.update(realm.versions)
+            for handler in realm.versions.values():
+                self._by_function[handler.function] = self._by_type[handler.type]
 
     def find(self, type: str) -> Handler | None:
-        """The handler of an intent type, or None."""
+        """The newest handler of an intent type, or None."""
         return self._by_type.get(type)
+
+    def of_version(self, type: str, version: int) -> Handler | None:
+        """The handler of an intent type that has this version, or None; of version 0 the newest."""
+        return self._versions.get((type, version)) if version else self._by_type.get(type)
+
+    def missing(self, type: str, version: int) -> str:
+        """Why there is no handler of this type and version."""
+        there = sorted(each for of, each in self._versions if of == type)
+        if not there:
+            return f"no realm of this runtime has a handler for {type!r}"
+        return f"{type} of version {version} is in no realm of this runtime; it has {', '.join(map(str, there))}"
 
     def of(self, function: Callable[..., Any]) -> Handler:
         """The handler registered with this function; raises InvalidIntent when there is none."""

@@ -9,15 +9,16 @@ import random
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import anyio
 import anyio.lowlevel
+import msgspec
 from msgspec import Raw
 
 from intendant.actors.actor import Actor
 from intendant.actors.endings import Ending
-from intendant.actors.history import Accepted, History
+from intendant.actors.history import Accepted, Blocked, History
 from intendant.actors.intents import prepare_child
 from intendant.actors.messages import Describe, ExecutionMessage, Progress
 from intendant.actors.noted_files import NotedFiles
@@ -64,6 +65,8 @@ from intendant.supervisor import SupervisorError, Worker, current_worker
 
 logger = logging.getLogger("intendant.execution")
 
+NO_HANDLER: Final = "unknown_intent_type"
+
 
 class HandlerCrashed(Exception):
     """A handler raised what no handler should (SystemExit, GeneratorExit, ...): a crash, not a failed attempt."""
@@ -102,31 +105,39 @@ class ExecutionActor(Actor[ExecutionMessage]):
         self._awaited: dict[str, Ending] = {}  # of children, by the path of what is to be recorded of it
         self._became: list[ChildRecord] = []  # what became of its children, when it is about to end
         self._fault: Exception | None = None  # of ours, that the handler met
+        self._unreadable: Blocked | None = None  # something recorded that this code can't read
 
     # --- the life of an execution
 
     async def run(self) -> None:
         """Load, run the handler, write the end. Returns early when suspended; raises when this process is at fault."""
-        state = await self.history.load()
-        if state.status.ended:
-            self._place.end(None)
-            return
-        handler = self._services.repertoire.find(state.type)
-        if handler is None:
-            await self._without_handler()
-            return
         try:
-            if state.status is Status.ACCEPTED and self.history.fold.cancelled is not None:
-                await self._end_cancelled(None, None).wait(self._services.seam)
-                return
-            if state.status is Status.ACCEPTED:
-                await self.history.start()
-            while not await self._play(handler):
-                await self.history.load()  # the next attempt goes on from what was recorded
+            try:
+                await self._run()
+            except Blocked as blocked:
+                await self._block(blocked.failure)
         except Stopped:
             if self._services.writer.serving:
                 raise
             # the writer stopped under it: this is a suspension, whoever restarts the writer resumes it
+
+    async def _run(self) -> None:
+        state = await self.history.load()
+        if state.status.ended:
+            self._place.end(None)
+            return
+        if state.status is Status.ACCEPTED and self.history.fold.cancelled is not None:
+            await self._end_cancelled(None, None).wait(self._services.seam)
+            return
+        handler = self._services.repertoire.of_version(state.type, state.version)
+        if handler is None:
+            raise Blocked(NO_HANDLER, self._services.repertoire.missing(state.type, state.version))
+        if state.status is Status.ACCEPTED:
+            await self.history.start()
+        while not await self._play(handler):
+            await self.history.load()  # the next attempt goes on from what was recorded
+        if self._unreadable is not None:
+            raise self._unreadable
 
     @property
     def suspended(self) -> bool:
@@ -200,8 +211,9 @@ class ExecutionActor(Actor[ExecutionMessage]):
             await self._settle_children()
             await self._end_cancelled(None, self._context).wait(self._services.seam)
             return True
+        parameters = self._parameters(handler)
         try:
-            result = await self._attempt(handler, failed)
+            result = await self._attempt(handler, parameters, failed)
         except Exception as error:
             self._check_fault()
             return self.suspended or await self._attempt_failed(handler, error, self._called)
@@ -224,7 +236,14 @@ class ExecutionActor(Actor[ExecutionMessage]):
         if self._fault is not None:
             raise HandlerCrashed(f"{self.history.state.type} met {self._fault!r}") from self._fault
 
-    async def _attempt(self, handler: Handler, failed: StepFailed | None) -> bytes:
+    def _parameters(self, handler: Handler) -> Any:
+        try:
+            return handler.decode(self.history.state.parameters)
+        except msgspec.MsgspecError as error:
+            reason = f"its parameters do not fit {handler.type} of version {handler.version}: {error}"
+            raise Blocked("ValidationError", reason) from error
+
+    async def _attempt(self, handler: Handler, parameters: Any, failed: StepFailed | None) -> bytes:
         """Wait until the attempt may begin, and call the handler; returns what it returns, encoded."""
         self._playing = handler
         try:
@@ -233,7 +252,7 @@ class ExecutionActor(Actor[ExecutionMessage]):
                 await self.pause("attempt()", failed.next_at)
             if self.cancellation is not None:
                 await anyio.lowlevel.checkpoint()  # it was interrupted in the moment when its wait was over
-            return await self._call(handler, failed)
+            return await self._call(handler, parameters, failed)
         except BaseExceptionGroup as group:  # trio's: of what a task group raised in a handler that is interrupted
             _, rest = group.split(anyio.get_cancelled_exc_class())
             raise group if rest is None else rest from None
@@ -242,7 +261,7 @@ class ExecutionActor(Actor[ExecutionMessage]):
             if self.cancellation is not None:
                 self.cancellation.close()
 
-    async def _call(self, handler: Handler, failed: StepFailed | None) -> bytes:
+    async def _call(self, handler: Handler, parameters: Any, failed: StepFailed | None) -> bytes:
         state = self.history.state
         context = self._context = Context(
             self,
@@ -265,7 +284,7 @@ class ExecutionActor(Actor[ExecutionMessage]):
         limit, until = "", state.parent.deadline if state.parent else 0
         if until and not self.history.cancelled and (left is None or (until - self.now()) / 1e6 < left):
             left, limit = max(until - self.now(), 0) / 1e6, "its parent had left"
-        call = partial(handler.function, context, handler.decode(state.parameters))
+        call = partial(handler.function, context, parameters)
         return encode_value(await TimeLimits(handler.policy, left, limit).run(call), "result")
 
     @property
@@ -301,17 +320,25 @@ class ExecutionActor(Actor[ExecutionMessage]):
         await self.record_step(failed)
         return False
 
-    async def _without_handler(self) -> None:
-        state = self.history.state
-        if state.status is Status.ACCEPTED:
-            known = f"no realm of this runtime has a handler for {state.type!r}"
-            await self._end_failed(Failure("unknown_intent_type", known), None).wait(self._services.seam)
+    async def _block(self, why: Failure) -> None:
+        """Let it stay open until it is resumed with other code; one that nothing waits for is ended.
+
+        So ends what nobody had a handler for when it came, and what was cancelled and has no step to undo.
+        """
+        state, journal = self.history.state, self.history.journal
+        never = state.version == 0 and (state.status is Status.ACCEPTED or why.code != NO_HANDLER)
+        if never:
+            await self._end_failed(why, None).wait(self._services.seam)
+        elif self.history.fold.cancelled is not None and not journal.sagas.to_undo_at_all:
+            await self._end_cancelled(why, None).wait(self._services.seam)
         else:
-            logger.error(
-                "execution %s has begun, and no realm has %s any more: it stays open until a runtime has",
-                self._id,
-                state.type,
-            )
+            logger.error("execution %s of %s is blocked: %s", self._id, state.type, why.message)
+            self._place.block(why.message)
+
+    def block(self, reason: str) -> None:
+        """See `Recording.block`."""
+        self._unreadable = Blocked("ValidationError", reason)
+        self.cut_off()
 
     # --- how it ends
 

@@ -74,16 +74,33 @@ class Executions:
     # --- what sessions ask
 
     def plan(
-        self, tenant: str, session: str, type: str, *, concurrency: int, priority: int, within: bool = False
+        self,
+        tenant: str,
+        session: str,
+        type: str,
+        *,
+        concurrency: int,
+        priority: int,
+        version: int,
+        within: bool = False,
     ) -> OpenExecution:
         """An execution that is about to be accepted; its id is higher than those of all before."""
         id = self._ids.make(self.services.clock.now())
-        return self._entry_of(tenant, session, type, id, concurrency, priority, within=within)
+        return self._entry_of(tenant, session, type, id, concurrency, priority, version, within=within)
 
     def _entry_of(
-        self, tenant: str, session: str, type: str, id: str, concurrency: int, priority: int, *, within: bool
+        self,
+        tenant: str,
+        session: str,
+        type: str,
+        id: str,
+        concurrency: int,
+        priority: int,
+        version: int,
+        *,
+        within: bool,
     ) -> OpenExecution:
-        handler = self.services.repertoire.find(type)
+        handler = self.services.repertoire.of_version(type, version)
         return OpenExecution(
             self,
             tenant,
@@ -110,8 +127,11 @@ class Executions:
         if self.places.prefer(tenant, session):
             self.fill()
 
-    def start(self, entry: OpenExecution, accepted: Accepted) -> None:
-        """Run an execution that was just accepted: in the place that it was given, or when its turn comes."""
+    def start(self, entry: OpenExecution, accepted: Accepted | None) -> None:
+        """Run an execution that was just accepted: in the place that it was given, or when its turn comes.
+
+        Without what its acceptance made, it is read from hot state.
+        """
         if self.is_open(entry.tenant, entry.id):
             return  # found in the open set by a restart that came in between
         entry.accepted = accepted
@@ -161,6 +181,11 @@ class Executions:
         """Whether a handler that has begun does nothing but wait, in memory or out of it."""
         entry = self.open.find(tenant, execution)
         return entry is not None and (entry.resting or entry.passive)
+
+    def why_blocked(self, tenant: str, execution: str) -> str:
+        """Why it can't go on with the code that is here; empty when it can."""
+        entry = self.open.find(tenant, execution)
+        return "" if entry is None else entry.blocked
 
     async def drop(self, tenant: str, ids: Iterable[str], patience: float) -> None:
         """Stop these for good: their handlers are cancelled, and record nothing any more.
@@ -237,7 +262,8 @@ class Executions:
         ]
         entries = [
             self._entry_of(
-                each.tenant, each.session, each.type, each.id, each.concurrency, each.priority, within=each.within
+                *(each.tenant, each.session, each.type, each.id, each.concurrency, each.priority, each.version),
+                within=each.within,
             )
             for each in sorted(found, key=lambda each: (each.since, each.id))
         ]
@@ -280,6 +306,7 @@ class Executions:
     def _launch(self, entry: OpenExecution) -> None:
         entry.waiting = entry.passive = entry.news = entry.resting = entry.unstarted = False
         entry.launched = entry.begun = True
+        entry.blocked = ""
         try:
             self._supervisor.perform(entry.child_id, partial(self._live, entry), partial(self._crashed, entry))
         except SupervisorError:

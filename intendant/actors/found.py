@@ -28,6 +28,7 @@ class Found(Struct, frozen=True, gc=False):
     priority: int
     concurrency: int
     within: bool  # it begins in the place of an execution above it, which is of the same session
+    version: int
 
 
 class _Parent(Struct):
@@ -41,6 +42,7 @@ class _Execution(Struct):
     type: str
     priority: int = 0
     parent: _Parent | None = None
+    version: int = 1
 
 
 class _Session(Struct):
@@ -68,7 +70,10 @@ async def found_open(log: LogReader) -> AsyncIterator[Found]:
         await _read_sessions(log, [place for place in places if place not in concurrency], concurrency)
         for member, place, execution, first in zip(page, places, executions, since, strict=True):
             within = execution.parent is not None and execution.parent.within
-            yield Found(*place, execution.type, member.member, first, execution.priority, concurrency[place], within)
+            yield Found(
+                *(*place, execution.type, member.member, first, execution.priority, concurrency[place]),
+                *(within, execution.version),
+            )
 
 
 def _header(document: Document | None) -> _Execution:

@@ -30,6 +30,7 @@ from intendant.domain.journal import Journal, Row, encode_journal_row, record_ty
 from intendant.domain.payloads import (
     Emitted,
     ExecutionStarted,
+    Failure,
     Signal,
     StateSet,
     StepCompleted,
@@ -56,6 +57,14 @@ class Accepted(msgspec.Struct, frozen=True, gc=False):
 
     state: ExecutionState
     since: int
+
+
+class Blocked(Exception):
+    """It can't go on with the code that is here, and may with other code."""
+
+    def __init__(self, code: str, reason: str) -> None:
+        super().__init__(reason)
+        self.failure = Failure(code, reason)
 
 
 class History:
@@ -104,12 +113,15 @@ class History:
         document = await log.document(self._tenant, states.EXECUTIONS, self._id)
         if document is None:
             raise InternalError(f"execution {self._id} is in the open set and has no document")
-        journal = self.journal = Journal.of(await log.journal(self._tenant, self._id))
+        self.state = decode_execution(document.body)
+        try:
+            journal = self.journal = Journal.of(await log.journal(self._tenant, self._id))
+        except msgspec.MsgspecError as error:
+            raise Blocked("unreadable_journal", f"its journal can't be read: {error}") from error
         self.steps = sum(isinstance(row, StepCompleted | StepFailed) for row in journal.rows)
         self.events = len(journal.events)
         self._has_journal = bool(journal.rows)
         self._since = document.since
-        self.state = decode_execution(document.body)
         self.loaded = True
 
     async def read_shared(self) -> bytes | None:

@@ -28,7 +28,7 @@ def prepare_child(repertoire: Repertoire, given: Any, parameters: Any) -> ChildI
     type, encoded, handler = encode_intent(repertoire, given, parameters)
     if handler is None:
         return ChildIntent(type, encoded, Any)
-    return ChildIntent(type, encoded, handler.result, handler.exclusive)
+    return ChildIntent(type, encoded, handler.result, handler.exclusive, handler.version)
 
 
 def encode_mapping(value: object, field: str, limit: int) -> bytes:

@@ -8,6 +8,7 @@ from typing import Any
 from msgspec import Struct
 
 from intendant.domain.commit import Commit, Receipt
+from intendant.domain.forks import Fork
 from intendant.domain.payloads import Parent
 from intendant.domain.state import SessionState
 from intendant.parking import Reply
@@ -59,6 +60,8 @@ class PreparedIntent(Struct, frozen=True, gc=False):
     solution: str | None
     priority: int
     digest: bytes
+    version: int  # of its handler; 0 when there is none
+    fork: Fork | None = None
 
 
 class Submit(Struct, frozen=True, gc=False):

@@ -83,6 +83,7 @@ class Offspring:
             solution=state.solution if session == state.session else None,
             priority=state.priority if request.priority is None else request.priority,
             digest=request.intent.digest,
+            version=request.intent.version,
         )
         sending = _Sending()
 

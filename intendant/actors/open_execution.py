@@ -65,6 +65,7 @@ class OpenExecution:
         "after_end",
         "awaited",
         "begun",
+        "blocked",
         "cell",
         "child_id",
         "closed",
@@ -122,6 +123,7 @@ class OpenExecution:
         self.resting = False  # its handler does nothing but wait, and takes no place to run
         self.passive = False  # its handler was suspended in a wait
         self.news = False  # what it waited for has come, and no handler stood there
+        self.blocked = ""  # why it can't go on with the code that is here
         self.closed = False  # its end is decided
         self.parted = False  # and its handler has left
         self.held = False  # it is not to run before its trial
@@ -162,6 +164,10 @@ class OpenExecution:
     def close(self) -> None:
         """See `Place`."""
         self.closed = True
+
+    def block(self, reason: str) -> None:
+        """See `Place`."""
+        self.blocked = reason
 
     def end(self, error: BaseException | None) -> None:
         """See `Place`."""

@@ -24,6 +24,7 @@ from intendant.actors.messages import (
     WorkEnded,
 )
 from intendant.actors.open_execution import OpenExecution
+from intendant.actors.outbox_event import OutboxEvent
 from intendant.actors.services import Services
 from intendant.actors.wal_writer import KeyClaimed
 from intendant.domain import payloads
@@ -32,6 +33,8 @@ from intendant.domain.codec import encode
 from intendant.domain.commit import (
     RECORDS_MAX,
     AddToIndex,
+    AddToOutbox,
+    AppendJournal,
     ClaimKey,
     Commit,
     Operation,
@@ -40,6 +43,8 @@ from intendant.domain.commit import (
     RemoveFromIndex,
 )
 from intendant.domain.errors import IdempotencyConflict, SessionClosed, SessionExists, UnknownSession
+from intendant.domain.forks import Fork
+from intendant.domain.journal import encode_journal_row, events_of, record_type
 from intendant.domain.payloads import Parent
 from intendant.domain.records import Record
 from intendant.domain.state import ExecutionState, SessionState
@@ -296,7 +301,9 @@ class SessionActor(Actor[SessionMessage]):
             return
         self._has_work()
         entries = [self._plan(intent) for intent in submission.fresh]
-        at_once = not self._unplaced and 2 * len(entries) <= RECORDS_MAX and self._executions.begin(entries)
+        forked = submission.fresh[0].fork is not None  # alone, and its journal is in the store only
+        may_begin = not (self._unplaced or forked) and 2 * len(entries) <= RECORDS_MAX
+        at_once = may_begin and self._executions.begin(entries)
         commit, accepted = self._acceptance(submission.fresh, entries, at_once=at_once)
         self._unplaced += not at_once
 
@@ -318,7 +325,13 @@ class SessionActor(Actor[SessionMessage]):
         concurrency = self._state.concurrency if self._state else 0
         within = parent is not None and parent.within
         return self._executions.plan(
-            self._tenant, self._id, intent.type, concurrency=concurrency, priority=intent.priority, within=within
+            self._tenant,
+            self._id,
+            intent.type,
+            concurrency=concurrency,
+            priority=intent.priority,
+            version=intent.version,
+            within=within,
         )
 
     # --- accepting children
@@ -374,7 +387,7 @@ class SessionActor(Actor[SessionMessage]):
         first: int,
     ) -> None:
         for entry, state in zip(entries, accepted, strict=True):
-            self._executions.start(entry, Accepted(state, first))
+            self._executions.start(entry, None if state.forked_from else Accepted(state, first))
             submission.known[state.key] = state.id
         submission.answer()
 
@@ -421,6 +434,8 @@ class SessionActor(Actor[SessionMessage]):
                 PutDocument(states.EXECUTIONS, state.id, encode(state)),
                 AddToIndex(states.OPEN, state.id, states.open_score(self._id)),
             )
+            if intent.fork is not None:
+                self._take_journal(intent.fork, entry.id, records, operations)
         return Commit(self._tenant, records, operations), accepted
 
     def _accept_one(
@@ -434,10 +449,14 @@ class SessionActor(Actor[SessionMessage]):
         at_once: bool,
     ) -> ExecutionState:
         solution = intent.solution or (self._state.solution if self._state else "default")
+        fork = intent.fork
         payload = payloads.IntentReceived(
             *(intent.id, intent.type, solution, intent.key),
             *(Raw(intent.parameters), intent.metadata, now, intent.priority),
             parent=parent,
+            version=intent.version,
+            forked_from=fork.origin if fork else "",
+            forked_at=fork.step if fork else "",
         )
         state = states.intent_received(self._tenant, self._id, execution, payload)
         records.append(Record("intent_received", self._id, execution, payload))
@@ -445,6 +464,16 @@ class SessionActor(Actor[SessionMessage]):
             records.append(Record("execution_started", self._id, execution, payloads.ExecutionStarted(now)))
             state = states.execution_started(state, now)
         return state
+
+    def _take_journal(self, fork: Fork, execution: str, records: list[Record], operations: list[Operation]) -> None:
+        """What the fork goes on from is recorded as its own; events that rode with it go out as its own."""
+        for row in fork.rows:
+            body = encode(row)
+            place = len(records)
+            records.append(Record(record_type(row), self._id, execution, Raw(body)))
+            operations.append(AppendJournal(execution, encode_journal_row(row, body)))
+            events = [encode(OutboxEvent.of(execution, event)) for event in events_of(row)]
+            operations += [AddToOutbox(self._id, event, place) for event in events]
 
     def _as_message(self, proceed: Callable[[Reply[Receipt]], None]) -> Callable[[Reply[Receipt]], None]:
         """What changes this actor's state goes on when the outcome has come back to it as a message."""

@@ -102,7 +102,10 @@ class Trials:
         document = await self._services.log.document(entry.tenant, states.EXECUTIONS, entry.id)
         if document is None:
             return Suspect(0)
-        journal = Journal.of(await self._services.log.journal(entry.tenant, entry.id))
+        try:
+            journal = Journal.of(await self._services.log.journal(entry.tenant, entry.id))
+        except msgspec.MsgspecError:
+            return Suspect(0)  # it is blocked, and runs nothing
         return suspect_of(_decode(document.body), journal)
 
     def begin(self) -> None:

@@ -82,6 +82,10 @@ class Place(Protocol):
         """The handler was suspended alone, and resumes when that has been told."""
         ...
 
+    def block(self, reason: str) -> None:
+        """The code that is here can't go on with it."""
+        ...
+
     def rest(self, resting: bool) -> None:
         """The handler does nothing but wait, or works again."""
         ...

@@ -26,6 +26,7 @@ class ChildIntent(Struct, frozen=True, gc=False):
     parameters: bytes
     result: Any
     exclusive: bool = False
+    version: int = 0  # of its handler; 0 when there is none
 
     @property
     def digest(self) -> bytes:

@@ -85,6 +85,7 @@ class AddToOutbox(Struct, frozen=True, gc=False):
 
     session: str
     body: bytes
+    record: int = 0  # the place in the commit of the record that it rides with
 
 
 class SettleOutbox(Struct, frozen=True, gc=False):
@@ -287,7 +288,7 @@ class _Sealing:
 
     def add(self, commit: Commit, first: int) -> None:  # noqa: C901  one branch per operation: the closed set itself
         version = first + max(len(commit.records) - 1, 0)
-        rows = events = 0
+        rows = events = carrier = 0
         tenant = commit.tenant
         for operation in commit.operations:
             match operation:
@@ -305,8 +306,10 @@ class _Sealing:
                     rows += 1
                 case DropJournal(execution):
                     self.drops.append((tenant, execution))
-                case AddToOutbox(session, body):
-                    self.outbox_adds.append((first * PLACES + events, tenant, session, self.time, body))
+                case AddToOutbox(session, body, record):
+                    if record != carrier:
+                        carrier, events = record, 0
+                    self.outbox_adds.append(((first + record) * PLACES + events, tenant, session, self.time, body))
                     events += 1
                 case SettleOutbox(positions):
                     self.outbox_settles.extend(positions)

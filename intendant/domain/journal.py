@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import Raw, Struct, field
 
 from intendant.domain.children import end_path
 from intendant.domain.payloads import (
@@ -45,6 +45,7 @@ _KINDS: Final[dict[bytes, tuple[Any, str]]] = {  # and the type of the record th
 }
 _LETTERS: Final = {kind: letter for letter, (kind, _) in _KINDS.items()}
 _TYPES: Final[dict[Any, str]] = dict(_KINDS.values())
+_KIND_OF: Final[dict[str, Any]] = {type: kind for kind, type in _KINDS.values()}
 CARRIERS: Final = frozenset(type for kind, type in _KINDS.values() if "events" in kind.__struct_fields__)
 """The types of records that events ride with, besides the ends of executions."""
 
@@ -126,6 +127,12 @@ def has_failed(step: StepCompleted | StepFailed) -> bool:
 def record_type(row: Row) -> str:
     """The type of the record that a row comes with."""
     return _TYPES[type(row)]
+
+
+def row_of_record(type: str, payload: Raw) -> Row | None:
+    """The row that came with a record of this type; None when none did."""
+    kind = _KIND_OF.get(type)
+    return None if kind is None else msgspec.msgpack.decode(payload, type=kind)
 
 
 def encode_journal_row(row: Row, body: bytes) -> bytes:

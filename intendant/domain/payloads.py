@@ -112,7 +112,9 @@ class ChildRecord(Struct, frozen=True, omit_defaults=True, gc=False):
 class IntentReceived(Struct, frozen=True, omit_defaults=True, gc=False):
     """`intent_received`: an intent was accepted; the record's execution is the one made for it.
 
-    With a `parent` it is the child of another execution, whose journal says so in the same commit.
+    With a `parent` it is the child of another execution, whose journal says so in the same commit. `version` is its
+    handler's; 0 when there was none. `forked_from` is the execution whose journal it goes on from, up to the step
+    `forked_at`.
     """
 
     intent_id: str
@@ -124,6 +126,9 @@ class IntentReceived(Struct, frozen=True, omit_defaults=True, gc=False):
     at: int
     priority: int = 0
     parent: Parent | None = None
+    version: int = 1
+    forked_from: str = ""
+    forked_at: str = ""
 
 
 class ExecutionStarted(Struct, frozen=True, gc=False):

@@ -122,6 +122,7 @@ class SessionState(Struct, frozen=True, omit_defaults=True, gc=False):
 class ExecutionState(Struct, frozen=True, omit_defaults=True, gc=False):
     """An execution's document: a small header, rewritten only when it is accepted, starts and ends.
 
+    `version` is that of the handler it began with; 0 if none was there when it was accepted.
     Times are µs since 1970 UTC and 0 while they have not come. What steps recorded lies in the journal.
     """
 
@@ -149,6 +150,9 @@ class ExecutionState(Struct, frozen=True, omit_defaults=True, gc=False):
     parent: Parent | None = None
     children: list[ChildRecord] = []
     children_count: int = 0
+    version: int = 1
+    forked_from: str = ""
+    forked_at: str = ""
 
 
 class Outcome(Struct, Generic[R], frozen=True):
@@ -157,7 +161,8 @@ class Outcome(Struct, Generic[R], frozen=True):
     `undelivered` lists the signals that it was sent and never waited for, the oldest first, up to 1,000;
     `undelivered_count` counts all of them. `sagas` says of each saga's steps what became of them. `parent` is the
     execution that submitted it, if one did; `children` says of those that it submitted, the first 1,000 of
-    `children_count`, what had become of them when it ended.
+    `children_count`, what had become of them when it ended. `version` is that of the handler. A fork says of which
+    execution it is one, `forked_from`, and from which step on, `forked_at`.
     """
 
     tenant: str
@@ -177,6 +182,9 @@ class Outcome(Struct, Generic[R], frozen=True):
     parent: str = ""
     children: list[ChildRecord] = []
     children_count: int = 0
+    version: int = 1
+    forked_from: str = ""
+    forked_at: str = ""
 
     @property
     def success(self) -> bool:
@@ -273,6 +281,9 @@ def intent_received(tenant: str, session: str, execution: str, payload: IntentRe
         accepted_at=payload.at,
         priority=payload.priority,
         parent=payload.parent,
+        version=payload.version,
+        forked_from=payload.forked_from,
+        forked_at=payload.forked_at,
     )
 
 
@@ -328,6 +339,9 @@ def outcome_of(state: ExecutionState, result_type: Any = Any) -> Outcome[Any]:
         parent=state.parent.execution if state.parent else "",
         children=state.children,
         children_count=state.children_count,
+        version=state.version,
+        forked_from=state.forked_from,
+        forked_at=state.forked_at,
     )
 
 

@@ -137,6 +137,23 @@ class Execution(Generic[R]):
         """
         return await self._runtime.cancellations.cancel(self.tenant, self.id, timeout)
 
+    async def fork(
+        self, from_step: str, *, idempotency_key: str | None = None, timeout: float | None = None
+    ) -> Execution[R]:
+        """Start a new execution that goes on from what this one recorded before `from_step`, and runs on from there.
+
+        It is one of the same session, with the same parameters and of the same version; `from_step` is the path of a
+        step or wait, as in `events()` and errors. This one may be open or have ended, and is not changed. What comes
+        along: results of steps, sleeps that are over, signals that a wait took before that step, and its events, which
+        go out as the new one's. Other signals do not, nor a cancel. See docs/versions.md.
+
+        With an `idempotency_key`, a repetition returns the same execution. Raises InvalidIntent for a step that it has
+        not recorded, and when a saga has begun to undo what would come along; InvalidValue when that is more than one
+        commit may hold (512 records); UnknownExecution when its records are not kept any more; else as
+        `Session.submit`.
+        """
+        return await self._runtime.forks.fork(self, from_step, idempotency_key, timeout)
+
     async def status(self) -> Status:
         """Where it stands now. Raises UnknownExecution."""
         status = (await self.view()).status

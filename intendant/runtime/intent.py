@@ -73,7 +73,7 @@ class Intent(Generic[R_co]):
 
 def prepare(intent: Intent[Any], repertoire: Repertoire, now: int) -> PreparedIntent:
     """Check an intent and encode it. Raises InvalidIntent naming the field; touches nothing."""
-    intent_type, parameters, _ = encode_intent(repertoire, intent.handler, intent.parameters)
+    intent_type, parameters, handler = encode_intent(repertoire, intent.handler, intent.parameters)
     metadata = check_metadata(intent.metadata)
     intent_id = make_id(now)
     key = intent_id if intent.idempotency_key is None else check_id(intent.idempotency_key, "idempotency_key")
@@ -86,6 +86,7 @@ def prepare(intent: Intent[Any], repertoire: Repertoire, now: int) -> PreparedIn
         solution=None if intent.solution is None else check_id(intent.solution, "solution"),
         priority=check_priority(intent.priority),
         digest=digest(intent_type.encode(), parameters),
+        version=0 if handler is None else handler.version,
     )
 
 

@@ -12,7 +12,7 @@ import anyio
 import anyio.from_thread
 import msgspec
 
-from intendant.actors.messages import Close, Describe, Open, Progress, SessionMessage, Submit
+from intendant.actors.messages import Close, Describe, Open, PreparedIntent, Progress, SessionMessage, Submit
 from intendant.actors.outbox_relay import RelaySettings
 from intendant.actors.services import Limits
 from intendant.adapters.clock import SystemClock
@@ -41,6 +41,7 @@ from intendant.runtime.config import DurabilityName, Shutdown
 from intendant.runtime.ends import Ends
 from intendant.runtime.engine import Engine, not_running
 from intendant.runtime.event_stream import EventStreams
+from intendant.runtime.forks import Forks
 from intendant.runtime.handles import Execution, Session
 from intendant.runtime.intent import INTENTS_MAX, Intent, check_timeout, prepare
 from intendant.runtime.opening import Opening
@@ -119,6 +120,7 @@ class Runtime:
         self.ends = Ends(self._serving, self.state)
         self.cancellations = Cancellations(self._serving, self.state, timeout)
         self.wal = WalReader(self._reach)
+        self.forks = Forks(self)
         self.streams = EventStreams(self._reach, self.state)
         self.outbox = Outbox(self._reach)
         self._engine: Engine | None = None
@@ -319,6 +321,12 @@ class Runtime:
                 raise InvalidIntent(f"intents[{place}]", f"must be an Intent, not {type(intent).__name__}")
         now = self._settings.clock.now()
         prepared = tuple(prepare(intent, self._settings.repertoire, now) for intent in intents)
+        return await self.submit_prepared(tenant, session, prepared, timeout)
+
+    async def submit_prepared(
+        self, tenant: str, session: str, prepared: tuple[PreparedIntent, ...], timeout: float | None
+    ) -> list[Execution[Any]]:
+        """Submit what was checked and encoded."""
 
         def question(reply: Reply[list[str]]) -> SessionMessage:
             return Submit(prepared, reply)
@@ -467,6 +475,15 @@ class Runtime:
             if page.cursor is None:
                 return False
             cursor = page.cursor
+
+    @property
+    def repertoire(self) -> Repertoire:
+        """The handlers of its realms."""
+        return self._settings.repertoire
+
+    def now(self) -> int:
+        """The runtime's clock, in µs since 1970 UTC."""
+        return self._settings.clock.now()
 
     def _result_type(self, type: str) -> Any:
         handler = self._settings.repertoire.find(type)

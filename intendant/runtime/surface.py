@@ -68,7 +68,7 @@ class StateSurface:
         body = await self._read(tenant, states.EXECUTIONS, id)
         data = await self._data(tenant, states.EXECUTION_DATA, id)
         if body is not None:
-            return view_execution(self._live(tenant, _execution.decode(body)), data)
+            return self._view(self._live(tenant, _execution.decode(body)), data)
         return None if data is None else untracked_execution(tenant, id, data)
 
     async def tracked_execution(self, tenant: str, id: str) -> ExecutionState | None:
@@ -186,7 +186,7 @@ class StateSurface:
             states.EXECUTIONS,
             lambda body: self._live(tenant, _execution.decode(body)),
             wanted,
-            view_execution,
+            self._view,
             limit,
             cursor,
             over,
@@ -207,10 +207,22 @@ class StateSurface:
     # --- how
 
     def _live(self, tenant: str, state: ExecutionState) -> ExecutionState:
-        """That a handler waits is not stored: it would cost a document at each wait."""
-        if state.status is Status.RUNNING and self._partition_of(tenant).executions.is_waiting(tenant, state.id):
+        """That a handler waits, or that there is none, is not stored: it would cost a document each time."""
+        if state.status.ended:
+            return state
+        executions = self._partition_of(tenant).executions
+        if executions.why_blocked(tenant, state.id):
+            return msgspec.structs.replace(state, status=Status.BLOCKED)
+        if state.status is Status.RUNNING and executions.is_waiting(tenant, state.id):
             return msgspec.structs.replace(state, status=Status.WAITING)
         return state
+
+    def _view(self, state: ExecutionState, data: dict[str, Any] | None = None) -> ExecutionView:
+        if state.status is not Status.BLOCKED:
+            return view_execution(state, data)
+        return view_execution(
+            state, data, self._partition_of(state.tenant).executions.why_blocked(state.tenant, state.id)
+        )
 
     async def _read(self, tenant: str, collection: str, key: str) -> bytes | None:
         return await self._partition_of(tenant).tiers.document(tenant, collection, key)

@@ -54,7 +54,8 @@ class ExecutionView(Struct, frozen=True):
     """An execution: what the runtime tracks, and in `data` the user's own document, None if it was never set.
 
     `tracked` is False for a document that was set under an id no execution has; `status` is None then. `parent` is the
-    execution whose handler submitted it, if one did.
+    execution whose handler submitted it, if one did. `blocked` is why it can't go on with the code that is here. A fork
+    goes on from the journal of `forked_from`, up to `forked_at`.
     """
 
     id: str
@@ -77,6 +78,10 @@ class ExecutionView(Struct, frozen=True):
     data: dict[str, Any] | None = None
     tracked: bool = True
     parent: str = ""
+    version: int = 1
+    blocked: str = ""
+    forked_from: str = ""
+    forked_at: str = ""
 
 
 LIMIT_MAX: Final = 10_000
@@ -142,7 +147,7 @@ def view_session(state: SessionState, data: dict[str, Any] | None = None) -> Ses
     )
 
 
-def view_execution(state: ExecutionState, data: dict[str, Any] | None = None) -> ExecutionView:
+def view_execution(state: ExecutionState, data: dict[str, Any] | None = None, blocked: str = "") -> ExecutionView:
     """An execution's document as a view."""
     return ExecutionView(
         id=state.id,
@@ -164,6 +169,10 @@ def view_execution(state: ExecutionState, data: dict[str, Any] | None = None) ->
         error=state.error,
         data=data,
         parent=state.parent.execution if state.parent else "",
+        version=state.version,
+        blocked=blocked,
+        forked_from=state.forked_from,
+        forked_at=state.forked_at,
     )
 
 

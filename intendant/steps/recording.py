@@ -102,6 +102,10 @@ class Recording(Protocol):
         """A step's function has begun or ended, or the handler answers one query more."""
         ...
 
+    def block(self, reason: str) -> None:
+        """Something recorded can't be read by this code: the handler is unwound, and resumes with other code."""
+        ...
+
     def fence(self) -> int:
         """A fencing token: higher than every one given out before, in this process or an earlier owner's."""
         ...

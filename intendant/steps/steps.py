@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import Any, Final, TypeVar
 
+import msgspec
 from msgspec import Raw
 
 from intendant.domain.codec import VALUE_BYTES_MAX, digest, encode_value
@@ -265,11 +266,19 @@ class Steps:
 
     async def result(self, recorded: StepCompleted, kind: StepFunction) -> Any:
         """The result of a step, in the type that its function says it returns."""
-        if not recorded.file:
-            return kind.decode(recorded.result)
-        if self._files is None or (content := await self._files.get(self._tenant, recorded.file)) is None:
+        content: bytes | Raw | None = recorded.result
+        if recorded.file:
+            content = None if self._files is None else await self._files.get(self._tenant, recorded.file)
+        if content is None:
             raise InvalidValue(f"result of step {recorded.path!r}", f"is file {recorded.file}, which is not there")
-        return kind.decode(content)
+        try:
+            return kind.decode(content)
+        except msgspec.ValidationError as error:
+            if self._recording.journal.get(recorded.path) is not recorded:
+                raise  # it is this code's own
+            reason = f"the recorded result of step {recorded.path!r} does not fit {kind.returns}: {error}"
+            self._recording.block(reason)
+            raise Suspended(reason) from error
 
     async def _try(
         self,

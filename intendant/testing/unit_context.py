@@ -230,6 +230,9 @@ class _Recording:
     def active(self) -> None:
         """Nobody looks."""
 
+    def block(self, reason: str) -> None:
+        """Nothing was recorded before."""
+
     def fence(self) -> int:
         """One more than the last."""
         self._fences += 1

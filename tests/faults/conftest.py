@@ -762,6 +762,17 @@ class Cancel:
 
 
 @dataclass(frozen=True)
+class Fork:
+    """Fork it from a step on, under a key of its own, once the log has a record of type `after` of it."""
+
+    tenant: str
+    key: str
+    step: str
+    new: str
+    after: str = "execution_completed"
+
+
+@dataclass(frozen=True)
 class CancelAll:
     """What is open in a session, or of the tenant, once all of these wait."""
 
@@ -776,7 +787,21 @@ class Refused:
     code: str
 
 
-Call = Open | Submit | Many | SetData | SetExecution | Close | Result | Signal | Follow | Cancel | CancelAll | Refused
+Call = (
+    Open
+    | Submit
+    | Many
+    | SetData
+    | SetExecution
+    | Close
+    | Result
+    | Signal
+    | Follow
+    | Cancel
+    | CancelAll
+    | Fork
+    | Refused
+)
 
 
 @dataclass(frozen=True)
@@ -875,6 +900,27 @@ def _child_cancelled() -> tuple[tuple[Call, ...], ...]:
     """When its child has recorded its own child, nobody here knows."""
     ((*begins, result),) = _child("lasting")
     return ((*begins, Cancel("acme", "k", "step_completed"), result),)
+
+
+def _forked(type: str, given: dict[str, Any], step: str, *, signals: int = 0) -> tuple[tuple[Call, ...], ...]:
+    """One that is forked twice under one key, and its fork again; each gets signals of its own."""
+
+    def send(key: str) -> tuple[Call, ...]:
+        return tuple(Signal("acme", key, f"{key}{number}", number, late=True) for number in range(signals))
+
+    return (
+        (
+            Open("acme", "s"),
+            Submit("acme", "s", type, "k", given),
+            *send("k"),
+            Fork("acme", "k", step, "f"),
+            Fork("acme", "k", step, "f"),
+            *send("f"),
+            Result("acme", "f"),
+            Fork("acme", "f", step, "g"),
+            *send("g"),
+        ),
+    )
 
 
 SCENARIOS: Final = (
@@ -1044,6 +1090,12 @@ SCENARIOS: Final = (
             (Open("acme", "s"), Submit("acme", "s", "play.awaiting", "w", {"waits": 1}), Follow("acme", "w")),
         ),
     ),
+    Scenario("forked", _forked("play.steps", {"steps": 3}, "s2")),
+    Scenario(
+        "forked-signalled",
+        _forked("play.awaiting", {"waits": 2}, "signal(go)[1]", signals=2),
+    ),
+    Scenario("forked-saga", _forked("sagas.waiting", {"limit": 3_600_000}, "order/charge", signals=1)),
     Scenario("cancelled-in-step", _cancelled("step", "step_completed")),
     Scenario("cancelled-in-sleep", _cancelled("sleep", "timer_set")),
     Scenario("cancelled-in-sleep-passive", _cancelled("sleep", "timer_set"), resident=0),
@@ -1241,6 +1293,8 @@ class Driver:
                 await self._cancel(call)
             case CancelAll():
                 await self._cancel_all(call)
+            case Fork():
+                await self._fork(call)
             case Refused(refused, code):
                 await self._refused(refused, code)
 
@@ -1302,6 +1356,12 @@ class Driver:
             answers = await self.runtime.cancel_tenant(call.tenant)
         for id in ids:  # what an earlier life cancelled may have ended
             self.told.cancel(call.tenant, id, answers.get(id, CancelResult.CANCELLED))
+
+    async def _fork(self, call: Fork) -> None:
+        origin = self.runtime.execution(call.tenant, self.told.executions[call.tenant, call.key])
+        await self._recorded(call.tenant, origin.id, call.after)
+        fork = await origin.fork(call.step, idempotency_key=call.new)
+        self.told.accept(call.tenant, call.new, fork.id)
 
     async def _recorded(self, tenant: str, execution: str, type: str, records: int = 1) -> None:
         query = partial(self.runtime.wal.query, tenant, type=type, execution=execution, limit=records)
