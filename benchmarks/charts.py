@@ -19,10 +19,11 @@ MARGIN: Final = 24
 LABELS: Final = 212  # the column of names
 GAP: Final = 28  # between panels
 TOP: Final = 104
-ROW: Final = 30
+ROW: Final = 27
 BAR: Final = 16
 VALUES: Final = 66  # room for the number at a bar's end
-GROUP: Final = 26  # the line that heads a group
+GROUP: Final = 30  # the line that heads a group
+WHISKER_MIN: Final = 6  # shorter ones can't be read
 FONT: Final = "-apple-system, 'Segoe UI', Helvetica, Arial, sans-serif"
 
 
@@ -33,13 +34,12 @@ class Colours(Struct, frozen=True):
     quiet: str
     ours: str
     rival: str
-    track: str
     line: str
 
 
 THEMES: Final = {
-    "light": Colours("#1f2328", "#656d76", "#0b7285", "#adb5bd", "#f1f3f5", "#495057"),
-    "dark": Colours("#e6edf3", "#8b949e", "#22b8cf", "#5c6773", "#1c2128", "#c9d1d9"),
+    "light": Colours("#1f2328", "#656d76", "#0b7285", "#b3bac2", "#495057"),
+    "dark": Colours("#e6edf3", "#8b949e", "#22b8cf", "#59636e", "#c9d1d9"),
 }
 
 
@@ -73,7 +73,7 @@ class Chart(Struct, frozen=True):
 
 GROUPS: Final = {
     "fsync": "on disk before it is acknowledged",
-    "written": "handed to the system, on disk within a second",
+    "written": "handed to the system, on disk about a second later",
     "memory": "",
 }
 
@@ -97,14 +97,14 @@ def charts(rows: Sequence[Row]) -> list[Chart]:
             title="Durable executions per second",
             subtitle="64 callers; one machine for callers, runtime and store; longer is better",
             panels=("no steps", "three durable steps"),
-            lines=_lines(rows, ("64 callers, no steps", "64 callers, 3 steps"), _per_second, "no steps"),
+            lines=_lines(rows, ("64 callers, no steps", "64 callers, 3 steps"), _per_second, "has no steps"),
         ),
         Chart(
             name="latency",
             title="From request to recorded result",
             subtitle="one caller, median in milliseconds; shorter is better",
             panels=("no steps", "three durable steps"),
-            lines=_lines(rows, ("1 caller, no steps", "1 caller, 3 steps"), _p50, "no steps"),
+            lines=_lines(rows, ("1 caller, no steps", "1 caller, 3 steps"), _p50, "has no steps"),
         ),
         Chart(
             name="actors",
@@ -172,7 +172,7 @@ def svg(chart: Chart, colours: Colours, note: str = "") -> str:
     for line in chart.lines:
         if line.group and line.group != group:
             y += GROUP if group else 0
-            parts.append(_text(MARGIN, y - 14 if not group else y - 8, line.group, colours.quiet, 12))
+            parts.append(_text(MARGIN, y - 14 if not group else y - 11, line.group, colours.quiet, 12))
             group = line.group
         parts.append(_name(line, y, colours))
         for left, top, bar in zip(lefts, tops, line.bars, strict=True):
@@ -203,12 +203,11 @@ def _bar(bar: Bar, left: float, y: float, width: float, top: float, colours: Col
     end = max(length, bar.highest / top * room)
     colour = colours.ours if ours else colours.rival
     parts = [
-        f'<rect x="{left:.1f}" y="{y}" width="{room:.1f}" height="{BAR}" rx="3" fill="{colours.track}"/>',
         f'<rect x="{left:.1f}" y="{y}" width="{length:.1f}" height="{BAR}" rx="3" fill="{colour}"/>',
         _text(left + end + 8, middle + 5, bar.text, colours.text, 13, weight=600 if ours else 400),
     ]
-    if bar.highest > bar.lowest:
-        low, high = (left + value / top * room for value in (bar.lowest, bar.highest))
+    low, high = (left + value / top * room for value in (bar.lowest, bar.highest))
+    if high - low >= WHISKER_MIN:
         parts.append(
             f'<path d="M{low:.1f} {middle - 3}v6M{low:.1f} {middle}H{high:.1f}M{high:.1f} {middle - 3}v6" '
             f'stroke="{colours.line}" stroke-width="1" fill="none"/>'

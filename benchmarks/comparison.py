@@ -39,9 +39,10 @@ ROUNDS_MORE: Final = 2  # at most, when too few count
 ENOUGH: Final = 3  # rounds that count
 SECONDS: Final = 2.0
 WIDTH: Final = 130  # where there is no terminal
+UNTRUSTED: Final = "Taken on a busy machine, or in too few rounds: not to be trusted"
 LOOK_SECONDS: Final = 3.0  # at the machine, before anything is measured
 
-console = Console(stderr=True)
+console = Console(stderr=True, markup=False, highlight=False)  # reasons may have brackets in them
 
 
 class Plan(Struct, frozen=True):
@@ -229,9 +230,9 @@ def tell(report: Report, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "comparison.json"
     path.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n")
-    shown = Console()
+    shown = Console(markup=False, highlight=False)
     if not shown.is_terminal:
-        shown = Console(width=WIDTH)
+        shown = Console(markup=False, highlight=False, width=WIDTH)
     for table in tables(report.rows, [str(case) for case in CASES]):
         shown.print(table)
     for key, reason in report.missing.items():
@@ -239,11 +240,16 @@ def tell(report: Report, folder: Path) -> None:
     here = report.machine
     shown.print(f"{here['cores']} cores, {here['cpu']}; Python {here['python']}; rounds: {report.rounds}")
     if not report.trusted:
-        shown.print("taken on a busy machine, or once only: these figures can't be trusted", style="bold")
-    written = draw(
-        report.rows, folder, note="" if report.trusted else "taken on a busy machine, or once: not to be trusted"
-    )
+        shown.print(UNTRUSTED, style="bold")
+    written = draw(report.rows, folder, note=_note(report))
     shown.print("written: " + ", ".join(str(each) for each in [path, *written]))
+
+
+def _note(report: Report) -> str:
+    """What stands below the charts."""
+    here = report.machine
+    told = f"Median and range of {report.rounds} rounds; {here['cores']} cores, {here['cpu']}; {report.taken[:10]}"
+    return told if report.trusted else f"{UNTRUSTED}. {told}"
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

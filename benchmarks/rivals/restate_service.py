@@ -13,7 +13,7 @@ from importlib.metadata import version
 
 import restate
 import uvloop
-from protocol import Request, Timed, call, serve_async
+from protocol import Request, Timed, call, end_with_parent, serve_async
 
 KEYS = 100_000
 BODY = json.dumps({"number": 7}).encode()
@@ -94,3 +94,5 @@ async def main() -> None:
 
 if __name__ == "__main__":
     uvloop.run(main())
+else:
+    end_with_parent()  # granian's workers outlive it otherwise

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import uvloop
-from protocol import Request, Timed, call, serve_async
+from protocol import Request, Timed, call, end_with_parent, serve_async
 from redis import Redis
 from taskiq_redis import RedisAsyncResultBackend, RedisStreamBroker
 
@@ -42,7 +42,14 @@ async def main() -> None:
     command = [str(Path(sys.executable).parent / "taskiq"), "worker", "taskiq_queue:broker"]
     command += ["--workers", "1", "--max-async-tasks", str(TASKS_MAX), "--log-level", "ERROR"]
     here = Path(__file__).parent
-    worker = subprocess.Popen(command, env={**os.environ, "RIVAL_REDIS": url}, cwd=here, stdin=subprocess.DEVNULL)
+    environment = {**os.environ, "RIVAL_REDIS": url}
+    worker = subprocess.Popen(
+        command,
+        env=environment,
+        cwd=here,
+        stdin=subprocess.DEVNULL,
+        preexec_fn=end_with_parent,  # noqa: PLW1509  no thread runs yet
+    )
     try:
         await broker.startup()
         await (await work.kiq(0)).wait_result(timeout=30)  # the worker is up
