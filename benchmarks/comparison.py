@@ -14,7 +14,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -31,7 +31,7 @@ from benchmarks.machine import Watch, machine, speed
 from benchmarks.processes import Broken, Conversation, running
 from benchmarks.rivals.protocol import WARM_UP_SECONDS
 from benchmarks.showing import tables
-from benchmarks.summary import FOREIGN_CORES_MAX, Repetition, Row, lacking, rows
+from benchmarks.summary import FOREIGN_CORES_MAX, Repetition, Row, discarded, lacking, rows
 
 RESULTS: Final = Path(__file__).parent / "results"
 ROUNDS: Final = 5
@@ -92,6 +92,9 @@ class Run:
                 self._starts[each.key] = each.prepare()
             except Missing as missing:
                 self._leave_out(each, str(missing))
+        for each in self._contestants:
+            if each.against in self.missing:
+                self._leave_out(each, f"it is compared with {each.against}, which is left out")
 
     def measure(self) -> None:
         """All rounds. Raises SystemExit when too few repetitions count."""
@@ -100,10 +103,11 @@ class Run:
             self.rounds += 1
             self._round()
         if found := self._lacking():
-            cells = "\n".join(f"  {contestant}: {case}" for contestant, case in found)
+            without = discarded(self.repetitions)
+            cells = "\n".join(f"  {' at '.join(cell)}: without {_told(without.get(cell, {}))}" for cell in found)
             sys.exit(
-                f"no report: fewer than {plan.enough} of {self.rounds} rounds count for\n{cells}\n"
-                "the machine was busy with something else; wait, or say --force and trust nothing"
+                f"no report: fewer than {plan.enough} of {self.rounds} rounds count, ours and the rival's together:\n"
+                f"{cells}\nwait until nothing else runs here, or say --force and trust nothing"
             )
 
     def report(self) -> Report:
@@ -221,6 +225,8 @@ def main() -> None:
         run.measure()
     except KeyboardInterrupt:
         sys.exit("interrupted: no report")
+    except Broken as broken:
+        sys.exit(f"no report: ours did not work: {broken}")
     folder = given.results or (HOME / "quick" if given.quick or given.only or given.force else RESULTS)
     tell(run.report(), folder)
 
@@ -245,10 +251,16 @@ def tell(report: Report, folder: Path) -> None:
     shown.print("written: " + ", ".join(str(each) for each in [path, *written]))
 
 
+def _told(reasons: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} ({reason})" for reason, count in reasons.items()) or "any of ours"
+
+
 def _note(report: Report) -> str:
     """What stands below the charts."""
     here = report.machine
-    told = f"Median and range of {report.rounds} rounds; {here['cores']} cores, {here['cpu']}; {report.taken[:10]}"
+    told = (
+        f"Median and range of the rounds ({report.rounds}); {here['cores']} cores, {here['cpu']}; {report.taken[:10]}"
+    )
     return told if report.trusted else f"{UNTRUSTED}. {told}"
 
 

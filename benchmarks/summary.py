@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
@@ -103,6 +104,17 @@ def ratio(ours: Mapping[int, float], rival: Mapping[int, float]) -> Spread | Non
     return spread(ours[number] / rival[number] for number in both) if both else None
 
 
+def discarded(repetitions: Sequence[Repetition]) -> dict[Cell, Counter[str]]:
+    """How many do not count, by reason."""
+    found: dict[Cell, Counter[str]] = {}
+    if repetitions:
+        usual = usual_speed(repetitions)
+        for each in repetitions:
+            if reason := disturbance(each, usual):
+                found.setdefault((each.contestant, each.case), Counter())[reason] += 1
+    return found
+
+
 def lacking(repetitions: Sequence[Repetition], against: Mapping[str, str | None], enough: int) -> list[Cell]:
     """The cells with fewer than `enough` rounds that count, where a rival's rounds count only together with ours."""
     good = cells(clean(repetitions))
@@ -121,17 +133,12 @@ def rows(
 ) -> list[Row]:
     """One for each contestant and case; `all_count` keeps the disturbed ones."""
     counting = cells(repetitions if all_count else clean(repetitions))
-    usual = usual_speed(repetitions)
+    without = {} if all_count else discarded(repetitions)
     found: list[Row] = []
     for (contestant, case), rounds in counting.items():
         partner = against[contestant]
         ours = counting.get((partner, case)) if partner else None
         first = next(iter(rounds.values()))
-        discarded: dict[str, int] = {}
-        for each in repetitions:
-            if (each.contestant, each.case) == (contestant, case) and each.round not in rounds:
-                reason = disturbance(each, usual) or "?"
-                discarded[reason] = discarded.get(reason, 0) + 1
         found.append(
             Row(
                 contestant=contestant,
@@ -146,7 +153,7 @@ def rows(
                 against=partner,
                 ratio=None if ours is None else ratio(_speeds(ours), _speeds(rounds)),
                 clean=len(rounds),
-                discarded=discarded,
+                discarded=dict(without.get((contestant, case), {})),
             )
         )
     return found
