@@ -3,7 +3,8 @@
 # make test-docker   the same against the servers of docker-compose.test.yml, which it starts and removes
 # make check   ruff, mypy, pyright, import-linter
 # make stress  the full counts (at most an hour on two cores; STRESS=n scales them)
-# make bench   ours, timed
+# make bench   ours and its rivals, compared in the same run
+# make bench-ours   ours alone, over stores, callers, steps and event loops
 
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -14,7 +15,7 @@ STRESS ?= 1
 # tests start hundreds of processes, which should not compile our modules each time
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run test test-docker redis check stress bench lock clean
+.PHONY: run test test-docker redis check stress bench bench-ours lock clean
 
 run: $(READY)
 	$(BIN)/intendant demo
@@ -44,6 +45,9 @@ stress: $(READY) redis
 	STRESS=$(STRESS) $(BIN)/pytest -q -m "stress or scaled" -p no:cacheprovider -o timeout=0 $(ARGS)
 
 bench: $(READY) redis
+	$(BIN)/python -m benchmarks.comparison $(ARGS)
+
+bench-ours: $(READY) redis
 	$(BIN)/python -m benchmarks.throughput $(ARGS)
 
 # the versions that developers and CI get; users get the ranges of pyproject.toml
@@ -60,4 +64,4 @@ $(READY): pyproject.toml requirements-dev.lock
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .bench build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -12,13 +12,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from itertools import product
 from pathlib import Path
@@ -30,6 +28,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from benchmarks.machine import machine
 from tests.arango_standin.process import StandIn
 from tests.infrastructure.redis_server import RedisServer
 
@@ -151,23 +150,6 @@ def result(setting: Setting, rounds: list[dict[str, Any]]) -> Result:
         rss_mb=median("rss_mb"),
         durability=rounds[0]["durability"],
     )
-
-
-def machine() -> dict[str, Any]:
-    """Where it was measured."""
-    models = [line for line in _cpuinfo() if line.startswith("model name")]
-    return {
-        "cpu": models[0].partition(":")[2].strip() if models else platform.processor(),
-        "cores": os.cpu_count(),
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        "load_average": os.getloadavg()[0],
-    }
-
-
-def _cpuinfo() -> Iterator[str]:
-    path = Path("/proc/cpuinfo")
-    return iter(path.read_text().splitlines() if path.exists() else [])
 
 
 def table(results: list[Result]) -> Table:

@@ -1,0 +1,138 @@
+"""Intendant itself, as a process that answers like the rivals do. argv: `actors`, or the URL of the hot store.
+
+On uvloop, with default settings: supervision, validation, state, idempotency keys and outbox are on.
+"""
+
+from __future__ import annotations
+
+import platform
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from importlib.metadata import version
+from itertools import cycle
+from typing import Any, Final
+
+import anyio
+from msgspec import Struct
+
+from benchmarks.rivals.protocol import BATCH, TELLS, WARM_UP_SECONDS, Request, Timed, call, serve_async
+from intendant import Actor, ActorSystem, Context, Realm, Reply, Runtime
+
+SESSIONS: Final = 100
+ASK_SECONDS: Final = 60.0
+
+realm = Realm("bench")
+
+
+class Work(Struct, frozen=True):
+    number: int
+
+
+async def advance(number: int) -> int:
+    return number + 1
+
+
+@realm.handler
+async def plain(_ctx: Context, work: Work) -> dict[str, Any]:
+    return {"ok": True, "number": work.number}
+
+
+@realm.handler
+async def three_steps(ctx: Context, work: Work) -> dict[str, Any]:
+    number = work.number
+    for name in ("first", "second", "third"):
+        number = await ctx.step(name, advance, number)
+    return {"ok": True, "number": number}
+
+
+async def executions(url: str) -> None:
+    async with Runtime([realm], hot=url, name="bench") as runtime:
+        sessions = cycle([await runtime.open_session("bench", f"session-{number}") for number in range(SESSIONS)])
+
+        async def measure(request: Request) -> Timed:
+            handler = three_steps if request.steps else plain
+
+            async def one() -> None:
+                execution = await next(sessions).submit(handler, Work(7))
+                result = await execution.result()
+                assert result["ok"]
+
+            return await call(one, request)
+
+        settings = {"store": url.partition(":")[0], "sessions": SESSIONS}
+        await serve_async(_facts(runtime.durability, settings), measure)
+
+
+class Question(Struct, frozen=True):
+    number: int
+    reply: Reply[int]
+
+
+class Echo(Actor[int | Question]):
+    async def receive(self, message: int | Question) -> None:
+        if isinstance(message, Question):
+            message.reply.set(message.number)
+
+
+async def actors() -> None:
+    async with ActorSystem() as system:
+        echo = system.spawn("echo", Echo)
+
+        def question(reply: Reply[int]) -> Question:
+            return Question(7, reply)
+
+        async def tell() -> int:
+            for number in range(TELLS - 1):  # with the ask they fill its mailbox, of 10,000
+                echo.tell(number)
+            await echo.ask(question, timeout=ASK_SECONDS)
+            return TELLS - 1
+
+        async def ask() -> int:
+            for _ in range(BATCH):
+                assert await echo.ask(question, timeout=ASK_SECONDS) == 7
+            return BATCH
+
+        async def measure(request: Request) -> Timed:
+            some, callers = (tell, 1) if request.measure == "tell" else (ask, request.callers)
+            await _repeat(some, callers, WARM_UP_SECONDS)
+            return await _repeat(some, callers, request.seconds)
+
+        await serve_async(_facts("memory", {"callers": "tasks"}), measure)
+
+
+async def _repeat(some: Callable[[], Awaitable[int]], callers: int, seconds: float) -> Timed:
+    timed = Timed()
+    began = time.perf_counter()
+
+    async def caller() -> None:
+        while time.perf_counter() < began + seconds:
+            did = await some()
+            timed.count += did  # not in one statement: others add to it while we wait
+
+    async with anyio.create_task_group() as group:
+        for _ in range(callers):
+            group.start_soon(caller)
+    timed.seconds = time.perf_counter() - began
+    return timed
+
+
+def _facts(durability: str, settings: dict[str, Any]) -> dict[str, object]:
+    return {
+        "version": f"intendant {version('intendant')}",
+        "durability": durability,
+        "settings": {**settings, "python": platform.python_version(), "loop": "uvloop"},
+    }
+
+
+def main() -> None:
+    what = sys.argv[1]
+    options = {"use_uvloop": True}
+    if what == "actors":
+        anyio.run(actors, backend="asyncio", backend_options=options)
+    else:
+        anyio.run(executions, what, backend="asyncio", backend_options=options)
+
+
+if __name__ == "__main__":
+    main()
