@@ -104,9 +104,7 @@ def resolve_control(
     return Path(control).absolute()
 
 
-def resolve_watchdog(
-    name: str, watchdog: float | None, environment: Mapping[str, str] = os.environ
-) -> float | None:
+def resolve_watchdog(name: str, watchdog: float | None, environment: Mapping[str, str] = os.environ) -> float | None:
     """Settle the watchdog's limit: as given, else by `INTENDANT_WATCHDOG`, else None: there is none; 0 is none too.
 
     Raises ValueError for what is no number of seconds, or less than 0.01.

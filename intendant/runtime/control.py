@@ -91,13 +91,15 @@ class Control:
             self._connections -= 1
 
     async def _converse(self, stream: anyio.abc.SocketStream) -> None:
+        answer = Answer(error=f"no question came within {SECONDS:g} s")
         if self._connections > CONNECTIONS_MAX:
             answer = Answer(error=f"{CONNECTIONS_MAX} others are being answered; ask again")
         else:
+            question: bytes | None = None
             with anyio.move_on_after(SECONDS) as waiting:
                 question = await _read_line(stream)
-            answer = Answer(error=f"no question within {SECONDS:g} s") if waiting.cancelled_caught else None
-            answer = answer or await self._answer(question)
+            if not waiting.cancelled_caught:
+                answer = await self._answer(question)
         with anyio.move_on_after(SECONDS):
             await stream.send(msgspec.json.encode(answer) + b"\n")
 

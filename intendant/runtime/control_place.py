@@ -40,7 +40,9 @@ def prepare(directory: Path) -> None:
     found = directory.stat(follow_symlinks=False)
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
         raise PermissionError(
-            errno.EACCES, "control sockets need a directory that is ours, and that others can't write to", str(directory)
+            errno.EACCES,
+            "control sockets need a directory that is ours, and that others can't write to",
+            str(directory),
         )
 
 
@@ -50,7 +52,7 @@ def free_path(directory: Path, runtime: str) -> Path:
         suffix = "" if number == 1 else f".{number}"
         path = directory / f"{runtime}-{os.getpid()}{suffix}.sock"
         if len(os.fsencode(path)) > _PATH_BYTES_MAX:
-            raise ValueError(f"{path} is longer than the {_PATH_BYTES_MAX} bytes of a socket's path: name a shorter one")
+            raise ValueError(f"{path} is longer than the {_PATH_BYTES_MAX} bytes of a socket's path: name another")
         if not path.exists() or is_stale(path):
             return path
     raise ValueError(f"{directory} has {_SAME_NAME_MAX - 1} sockets of runtimes {runtime!r} of this process")

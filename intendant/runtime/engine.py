@@ -29,12 +29,12 @@ from intendant.runtime.config import resolve_own
 from intendant.runtime.control import Control
 from intendant.runtime.failure import cause_of
 from intendant.runtime.foreign import Foreign
-from intendant.runtime.observer import Observer
+from intendant.runtime.observer import Observer, View
 from intendant.runtime.partition import LOST, Partition
 from intendant.runtime.settings import Settings
 from intendant.runtime.stats import stats_of
 from intendant.runtime.stores import OpenStores
-from intendant.runtime.tree_node import LoopBlock
+from intendant.runtime.tree_node import LoopBlock, TreeNode
 from intendant.runtime.watchdog import Watchdog
 from intendant.supervisor import ChildCrashed, ChildRestarting, Start
 from intendant.supervisor import Event as SupervisorEvent
@@ -147,18 +147,20 @@ class Engine:
         self.observer = Observer(built, self.partitions, self.seam, settings.clock, lambda: self.blocked)
 
     def _watchers(self) -> dict[str, Start]:
-        settings, watchers = self._settings, {"hot-gauge": self._gauge.run}
+        settings = self._settings
+        watchers: dict[str, Start] = {"hot-gauge": self._gauge.run}
         if self._foreign:
             watchers["foreign"] = self._foreign.run
         if settings.watchdog is not None:
             self._watchdog = Watchdog(settings.watchdog, self.seam, self._type_of)
             watchers["watchdog"] = self._watchdog.run
         if settings.control is not None:
-            self.control = Control(
-                settings.control, settings.name, lambda view: self.observer.look(view), lambda: stats_of(self)
-            )
+            self.control = Control(settings.control, settings.name, self._look, lambda: stats_of(self))
             watchers["control"] = self.control.run
         return watchers
+
+    async def _look(self, view: View) -> TreeNode:
+        return await self.observer.look(view)  # made after the tree, which has the socket in it
 
     def _type_of(self, tenant: str, execution: str) -> str:
         """For the watchdog's thread: one look-up in a dictionary for each partition, and nothing is changed."""

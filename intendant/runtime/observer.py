@@ -97,9 +97,7 @@ class Observer:
     def _children(self, path: str, below: Mapping[str, TreeNode], view: View, depth: int) -> tuple[TreeNode, ...]:
         if depth >= view.depth:
             return ()
-        return tuple(
-            self._supervised(info, below, view, depth + 1) for info in self._tree.supervisors[path].children()
-        )
+        return tuple(self._supervised(info, below, view, depth + 1) for info in self._tree.supervisors[path].children())
 
     def _supervised(self, info: ChildInfo, below: Mapping[str, TreeNode], view: View, depth: int) -> TreeNode:
         supervisor, residents = self._tree.supervisors.get(info.path), below.get(info.path)
@@ -167,9 +165,7 @@ class Observer:
 
     # --- executions
 
-    async def _executions(
-        self, path: str, executions: Executions, view: View, blocked: LoopBlock | None
-    ) -> TreeNode:
+    async def _executions(self, path: str, executions: Executions, view: View, blocked: LoopBlock | None) -> TreeNode:
         states: Counter[Standing] = Counter()
         folded: Counter[tuple[tuple[str, ...], Standing]] = Counter()
         found: dict[Standing, list[OpenExecution]] = {standing: [] for standing in Standing}
@@ -231,7 +227,7 @@ def _sums(path: str, view: View, folded: Counter[tuple[tuple[str, ...], Standing
         TreeNode(
             path="/".join((path, *key)),
             kind=view.fold,
-            state=next(iter(counts)),
+            state="",
             tenant=key[0],
             session=key[1] if len(key) > 1 else "",
             counts=counts,

@@ -77,9 +77,9 @@ class Runtime:
     `retention_of={"acme": Retention(...)}`.
 
     `control=True` offers a control socket for `intendant ps`, mode 0600, in `$XDG_RUNTIME_DIR/intendant` or
-    `/tmp/intendant-<uid>`; a path is another directory for it. Without it, `INTENDANT_CONTROL=1`, or none. `watchdog` is
-    how many seconds the event loop may be held until the log says by which handler; without it, `INTENDANT_WATCHDOG`,
-    or nobody watches.
+    `/tmp/intendant-<uid>`; a path is another directory for it. Without it, `INTENDANT_CONTROL=1`, or there is none.
+    `watchdog` is how many seconds the event loop may be held until the log says by which handler; without it,
+    `INTENDANT_WATCHDOG`, or nobody watches.
 
     Entering raises PartitionOwned when another live process owns the store and does not give it up within
     `takeover_timeout` seconds, StoreUnavailable when it can't be reached, ValueError when it can't give the durability

@@ -38,5 +38,5 @@ class Settings:
     on_failure: Literal["report", "cancel"]
     on_event: Callable[[SupervisorEvent], None] | None
     clock: Clock
-    control: Path | None  # the directory of the socket
-    watchdog: float | None
+    control: Path | None = None  # the directory of the socket
+    watchdog: float | None = None

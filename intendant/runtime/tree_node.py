@@ -40,7 +40,7 @@ class TreeNode(Struct, frozen=True, kw_only=True, omit_defaults=True):
     `state` is "starting", "running", "restarting", "stopping" or "stopped" for what is supervised; "idle", "busy" or
     "restarting" for a session; for an execution "running", "starting", "waiting" (its handler does nothing but wait),
     "passive" (it waits, and is not in memory), "queued" (it waits for a place to run), "restarting", or "held" (it
-    does not run before its trial, or no realm has its handler).
+    does not run before its trial, or no realm has its handler); a sum's is empty.
     """
 
     path: str

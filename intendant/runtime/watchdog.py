@@ -56,7 +56,7 @@ class Watchdog:
         type_of: TypeOf,
         *,
         clock: Callable[[], float] = time.monotonic,
-        stack_of: Callable[[int], FrameType | None] = lambda thread: sys._current_frames().get(thread),  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # the documented way
+        stack_of: Callable[[int], FrameType | None] = lambda thread: sys._current_frames().get(thread),  # pyright: ignore[reportPrivateUsage]  # the documented way
     ) -> None:
         self.blocks = 0
         self.last: LoopBlock | None = None
