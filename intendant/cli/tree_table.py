@@ -16,7 +16,7 @@ from intendant.runtime.tree_node import TreeNode
 
 LEAST_WIDTH: Final = 60
 _STATE, _AGE, _MAIL, _RESTARTS = 10, 6, 5, 8
-_TAIL: Final = 6  # of an id: what tells those of about one time apart
+_TAIL: Final = 4  # of an id: what tells those of about one time apart
 _STYLES: Final = {
     "running": "green", "busy": "green", "starting": "cyan", "waiting": "blue", "passive": "blue", "queued": "yellow",
     "restarting": "bold red", "stopping": "yellow", "stopped": "red", "held": "red", "idle": "dim",
@@ -61,7 +61,7 @@ def _head(answer: Answer) -> Text:
 
 def _table(found: Sequence[Row], width: int) -> Table:
     flexible = width - (_STATE + _AGE + _MAIL + _RESTARTS) - 5
-    name = max(flexible * 11 // 20, 20)
+    name = max(flexible * 3 // 5, 20)
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), width=width, header_style="bold")
     table.add_column("actor", width=name, no_wrap=True, overflow="ellipsis")
     table.add_column("state", width=_STATE, no_wrap=True)

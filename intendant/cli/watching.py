@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.live import Live
 
 from intendant.cli.asking import ask, choose, directory
-from intendant.cli.exits import OK
+from intendant.cli.exits import OK, USAGE, Refusal
 from intendant.cli.tree_table import show
 from intendant.runtime.observer import View
 
@@ -29,6 +29,8 @@ def ps(wanted: str | None, view: View, *, at: Path | None, as_json: bool, watch:
     if not watch:
         console.print(show(ask(found, view), console.width), highlight=False)
         return OK
+    if not console.is_terminal:
+        raise Refusal("--watch needs a terminal; for programs there is --json", USAGE)
     view = msgspec.structs.replace(view, limit=min(view.limit, _WATCHED_MAX))
     answer = ask(found, view)
     with Live(console=console, screen=True, auto_refresh=False, vertical_overflow="crop") as live:
