@@ -7,12 +7,13 @@ from typing import Any
 import anyio
 import pytest
 
-from intendant import Context, InvalidIntent, Limits, Realm, Runtime, Session, Shutdown, TreeNode
+from intendant import Context, Intent, InvalidIntent, Limits, Realm, Runtime, Session, Shutdown, TreeNode
 from intendant.actors.session import SessionActor
 
 pytestmark = pytest.mark.anyio
 
 shop = Realm("shop")
+NOTHING: dict[str, Any] = {}
 EXECUTIONS = "intendant/partitions/partition[0]/executions"
 SESSIONS = "intendant/partitions/partition[0]/sessions"
 
@@ -65,9 +66,9 @@ async def until(runtime: Runtime, true: Callable[[TreeNode], bool], **view: Any)
 async def test_executions_say_what_they_are_and_where_they_are(started: Callable[..., Runtime]) -> None:
     async with started(limits=Limits(running=1)) as runtime:
         session = await runtime.open_session("acme", "desk-1")
-        waits = await session.submit(remind, {})
+        waits = await session.submit(remind, NOTHING)
         await until(runtime, lambda tree: at(tree, EXECUTIONS).counts == {"waiting": 1})
-        runs, queued = [await session.submit(charge, {}) for _ in range(2)]
+        runs, queued = [await session.submit(charge, NOTHING) for _ in range(2)]
         tree = await until(runtime, lambda tree: any(each.steps == ("card",) for each in every(tree)))
         shown = {each.path: each for each in at(tree, EXECUTIONS).children}
         one, two, three = (shown[f"{EXECUTIONS}/acme/{each.id}"] for each in (runs, waits, queued))
@@ -86,7 +87,7 @@ async def test_a_crash_is_shown_with_reason_and_time(started: Callable[..., Runt
     async with started() as runtime:
         session = await runtime.open_session("acme", "desk-1")
         began = datetime.now(UTC) - timedelta(seconds=1)
-        execution = await session.submit(crash, {})
+        execution = await session.submit(crash, NOTHING)
         path = f"{EXECUTIONS}/acme/{execution.id}"
         tree = await until(runtime, lambda tree: any(each.path == path and each.restarts for each in every(tree)))
         shown = at(tree, path)
@@ -130,10 +131,8 @@ async def crowd(started: Callable[..., Runtime]) -> Any:
         yield runtime
 
 
-def shop_intent() -> Any:
-    from intendant import Intent
-
-    return Intent("shop.charge", {})
+def shop_intent() -> Intent[Any]:
+    return Intent("shop.charge", NOTHING)
 
 
 async def queue(session: Session) -> None:

@@ -1,7 +1,7 @@
 """The watchdog: tells once who holds the loop, and with which stack; nothing when nobody does."""
 
+import inspect
 import logging
-import sys
 import threading
 from collections.abc import Callable
 from types import FrameType
@@ -110,7 +110,7 @@ class Loop:
 
 
 def stack_of(thread: int) -> FrameType | None:
-    return sys._getframe()
+    return inspect.currentframe()
 
 
 def test_it_warns_once_of_each_block_and_not_before_its_limit(tells: Tells) -> None:
