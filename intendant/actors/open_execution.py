@@ -21,7 +21,7 @@ from intendant.domain.waits import Waits
 from intendant.parking import Reply
 
 
-class Standing(enum.Enum):
+class Standing(enum.StrEnum):
     """Where an open execution stands."""
 
     RUNNING = "running"

@@ -99,7 +99,8 @@ class Sessions:
 
     def cells(self) -> list[tuple[str, Cell[SessionMessage]]]:
         """Those in memory, by `tenant/session`."""
-        return list(self._cells.items())
+        found = [self._residents.get(id) for id in self._residents]
+        return [(each.id, each.cell) for each in found if each is not None]
 
     def fares(self, child_id: str) -> ResidentInfo:
         """What the supervisor knows of a session's crashes. Only while sessions serve."""
