@@ -65,6 +65,7 @@ from intendant.runtime.handles import Execution, Session
 from intendant.runtime.intent import Intent
 from intendant.runtime.runtime import Runtime
 from intendant.runtime.stats import Stats
+from intendant.runtime.tree_node import ActorCrash, LoopBlock, TreeNode
 from intendant.runtime.views import ExecutionView, Page, SessionView
 from intendant.steps.children import Child
 from intendant.steps.saga import Saga
@@ -74,6 +75,7 @@ from intendant.steps.step import Step
 __all__ = [
     "AcknowledgedDataMissing",
     "Actor",
+    "ActorCrash",
     "ActorStopped",
     "ActorSystem",
     "BeingErased",
@@ -108,6 +110,7 @@ __all__ = [
     "JournalMismatch",
     "Limits",
     "LogRecord",
+    "LoopBlock",
     "Mailbox",
     "NotAuthorized",
     "NotExclusive",
@@ -151,6 +154,7 @@ __all__ = [
     "StoreUnavailable",
     "Suspended",
     "TenantLimits",
+    "TreeNode",
     "UnfinishedMigration",
     "UnknownExecution",
     "UnknownQuery",

@@ -157,6 +157,12 @@ class ExecutionActor(Actor[ExecutionMessage]):
         """Its children."""
         return Offspring(self._services, self.history)
 
+    @property
+    def steps(self) -> list[str]:
+        """Where its handler is: the steps whose functions run, else what it waits for."""
+        running = self._context.in_progress if self._context is not None else []
+        return [*running] or [*self._waiting, *self._pausing]
+
     def may_leave(self, parents: Collection[int | None]) -> bool:
         """Whether the handler's own task waits, alone: `parents` are the tasks that have started others."""
         alone = list(self._waiting.values()) == [self._task] and not self._pausing and self._task not in parents

@@ -31,6 +31,7 @@ from intendant.supervisor import (
     DynamicSupervisor,
     Event,
     Intensity,
+    ResidentInfo,
     Started,
     SupervisorError,
 )
@@ -106,6 +107,7 @@ class Executions:
             tenant,
             session,
             id,
+            type=type if handler is None else handler.type,  # one text for all of them
             concurrency=concurrency or self.services.limits.session_concurrency,
             exclusive=handler is not None and handler.exclusive,
             priority=priority,
@@ -176,6 +178,10 @@ class Executions:
         if entry.cell is None:
             entry.cell = self._cell(entry.child_id, entry.actor)
         return entry.cell.ref
+
+    def fares(self, entry: OpenExecution) -> ResidentInfo:
+        """What its supervisor knows of its crashes. Only while executions serve."""
+        return self._supervisor.resident(entry.child_id)
 
     def is_waiting(self, tenant: str, execution: str) -> bool:
         """Whether a handler that has begun does nothing but wait, in memory or out of it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
@@ -18,6 +19,21 @@ from intendant.domain.commit import Receipt
 from intendant.domain.errors import ActorStopped
 from intendant.domain.waits import Waits
 from intendant.parking import Reply
+
+
+class Standing(enum.StrEnum):
+    """Where an open execution stands."""
+
+    RUNNING = "running"
+    STARTING = "starting"
+    WAITING = "waiting"
+    """Its handler does nothing but wait."""
+    PASSIVE = "passive"
+    """Its handler left memory until what it waits for has come."""
+    QUEUED = "queued"
+    """It waits for a place to run."""
+    HELD = "held"
+    """It does not run before its trial, or because no realm has its handler any more."""
 
 
 class Owner(Protocol):
@@ -88,6 +104,7 @@ class OpenExecution:
         "resting",
         "session",
         "tenant",
+        "type",
         "unstarted",
         "waiting",
         "waits",
@@ -101,6 +118,7 @@ class OpenExecution:
         id: str,
         *,
         concurrency: int,
+        type: str = "",
         exclusive: bool = False,
         priority: int = 0,
         within: bool = False,
@@ -110,6 +128,7 @@ class OpenExecution:
         self.session = session
         self.lane = f"/{id}" if within else session  # no session's id is like that
         self.id = id
+        self.type = type
         self.child_id = f"{tenant}/{id}"  # its name under the supervisor, and its key here
         self.concurrency = concurrency  # of its session
         self.exclusive = exclusive
@@ -148,6 +167,17 @@ class OpenExecution:
         self._newest = commit
         if self.on_change is not None:
             self.on_change()
+
+    @property
+    def standing(self) -> Standing:
+        """Where it stands, in a word."""
+        if self.actor is not None and not self.actor.passive:
+            return Standing.WAITING if self.resting else Standing.RUNNING
+        if self.passive:
+            return Standing.PASSIVE
+        if self.waiting:
+            return Standing.QUEUED
+        return Standing.STARTING if self.launched else Standing.HELD
 
     def open_waits(self, fold: Waits, session: str) -> ExecutionWaits:
         """See `Place`."""

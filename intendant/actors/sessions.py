@@ -20,6 +20,7 @@ from intendant.supervisor import (
     DynamicSupervisor,
     Event,
     Intensity,
+    ResidentInfo,
     Started,
     SupervisorError,
 )
@@ -95,6 +96,15 @@ class Sessions:
         """None of the session's executions is open any more. Where nobody serves, that is found when its time comes."""
         with suppress(ActorStopped):
             self.activate(tenant, session).tell_control(WorkEnded())
+
+    def cells(self) -> list[tuple[str, Cell[SessionMessage]]]:
+        """Those in memory, by `tenant/session`."""
+        found = [self._residents.get(id) for id in self._residents]
+        return [(each.id, each.cell) for each in found if each is not None]
+
+    def fares(self, child_id: str) -> ResidentInfo:
+        """What the supervisor knows of a session's crashes. Only while sessions serve."""
+        return self._supervisor.resident(child_id)
 
     @property
     def resident(self) -> int:

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from intendant.cli import archive, erase, migrate, replay
+from intendant.cli import archive, erase, migrate, ps, replay
 from intendant.cli.exits import FAILED, INTERRUPTED, OK, USAGE, Refusal
 from intendant.domain.errors import IntendantError
 
@@ -209,6 +209,7 @@ def demo(
 
 
 migrate.mount(app)
+ps.mount(app)
 replay.mount(app)
 app.add_typer(archive.app, name="archive")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import os
 import platform
 import signal
 import sys
@@ -18,6 +19,7 @@ from typing import Any, Final, cast
 import anyio
 
 from intendant.adapters.urls import open_store, without_secrets
+from intendant.cli.asking import directory
 from intendant.cli.exits import FAILED, INTERRUPTED, OK, USAGE, Refusal
 from intendant.cli.figures import Figures, milliseconds, print_json, print_table, rss_bytes, show
 from intendant.cli.load import ForeignWork, Load, Plan, finish, open_executions, realm
@@ -27,6 +29,7 @@ from intendant.domain.errors import IntendantError, PartitionOwned
 from intendant.domain.ports import ColdStore, Store
 from intendant.domain.state import Status
 from intendant.runtime.audit import Audit, audit
+from intendant.runtime.control_place import prepare
 from intendant.runtime.handles import Session
 from intendant.runtime.runtime import Runtime
 from intendant.runtime.stats import Stats
@@ -130,6 +133,7 @@ class _Ran:
             name="load",  # reads INTENDANT_LOAD_* alone, never an application's settings
             takeover_timeout=TAKEOVER_SECONDS,
             timeout=self.load.plan.timeout,
+            control=_control(),
         )
 
     async def _look(self) -> None:
@@ -247,3 +251,14 @@ def _first(error: Exception) -> Exception:
 def _rounded(number: float) -> float:
     """Enough digits to compare, not more."""
     return round(number, 1) if number < 100 else float(round(number))
+
+
+def _control() -> Path | bool:
+    """Where `intendant ps` finds the load; where that can't be, it is a load all the same."""
+    if os.environ.get("INTENDANT_CONTROL", "").strip() == "0":
+        return False
+    try:
+        prepare(where := directory(None))
+    except OSError:
+        return False
+    return where

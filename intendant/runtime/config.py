@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final, Literal
 
 from intendant.domain.ports import Durability
+from intendant.runtime.control_place import default_directory
 
 DEFAULT_HOT: Final = "sqlite:intendant.db"
+LEAST_SECONDS: Final = 0.01  # of a watchdog: a loop that is never held for so long does nothing else
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,30}\Z")
 
 DurabilityName = Literal["memory", "written", "fsync", "replicated"]
@@ -83,6 +87,42 @@ def resolve_own(
         named = f"names {', '.join(map(repr, wrong))}" if wrong else "names no partition"
         raise ValueError(f"{source} {named}; the store has {partitions}: 0 to {partitions - 1}")
     return [each for each in known if each in wanted]
+
+
+def resolve_control(
+    name: str, control: bool | str | os.PathLike[str] | None, environment: Mapping[str, str] = os.environ
+) -> Path | None:
+    """Settle the directory of the control socket: as given, else by `INTENDANT_CONTROL`, else None: there is none.
+
+    True, or the variable as 1, is the default directory; False, or 0, is none.
+    """
+    if control is None:
+        text = environment.get(f"{variable_prefix(name)}CONTROL", "").strip()
+        control = {"": False, "0": False, "1": True}.get(text, text)
+    if isinstance(control, bool):
+        return default_directory(environment) if control else None
+    return Path(control).absolute()
+
+
+def resolve_watchdog(name: str, watchdog: float | None, environment: Mapping[str, str] = os.environ) -> float | None:
+    """Settle the watchdog's limit: as given, else by `INTENDANT_WATCHDOG`, else None: there is none; 0 is none too.
+
+    Raises ValueError for what is no number of seconds, or less than 0.01.
+    """
+    variable = f"{variable_prefix(name)}WATCHDOG"
+    given = environment.get(variable, "").strip() if watchdog is None else watchdog
+    if given == "":
+        return None
+    try:
+        seconds = float(given)
+    except (TypeError, ValueError):
+        seconds = math.nan
+    if seconds == 0:
+        return None
+    if not LEAST_SECONDS <= seconds < math.inf:
+        source = variable if watchdog is None else "watchdog"
+        raise ValueError(f"{source} is {LEAST_SECONDS} seconds or more, or 0 for none, not {given!r:.40}")
+    return seconds
 
 
 def variable_prefix(name: str) -> str:

@@ -26,12 +26,17 @@ from intendant.domain.ports import Owner, Usage
 from intendant.parking import Reply, current_seam
 from intendant.runtime import tree
 from intendant.runtime.config import resolve_own
+from intendant.runtime.control import Control
 from intendant.runtime.failure import cause_of
 from intendant.runtime.foreign import Foreign
+from intendant.runtime.observer import Observer, View
 from intendant.runtime.partition import LOST, Partition
 from intendant.runtime.settings import Settings
+from intendant.runtime.stats import stats_of
 from intendant.runtime.stores import OpenStores
-from intendant.supervisor import ChildCrashed, ChildRestarting
+from intendant.runtime.tree_node import LoopBlock, TreeNode
+from intendant.runtime.watchdog import Watchdog
+from intendant.supervisor import ChildCrashed, ChildRestarting, Start
 from intendant.supervisor import Event as SupervisorEvent
 
 T = TypeVar("T")
@@ -52,6 +57,8 @@ class Engine:
         self.files = WatchedFiles(self.stores.files)
         self.deadlines = Deadlines(self.seam)
         self.partitions: list[Partition] = []  # that are served here
+        self.observer: Observer
+        self.control: Control | None = None
         self.portal: anyio.from_thread.BlockingPortal
         self._settings = settings
         self._thread = threading.get_ident()
@@ -60,6 +67,7 @@ class Engine:
         self._stage = Stage()
         self._foreign: Foreign
         self._gauge: HotGauge
+        self._watchdog: Watchdog | None = None
         self._asking = 0
         self._calls_ended: Callable[[], None] = _nothing
         self._root_ended: Reply[None] = Reply()
@@ -126,18 +134,38 @@ class Engine:
         self._foreign = Foreign(store, [each for each in range(store.partitions) if each not in self._by_number])
         writers = [each.writer for each in self.partitions]
         self._gauge = HotGauge(store, writers, None if self.stores.cold is None else self.lag)
-        watchers = {"hot-gauge": self._gauge.run}
-        if self._foreign:
-            watchers["foreign"] = self._foreign.run
-        self._root = tree.build(
+        built = tree.build(
             self.partitions,
             self.deadlines,
-            watchers=watchers,
+            watchers=self._watchers(),
             on_lost=self._lost,
             on_event=self._supervised,
             shutdown=settings.shutdown,
             takeover_timeout=settings.takeover_timeout,
         )
+        self._root = built.root
+        self.observer = Observer(built, self.partitions, self.seam, settings.clock, lambda: self.blocked)
+
+    def _watchers(self) -> dict[str, Start]:
+        settings = self._settings
+        watchers: dict[str, Start] = {"hot-gauge": self._gauge.run}
+        if self._foreign:
+            watchers["foreign"] = self._foreign.run
+        if settings.watchdog is not None:
+            self._watchdog = Watchdog(settings.watchdog, self.seam, self._type_of)
+            watchers["watchdog"] = self._watchdog.run
+        if settings.control is not None:
+            self.control = Control(settings.control, settings.name, self._look, lambda: stats_of(self))
+            watchers["control"] = self.control.run
+        return watchers
+
+    async def _look(self, view: View) -> TreeNode:
+        return await self.observer.look(view)  # made after the tree, which has the socket in it
+
+    def _type_of(self, tenant: str, execution: str) -> str:
+        """For the watchdog's thread: one look-up in a dictionary for each partition, and nothing is changed."""
+        found = (each.executions.open.find(tenant, execution) for each in self.partitions)
+        return next((each.type for each in found if each is not None), "")
 
     def _partition(self, number: int, owner: Owner, threads: Mapping[str, anyio.CapacityLimiter]) -> Partition:
         settings = self._settings
@@ -241,6 +269,11 @@ class Engine:
     def usage(self) -> Usage:
         """How full the hot store was at the last look."""
         return self._gauge.usage
+
+    @property
+    def blocked(self) -> tuple[int, LoopBlock | None]:
+        """How often the loop was held too long, and the last time."""
+        return (0, None) if self._watchdog is None else (self._watchdog.blocks, self._watchdog.last)
 
     def lag(self) -> int:
         """How many records cold state is behind the log, of all partitions."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
+from os import PathLike
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, TypeVar
 
@@ -37,19 +39,21 @@ from intendant.domain.state import CancelResult, Event, ExecutionState, Outcome,
 from intendant.parking import Reply
 from intendant.realm import Realm, Repertoire
 from intendant.runtime.cancellations import Cancellations
-from intendant.runtime.config import DurabilityName, Shutdown
+from intendant.runtime.config import DurabilityName, Shutdown, resolve_control, resolve_watchdog
 from intendant.runtime.ends import Ends
 from intendant.runtime.engine import Engine, not_running
 from intendant.runtime.event_stream import EventStreams
 from intendant.runtime.forks import Forks
 from intendant.runtime.handles import Execution, Session
 from intendant.runtime.intent import INTENTS_MAX, Intent, check_timeout, prepare
+from intendant.runtime.observer import DEPTH_MAX, View
 from intendant.runtime.opening import Opening
 from intendant.runtime.outbox import Outbox
 from intendant.runtime.partition import Partition
 from intendant.runtime.settings import Settings
 from intendant.runtime.stats import Stats, stats_of
 from intendant.runtime.surface import StateSurface
+from intendant.runtime.tree_node import TreeNode
 from intendant.runtime.views import ExecutionView, Page, SessionView
 from intendant.runtime.wal import WalReader
 from intendant.supervisor import Event as SupervisorEvent
@@ -72,6 +76,11 @@ class Runtime:
     that lives in another partition raises NotOwner, whatever it asks. `retention` says how long what has ended is
     kept; a realm's own, `Realm(..., retention=...)`, goes before it, and a tenant's before both:
     `retention_of={"acme": Retention(...)}`.
+
+    `control=True` offers a control socket for `intendant ps`, mode 0600, in `$XDG_RUNTIME_DIR/intendant` or
+    `/tmp/intendant-<uid>`; a path is another directory for it. Without it, `INTENDANT_CONTROL=1`, or there is none.
+    `watchdog` is how many seconds the event loop may be held until the log says by which handler; without it,
+    `INTENDANT_WATCHDOG`, or nobody watches.
 
     Entering raises PartitionOwned when another live process owns the store and does not give it up within
     `takeover_timeout` seconds, StoreUnavailable when it can't be reached, ValueError when it can't give the durability
@@ -107,6 +116,8 @@ class Runtime:
         on_failure: Literal["report", "cancel"] = "report",
         on_event: Callable[[SupervisorEvent], None] | None = None,
         clock: Clock | None = None,
+        control: bool | str | PathLike[str] | None = None,
+        watchdog: float | None = None,
     ) -> None:
         if on_failure not in ("report", "cancel"):
             raise ValueError(f"on_failure is 'report' or 'cancel', not {on_failure!r}")
@@ -143,6 +154,8 @@ class Runtime:
             on_failure=on_failure,
             on_event=on_event,
             clock=clock or SystemClock(),
+            control=resolve_control(name, control),
+            watchdog=resolve_watchdog(name, watchdog),
         )
 
     # --- entering and leaving
@@ -502,6 +515,26 @@ class Runtime:
     def stats(self) -> Stats:
         """Numbers of this moment; those of the end, once the runtime was left."""
         return stats_of(self._entered())
+
+    async def tree(
+        self, *, depth: int = DEPTH_MAX, tenant: str | None = None, limit: int = 1_000, fold: str | None = None
+    ) -> TreeNode:
+        """Every supervisor, and its workers, sessions and executions: how they fare, and what they are at.
+
+        `depth` is how many levels below the root are shown; sessions and executions are the fourth. Of each supervisor
+        at most `limit` sessions or executions are shown: those that are at work first, of these the oldest; `counts`
+        counts them all. `tenant` shows those of one tenant. `fold` shows sums of executions by "tenant" or by
+        "session" instead of each, the largest first. It looks at 500 at a time, and lets others have their turn in
+        between: each part is true, the whole is about one moment. Raises InvalidIntent naming the field.
+        """
+        view = View(depth, check_id(tenant, "tenant") if tenant is not None else "", limit, fold or "")
+        return await self._serving().observer.look(view)
+
+    @property
+    def control_socket(self) -> Path | None:
+        """Where `intendant ps` finds this runtime; None when it has no control socket, or it does not listen now."""
+        control = self._entered().control
+        return None if control is None else control.path
 
     @property
     def ready(self) -> bool:

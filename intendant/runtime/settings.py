@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from intendant.actors.outbox_relay import RelaySettings
@@ -37,3 +38,5 @@ class Settings:
     on_failure: Literal["report", "cancel"]
     on_event: Callable[[SupervisorEvent], None] | None
     clock: Clock
+    control: Path | None = None  # the directory of the socket
+    watchdog: float | None = None

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from msgspec import Struct
 
-from intendant.runtime.engine import Engine
+if TYPE_CHECKING:
+    from intendant.runtime.engine import Engine
 
 
 class Stats(Struct, frozen=True):
@@ -24,6 +27,7 @@ class Stats(Struct, frozen=True):
     lost: tuple[int, ...] = ()  # partitions that ended for good while others go on
     waiting: int = 0  # handlers that do nothing but wait, in memory
     timers: int = 0  # that are in memory: the near ones
+    blocks: int = 0  # times that the event loop was held for longer than `watchdog` allows; 0 without one
 
 
 def stats_of(engine: Engine) -> Stats:
@@ -44,4 +48,5 @@ def stats_of(engine: Engine) -> Stats:
         lost=tuple(engine.lost),
         waiting=sum(partition.executions.places.resident for partition in live),
         timers=sum(len(partition.timers) for partition in live),
+        blocks=engine.blocked[0],
     )

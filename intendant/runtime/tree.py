@@ -14,7 +14,7 @@ Projections are started again for ever, with back-off: an outage outside makes a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from intendant.actors.deadlines import Deadlines
 from intendant.runtime.config import Shutdown
@@ -38,6 +38,14 @@ PARTITIONS = f"{ROOT}/partitions"
 _PATIENT = Backoff(initial=0.05, maximum=10.0)
 
 
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """The root, and every supervisor below it by its path; those of sessions and executions are their own affair."""
+
+    root: Supervisor
+    supervisors: Mapping[str, Supervisor]
+
+
 def partition_path(number: int) -> str:
     """Where a partition's supervisor stands."""
     return f"{PARTITIONS}/partition[{number}]"
@@ -52,7 +60,7 @@ def build(
     on_event: Callable[[Event], None],
     shutdown: Shutdown,
     takeover_timeout: float,
-) -> Supervisor:
+) -> Tree:
     """Put the tree together; nothing runs before its root does.
 
     `watchers` are what else looks at the stores, by name. `on_lost` is told when a partition ends and others go on;
@@ -69,25 +77,26 @@ def build(
         on_lost(lost, error)
         return True
 
-    each = [_partition(one, given_up, on_event, shutdown, takeover_timeout) for one in partitions]
+    chains = [_chain(one, on_event, shutdown, takeover_timeout) for one in partitions]
+    each = [_partition(one, chain, given_up) for one, chain in zip(partitions, chains, strict=True)]
     owned = Supervisor(
         "partitions", each, side_by_side=True, intensity=Intensity(3, 30.0), on_event=on_event, path=ROOT
     )
+    projections = _projections(partitions, watchers, on_event, shutdown)
     children = [
         ChildSpec("deadlines", sweep),
         owned.as_child(fatal=(Exception,)),  # it has spent its budget: there is no other
-        _projections(partitions, watchers, on_event, shutdown),
+        projections.as_child(),
     ]
-    return Supervisor(ROOT, children, strategy=Strategy.ONE_FOR_ONE, intensity=Intensity(3, 30.0), on_event=on_event)
+    root = Supervisor(ROOT, children, strategy=Strategy.ONE_FOR_ONE, intensity=Intensity(3, 30.0), on_event=on_event)
+    return Tree(root, {one.path: one for one in (root, owned, *chains, projections)})
 
 
-def _partition(
-    partition: Partition,
-    given_up: Callable[[Partition, BaseException], bool],
-    on_event: Callable[[Event], None],
-    shutdown: Shutdown,
-    takeover_timeout: float,
-) -> ChildSpec:
+def _chain(
+    partition: Partition, on_event: Callable[[Event], None], shutdown: Shutdown, takeover_timeout: float
+) -> Supervisor:
+    """What serves a partition: each needs those before it."""
+
     async def serve(status: Started) -> None:
         await partition.barred.load(partition.log)  # before anybody can be served
         await partition.sessions.run(status)
@@ -96,7 +105,7 @@ def _partition(
         await partition.executions.run(_Then(status, partition.serves))
 
     start = takeover_timeout + 60.0
-    supervisor = Supervisor(
+    return Supervisor(
         f"partition[{partition.number}]",
         [
             ChildSpec(
@@ -123,6 +132,10 @@ def _partition(
         path=PARTITIONS,
     )
 
+
+def _partition(
+    partition: Partition, supervisor: Supervisor, given_up: Callable[[Partition, BaseException], bool]
+) -> ChildSpec:
     async def run(status: Started) -> None:
         """To end because the partition is lost, while others go on, is an end like any other: nothing follows."""
         ready = _Then(status)
@@ -141,7 +154,7 @@ def _projections(
     watchers: Mapping[str, Start],
     on_event: Callable[[Event], None],
     shutdown: Shutdown,
-) -> ChildSpec:
+) -> Supervisor:
     children = [
         ChildSpec(
             f"{name}[{partition.number}]",
@@ -154,7 +167,7 @@ def _projections(
         for name, run, stop in partition.projections
     ]
     children += [ChildSpec(name, run) for name, run in watchers.items()]
-    supervisor = Supervisor(
+    return Supervisor(
         "projections",
         children,
         strategy=Strategy.ONE_FOR_ONE,
@@ -163,7 +176,6 @@ def _projections(
         on_event=on_event,
         path=ROOT,
     )
-    return supervisor.as_child()
 
 
 def _follower(partition: Partition, run: Start) -> Start:

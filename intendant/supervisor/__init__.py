@@ -19,7 +19,7 @@ standard library and anyio. No exception is lost: each is in an event with its p
 """
 
 from .backoff import Backoff
-from .child import ChildCounts, ChildInfo, ChildState, Crash
+from .child import ChildCounts, ChildInfo, ChildState, Crash, ResidentInfo
 from .dynamic import DynamicSupervisor
 from .errors import (
     ChildActive,
@@ -84,6 +84,7 @@ __all__ = [
     "IntensityExceeded",
     "NotRunning",
     "Parking",
+    "ResidentInfo",
     "Restart",
     "Start",
     "StartFailed",

@@ -15,7 +15,7 @@ from .intensity import Window
 from .request import Request
 from .spec import ChildSpec
 
-__all__ = ["Child", "ChildCounts", "ChildInfo", "ChildState", "Crash", "Life", "Watch"]
+__all__ = ["Child", "ChildCounts", "ChildInfo", "ChildState", "Crash", "Life", "ResidentInfo", "Watch"]
 
 
 class ChildState(enum.Enum):
@@ -57,6 +57,18 @@ class ChildInfo:
     def last_crash(self) -> BaseException | None:
         """What it crashed with last."""
         return self.crashes[-1].cause if self.crashes else None
+
+
+@dataclass(frozen=True, slots=True)
+class ResidentInfo:
+    """A resident of a dynamic supervisor, as it was when one asked."""
+
+    restarts: int
+    """Crashes within its budget's period."""
+    crashes: tuple[Crash, ...]
+    """The latest five, the last one last; forgotten when none was in its budget's period."""
+    down: bool
+    """Whether it has crashed and waits to be rebuilt."""
 
 
 @dataclass(frozen=True, slots=True)

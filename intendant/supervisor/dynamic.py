@@ -16,7 +16,7 @@ from typing import Any
 import anyio
 
 from .backoff import Backoff
-from .child import Child, Crash, Life
+from .child import Child, Crash, Life, ResidentInfo
 from .errors import DuplicateChild, NotRunning, Stopping, holds
 from .events import ChildCrashed, ChildRestarting, ChildStopped, ChildStopping, Ending, Event
 from .intensity import Intensity, Window
@@ -148,6 +148,13 @@ class DynamicSupervisor(Node):
         """The latest five crashes of a resident, the last one last; forgotten when none was in its budget's period."""
         record = self._records.get(child_id)
         return tuple(record.crashes) if record else ()
+
+    def resident(self, child_id: str) -> ResidentInfo:
+        """How a resident fares."""
+        record = self._records.get(child_id)
+        if record is None:
+            return _SOUND
+        return ResidentInfo(record.window.count(self._clock()), tuple(record.crashes), record.down)
 
     @property
     def backlog(self) -> int:
@@ -323,12 +330,16 @@ class DynamicSupervisor(Node):
         elif holds(cause, HOST_SIGNALS):
             self._give_up(cause)
         elif within:
+            record.down = True
             self._records[work.child_id] = record
             self._schedule(path, record.window.count(now) - 1, now, partial(self._rebuild, work, cause))
         else:
             self._spent(work.child_id, path, cause)
 
     def _rebuild(self, work: Work, cause: BaseException) -> None:
+        record = self._records.get(work.child_id)
+        if record is not None:
+            record.down = False
         try:
             work.on_crash(cause)
         except Exception as exc:
@@ -362,11 +373,15 @@ class DynamicSupervisor(Node):
             self._escalate(child_id, exc)
 
 
+_SOUND = ResidentInfo(0, (), down=False)
+
+
 class _Record:
     """What is known of a resident that crashed lately."""
 
-    __slots__ = ("crashes", "window")
+    __slots__ = ("crashes", "down", "window")
 
     def __init__(self, intensity: Intensity) -> None:
+        self.down = False  # it waits to be rebuilt
         self.window = Window(intensity)
         self.crashes: deque[Crash] = deque(maxlen=REMEMBER)

@@ -142,6 +142,11 @@ class Node(abc.ABC):
         """How many there are: cheaper than `children`."""
         return ChildCounts.of(self._known())
 
+    @property
+    def restarts_in_window(self) -> int:
+        """How much of a budget that all children share is spent; 0 where each has its own."""
+        return 0
+
     # ------------------------------------------------------------------ what a policy fills in
 
     @abc.abstractmethod

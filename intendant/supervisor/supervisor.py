@@ -167,6 +167,11 @@ class Supervisor(Node):
                 self._forget(child)
         child.on_request = False
 
+    @property
+    def restarts_in_window(self) -> int:
+        """How much of the children's budget is spent."""
+        return self._window.count(self._clock()) if self._group is not None else 0
+
     # ------------------------------------------------------------------ the loop's part
 
     def _known(self) -> Iterable[Child]:

@@ -1,0 +1,173 @@
+"""`intendant ps`: finds the runtime, shows its tree, and says what is wrong when it can't."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import socket
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import anyio
+import pytest
+from rich.console import Console
+
+from intendant import ActorCrash, Context, Intent, Limits, Realm, Runtime, Shutdown, TreeNode
+from intendant.cli import asking
+from intendant.cli.tree_table import duration, show
+from intendant.runtime.control import Answer
+
+Run = Callable[..., tuple[int, str, str]]
+shop = Realm("shop")
+
+
+@shop.handler
+async def charge(ctx: Context, nothing: dict[str, Any]) -> None:
+    await ctx.step("card", anyio.sleep_forever)
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    with TemporaryDirectory(prefix="ctl", dir="/tmp") as made:
+        yield Path(made)
+
+
+@pytest.fixture(autouse=True)
+def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("NO_COLOR", "1")
+
+
+def busy(place: Path, **options: Any) -> Runtime:
+    quick = Shutdown(drain=0.0)
+    return Runtime([shop], hot="memory:", control=place, limits=Limits(running=2), shutdown=quick, **options)
+
+
+@pytest.fixture
+async def running(place: Path) -> Any:
+    """Two running of `acme`, and one of `bolt` that waits for its turn."""
+    async with busy(place) as runtime:
+        for tenant, count in (("acme", 2), ("bolt", 1)):
+            session = await runtime.open_session(tenant, "desk-1")
+            await session.submit_many([Intent("shop.charge", {}) for _ in range(count)])
+        with anyio.fail_after(10):
+            while "card" not in str(await runtime.tree()):  # noqa: ASYNC110  nobody announces it
+                await anyio.sleep(0.001)
+        yield runtime
+
+
+async def in_thread(run: Run, *arguments: object) -> tuple[int, str, str]:
+    return await anyio.to_thread.run_sync(partial(run, "ps", *map(str, arguments)))
+
+
+@pytest.mark.anyio
+async def test_it_shows_the_tree_of_the_only_runtime(run: Run, running: Runtime, place: Path) -> None:
+    code, out, err = await in_thread(run, "--at", place)
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[0] == f"default  pid {os.getpid()}  3 open, 2 running, 2 sessions, 0 restarts"
+    assert max(map(len, lines)) <= 80
+    (first, *_) = [line for line in lines if "card" in line]
+    assert "shop.charge" in first
+    assert "running" in first
+    where = {line.index("running") for line in lines[3:] if "wal-writer" in line}
+    assert where == {first.index("running")}  # the columns stand
+    assert [line.strip(" │├└") for line in lines if "/desk-1" in line] == ["acme/desk-1", "bolt/desk-1"]
+    code, out, _ = await in_thread(run, "--at", place, "--tenant", "bolt", str(os.getpid()))
+    assert (code, "acme" in out, "bolt/desk-1" in out) == (0, False, True)
+
+
+@pytest.mark.anyio
+async def test_it_folds_and_limits_and_tells_programs(run: Run, running: Runtime, place: Path) -> None:
+    _, out, _ = await in_thread(run, "--at", place, "--fold", "tenant")
+    assert [line.split()[-2:] for line in out.splitlines() if "acme" in line] == [["2", "running"]]
+    _, out, _ = await in_thread(run, "--at", place, "--limit", "1")
+    assert "… 2 more" in out
+    code, out, _ = await in_thread(run, "--at", place, "--json")
+    told = json.loads(out)
+    assert (code, told["stats"]["open"], told["tree"]["path"]) == (0, 3, "intendant")
+
+
+@pytest.mark.anyio
+async def test_it_watches_until_interrupted(
+    run: Run, running: Runtime, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 3:
+            raise KeyboardInterrupt
+
+    assert (await in_thread(run, "--at", place, "--watch"))[0] == 2  # no terminal
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setattr("intendant.cli.watching.time.sleep", sleep)
+    code, out, err = await in_thread(run, "--at", place, "--watch")
+    assert (code, err, slept) == (130, "", [1.0, 1.0, 1.0])
+    assert out.count("wal-writer") == 3
+
+
+@pytest.mark.anyio
+async def test_several_runtimes_are_named(run: Run, running: Runtime, place: Path) -> None:
+    async with busy(place, name="other"):
+        code, _, err = await in_thread(run, "--at", place)
+        pid = os.getpid()
+        assert (code, f"default {pid}, other {pid}" in err) == (2, True)
+        code, out, _ = await in_thread(run, "--at", place, "other")
+        assert (code, out.startswith("other  pid")) == (0, True)
+
+
+def test_it_says_why_it_can_not(run: Run, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code, _, err = run("ps", "--at", str(place))
+    assert (code, "no runtime with a control socket runs" in err, "control=True" in err) == (1, True, True)
+    path = place / "default-1.sock"
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(path))
+    code, _, err = run("ps", "--at", str(place))
+    assert (code, "runs no more" in err, str(path) in err) == (1, True, True)
+    path.unlink()
+    monkeypatch.setattr(asking, "SECONDS", 0.02)
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(path))
+        silent.listen()
+        code, _, err = run("ps", "--at", str(place))
+        assert (code, "did not answer" in err, "event loop" in err) == (1, True, True)
+    code, _, err = run("ps", "--at", str(place), "--tenant", "a/b")
+    assert code == 1
+    assert "tenant" in err
+
+    def forbidden(path: Path) -> Any:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(asking, "find", forbidden)
+    assert "belongs to another user" in run("ps", "--at", str(place))[2]
+
+
+def test_a_hostile_tree_keeps_the_table_in_shape() -> None:
+    crashed = ActorCrash("ValueError('" + "x\n[bold]" * 90 + "')", datetime(2026, 1, 1, tzinfo=UTC))
+    leaf = TreeNode(
+        path="a/" + "9" * 32, kind="execution", state="running", tenant="t" * 128, session="s" * 128,
+        type="realm." + "h" * 90, age=9e9, depth=99_999, restarts=12_345, last_crash=crashed,
+    )  # fmt: skip
+    root = TreeNode(path="intendant", kind="supervisor", state="running", counts={"running": 5}, children=(leaf,))
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(show(Answer(tree=root, name="x"), 80))
+    text = console.export_text()
+    assert max(map(len, text.splitlines())) <= 80
+    assert "ValueError" in text
+    assert "… 4 more" in text
+    console.print(show(Answer(tree=root, name="x"), 80, 6))
+    assert len(console.export_text().rstrip().splitlines()) <= 6
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(0.04, "0.0s"), (9.99, "10.0s"), (59.4, "59s"), (61, "1m01s"), (3_700, "1h01m"), (9e4, "1d01h")],
+)
+def test_durations_are_short(seconds: float, shown: str) -> None:
+    assert duration(seconds) == shown
