@@ -327,16 +327,11 @@ class ExecutionActor(Actor[ExecutionMessage]):
         return False
 
     async def _block(self, why: Failure) -> None:
-        """Let it stay open until it is resumed with other code; one that nothing waits for is ended.
-
-        So ends what nobody had a handler for when it came, and what was cancelled and has no step to undo.
-        """
-        state, journal = self.history.state, self.history.journal
+        """Let it stay open until it is resumed with other code; end what nobody had a handler for when it came."""
+        state = self.history.state
         never = state.version == 0 and (state.status is Status.ACCEPTED or why.code != NO_HANDLER)
         if never:
             await self._end_failed(why, None).wait(self._services.seam)
-        elif self.history.fold.cancelled is not None and not journal.sagas.to_undo_at_all:
-            await self._end_cancelled(why, None).wait(self._services.seam)
         else:
             logger.error("execution %s of %s is blocked: %s", self._id, state.type, why.message)
             self._place.block(why.message)

@@ -79,11 +79,6 @@ class Sagas(Struct, gc=False):
         """The steps in this scope that have an undo which has not ended, in the order they began."""
         return [step for step in self._within(scope) if undo_path(step) not in self.ended]
 
-    @property
-    def to_undo_at_all(self) -> bool:
-        """Whether any step has an undo that has not ended."""
-        return any(undo_path(step) not in self.ended for step in self.undoable)
-
     def undone(self, scope: str) -> list[str]:
         """The steps in this scope whose undo has ended."""
         return [step for step in self._within(scope) if undo_path(step) in self.ended]

@@ -16,6 +16,7 @@ from msgspec import Struct
 
 _NAME: Final = re.compile(r"(?P<runtime>[a-z][a-z0-9_]{0,30})-(?P<pid>[0-9]{1,10})(\.[0-9]{1,4})?\.sock\Z")
 _PATH_BYTES_MAX: Final = 100  # of a unix socket: 107 on Linux, 103 on macOS
+_NAME_BYTES_MAX: Final = 1 + 31 + 1 + 10 + 5 + 5  # of a socket, by its parts
 _SAME_NAME_MAX: Final = 100  # runtimes of one name in one process
 _CONNECT_SECONDS: Final = 1.0
 
@@ -29,9 +30,15 @@ class Found(Struct, frozen=True):
 
 
 def default_directory(environment: Mapping[str, str] = os.environ) -> Path:
-    """`$XDG_RUNTIME_DIR/intendant`, or `intendant-<uid>` in the directory for temporary files."""
+    """`$XDG_RUNTIME_DIR/intendant`, or `intendant-<uid>` in the directory for temporary files, or in `/tmp`.
+
+    The first of them that leaves room for a socket's name.
+    """
     base = environment.get("XDG_RUNTIME_DIR")
-    return Path(base) / "intendant" if base else Path(tempfile.gettempdir()) / f"intendant-{os.getuid()}"
+    own = f"intendant-{os.getuid()}"
+    candidates = [*([Path(base) / "intendant"] if base else []), Path(tempfile.gettempdir()) / own]
+    room = (each for each in candidates if len(os.fsencode(each)) <= _PATH_BYTES_MAX - _NAME_BYTES_MAX)
+    return next(room, Path("/tmp") / own)  # noqa: S108  `prepare` looks whose it is
 
 
 def prepare(directory: Path) -> None:

@@ -96,10 +96,11 @@ def test_rounds_on_one_file_are_new_work_each_and_audited_together(run: Run, tmp
 def test_the_default_store_is_removed(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setenv("INTENDANT_HOT", "sqlite:of-an-application.db")
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     code, out, _ = run("load", "--intents", "5", "--json")
     assert code == 0
     assert figures(out)["durability"] == "fsync"
-    assert list(tmp_path.iterdir()) == []
+    assert [each for each in tmp_path.rglob("*") if not each.is_dir()] == []
 
 
 def test_the_table_says_the_same(run: Run) -> None:

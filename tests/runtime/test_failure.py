@@ -161,7 +161,7 @@ async def test_leaving_lets_handlers_finish_and_suspends_those_that_do_not(
     assert unwound == [second.id]
     async with runtime() as running:
         assert await running.execution("acme", first.id).status() is Status.COMPLETED
-        assert await running.execution("acme", second.id).status() is Status.RUNNING
+        assert await running.execution("acme", second.id).status() in {Status.RUNNING, Status.BLOCKED}
         assert (await audit(hot)).open == {("acme", second.id)}
 
 

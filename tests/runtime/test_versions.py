@@ -93,23 +93,15 @@ async def test_one_without_its_version_is_blocked_until_a_start_with_it() -> Non
         assert await runtime.execution(*old).result(timeout=5) == "old one"
 
 
-async def test_one_that_has_not_begun_is_blocked_as_well_and_a_cancel_ends_it() -> None:
+async def test_without_any_handler_it_is_blocked_at_every_start() -> None:
     store = MemoryStore()
     old = await begin(store, realm_of((1, waiting)))
     for _ in range(2):
         async with over(store) as runtime:
             assert "no realm" in (await until(runtime.execution(*old), Status.BLOCKED)).blocked
-    async with over(store) as runtime:
-        execution = runtime.execution(*old)
-        await until(execution, Status.BLOCKED)
-        assert await execution.cancel() is CancelResult.REQUESTED
-        outcome = await execution.outcome(timeout=5)
-        assert outcome.status is Status.CANCELLED
-        assert outcome.error is not None
-        assert outcome.error.code == "unknown_intent_type"
 
 
-async def test_a_cancelled_one_with_a_step_to_undo_waits_for_its_code() -> None:
+async def test_a_cancelled_one_waits_for_its_code_to_clean_up() -> None:
     undone: list[str] = []
 
     async def booking(ctx: Context, _nothing: Nothing) -> None:
