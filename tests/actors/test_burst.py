@@ -147,13 +147,17 @@ class Crashing(Actor[Any]):
         message.reply.set(1)
 
 
+def _note(ended: list[str], path: str, _cause: BaseException | None) -> None:
+    ended.append(path)
+
+
 async def burst_of_actors() -> Pings:
     restarts, pings, ended = Restarts(), Pings(), list[str]()
     async with ActorSystem("a", on_event=restarts.hear, intensity=Intensity(1, 60.0), shutdown=60.0) as system:
         sibling = system.spawn("sibling", Crashing)
         refs = [system.spawn(f"c{number}", Crashing) for number in range(ACTORS)]
         for ref in refs:
-            ref.watch(lambda _cause, path=ref.path: ended.append(path))
+            ref.watch(partial(_note, ended, ref.path))
             assert await ref.ask(Ask, timeout=60.0) == 1
         freeze()
         began = anyio.current_time()

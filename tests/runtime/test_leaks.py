@@ -128,7 +128,7 @@ class Shaky(Actor[Any]):
 @pytest.mark.in_turn
 async def test_actors_that_crash_and_end() -> None:
     async with ActorSystem(intensity=Intensity(1, 0.2), dead_letters=10) as system:
-        system._supervisor._pace._spacing = 0.0  # type: ignore[attr-defined]  # pyright: ignore[reportPrivateUsage]
+        system._supervisor._pace._spacing = 0.0  # pyright: ignore[reportPrivateUsage]
 
         async def one_after_another(place: int, number: int) -> None:
             for each in range(ACTORS // ROUNDS // 10):
@@ -298,6 +298,7 @@ async def _one() -> int:
 
 @pytest.mark.scaled
 @pytest.mark.in_turn
+@pytest.mark.parametrize("hot", ["memory", "sqlite", "redis"] if SCALE else ["memory"], indirect=True)
 async def test_sessions_executions_writers_and_the_relay(hot: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     theatre = Theatre(hot, monkeypatch)
 

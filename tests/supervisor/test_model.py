@@ -10,6 +10,7 @@ import os
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -455,9 +456,7 @@ async def test_a_dynamic_supervisor_is_as_many_supervisors_of_one_child(puppet: 
         given_up: list[str] = []
         models: dict[str, Otp] = {}
         puppets: dict[str, Any] = {}
-        dynamic = DynamicSupervisor(
-            "d", intensity=Intensity(2, 100.0), on_give_up=lambda child, _cause, told=given_up: told.append(child)
-        )
+        dynamic = DynamicSupervisor("d", intensity=Intensity(2, 100.0), on_give_up=partial(note, given_up))
         async with anyio.create_task_group() as group:
             await group.start(dynamic.run)
             expected: list[str] = []
@@ -480,6 +479,10 @@ async def test_a_dynamic_supervisor_is_as_many_supervisors_of_one_child(puppet: 
                 assert sorted(given_up) == sorted(expected), f"seed {seed}"
             dynamic.stop()
         assert not any(each.living for each in puppets.values()), f"seed {seed}"
+
+
+def note(told: list[str], child: str, _cause: BaseException) -> None:
+    told.append(child)
 
 
 def add_dynamic(
