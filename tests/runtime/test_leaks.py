@@ -59,7 +59,7 @@ class Boom(Exception):
 def alive() -> Counter[str]:
     """What there is of our classes and of tests'; tasks but workers, which come and go; threads; files."""
     gc.collect()
-    objects = (type(each) for each in gc.get_objects())
+    objects: Iterator[Any] = (type(each) for each in gc.get_objects())
     counts = Counter(kind.__qualname__ for kind in objects if str(kind.__module__).startswith((*OURS, __name__)))
     for name in ("Worker", "_AsyncioParking", "_TrioParking"):
         del counts[name]
@@ -296,9 +296,7 @@ async def _one() -> int:
     return 1
 
 
-@pytest.mark.scaled
-@pytest.mark.in_turn
-@pytest.mark.parametrize("hot", ["memory", "sqlite", "redis"] if SCALE else ["memory"], indirect=True)
+@pytest.mark.stress
 async def test_sessions_executions_writers_and_the_relay(hot: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     theatre = Theatre(hot, monkeypatch)
 

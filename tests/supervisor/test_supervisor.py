@@ -314,9 +314,9 @@ async def test_ask_wait_cancel(
 async def test_infinity_is_as_long_as_it_takes(puppet: MakePuppet, spec: MakeSpec, running: Running) -> None:
     a = puppet("a")
     a.deaf = True
+    began = anyio.current_time()
     supervisor = Supervisor("s", [spec(a, shutdown=math.inf)])
     async with running(supervisor), anyio.create_task_group() as group:
-        began = anyio.current_time()
         group.start_soon(supervisor.stop_child, "a")
         await anyio.sleep(10_000.0)
         assert supervisor.children()[0].state is ChildState.STOPPING
