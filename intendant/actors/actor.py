@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from operator import length_hint
 from typing import Final, Generic, TypeVar
 
 import anyio.lowlevel
@@ -19,7 +20,7 @@ from intendant.parking import Parking, Reply, Seam
 
 M = TypeVar("M")
 
-TURN_MESSAGES: Final = 256  # handled in a row before others get the loop
+TURN: Final = range(256)  # messages that are handled in a row before others get the loop
 NOTHING: Final = object()  # in hand
 NEVER: Final = object()  # in hand, so never overdue
 
@@ -97,7 +98,8 @@ class Cell(Generic[M]):
         self._dead_letters = dead_letters
         self._quiet: _Quiet | None = None  # while it waits for `receive_timeout`
         self._timed_out = False
-        self._taken = 0  # messages, out of the mailbox
+        self._taken = 0  # messages, out of the mailbox, before those of `_steps`
+        self._steps = iter(TURN)  # one for each message: what is left of it tells how many, and costs no message
         self._gauge: Gauge | None = None  # made when somebody looks
 
     @property
@@ -147,15 +149,17 @@ class Cell(Generic[M]):
         if self._quiet is not None or self._timed_out:
             await self._after_quiet(actor)
         mailbox = self.mailbox
-        until = self._taken + TURN_MESSAGES
         while mailbox:
-            message = self.in_hand = mailbox.take()
-            self._taken += 1
-            if self._senders:
-                self._senders.popleft().wake()
-            await actor.receive(message)
-            if self._taken >= until:
-                until = self._taken + TURN_MESSAGES
+            for _ in self._steps:
+                message = self.in_hand = mailbox.take()
+                if self._senders:
+                    self._senders.popleft().wake()
+                await actor.receive(message)
+                if not mailbox:
+                    break
+            else:
+                self._taken += len(TURN)
+                self._steps = iter(TURN)
                 await anyio.lowlevel.checkpoint()
         self.in_hand = NOTHING
         self.overdue = NEVER
@@ -263,7 +267,8 @@ class Cell(Generic[M]):
         if self._gauge is None:
             self._gauge = Gauge()
         depth = len(self.mailbox)
-        ages = self._gauge.look(self.seam.time(), self._taken, depth, self.in_hand is not NOTHING)
+        taken = self._taken + len(TURN) - length_hint(self._steps)
+        ages = self._gauge.look(self.seam.time(), taken, depth, self.in_hand is not NOTHING)
         return Pressure(self.path, depth, *ages)
 
     def _drop(self, message: M) -> None:

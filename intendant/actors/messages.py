@@ -16,7 +16,7 @@ from intendant.parking import Reply
 # --- to a SessionActor
 
 
-class Open(Struct, frozen=True, gc=False):
+class Open(Struct, frozen=True):
     """Create the session; if it exists, return it, or with `must_be_new` answer SessionExists.
 
     `creation` tells repetitions of one call from another call: it is recorded with the session that it made.
@@ -32,7 +32,7 @@ class Open(Struct, frozen=True, gc=False):
     reply: Reply[SessionState]
 
 
-class Close(Struct, frozen=True, gc=False):
+class Close(Struct, frozen=True):
     """Take no more intents. What was accepted goes on. `expired`: because the idle time is over."""
 
     reply: Reply[SessionState]
@@ -64,14 +64,14 @@ class PreparedIntent(Struct, frozen=True, gc=False):
     fork: Fork | None = None
 
 
-class Submit(Struct, frozen=True, gc=False):
+class Submit(Struct, frozen=True):
     """Accept these intents, all or none; answer with the ids of their executions, in order."""
 
     intents: tuple[PreparedIntent, ...]
     reply: Reply[list[str]]
 
 
-class Spawn(Struct, frozen=True, gc=False):
+class Spawn(Struct, frozen=True):
     """Accept this child of an execution; answer with its id once that is durable.
 
     `accept` is called with its id, what accepts it, and the reply of the commit, when the session has decided; it adds
@@ -84,7 +84,7 @@ class Spawn(Struct, frozen=True, gc=False):
     reply: Reply[str]
 
 
-class Settled(Struct, frozen=True, gc=False):
+class Settled(Struct, frozen=True):
     """The writer has told what became of a commit: `proceed` goes on with it, for the actor that sent it."""
 
     proceed: Callable[[Reply[Receipt]], None]
@@ -105,7 +105,7 @@ class Progress(Struct, frozen=True):
     waiting: list[str] = []
 
 
-class Describe(Struct, frozen=True, gc=False):
+class Describe(Struct, frozen=True):
     """Tell where the execution is."""
 
     reply: Reply[Progress]

@@ -39,7 +39,7 @@ READY_MAX: Final = 10_000  # signals that lie ready for one execution; beyond, s
 _CANCEL: Final = ""  # stands among ids of signals, none of which is empty
 
 
-class Query(Struct, frozen=True, gc=False):
+class Query(Struct, frozen=True):
     """To be answered by what the handler has registered under its name, encoded."""
 
     name: str

@@ -192,7 +192,8 @@ class DynamicSupervisor(Node):
                 break
         self._do_due()
         self._end_if_completed()
-        return self._next_turn()
+        crowded = self._workers is not None and self._workers.grow()
+        return 0.0 if crowded else self._next_turn()
 
     def _open(self) -> None:
         self._workers = Workers(
@@ -200,6 +201,7 @@ class DynamicSupervisor(Node):
             parking=self._new_parking,
             crashed=self._work_raised,
             ended=self._worker_ended,
+            crowded=self._wake,
             name=f"{self.path} worker",
             limit=self._worker_limit,
             keep=self._worker_keep,
@@ -223,7 +225,7 @@ class DynamicSupervisor(Node):
         return max(0.0, due - now) if due < math.inf else None
 
     def _over(self) -> bool:
-        return not self._entries and not self._ended and not self._workers and not self._crashes
+        return not (self._entries or self._ended or self._workers or self._crashes or self.backlog)
 
     def _doom_all(self) -> None:
         self._agenda.clear()

@@ -1,8 +1,9 @@
 """Pooled tasks for short pieces of work: spawning a task costs some 15 to 40 µs, waking a parked one 3.
 
-Workers are added while work waits and fewer than `limit` exist; beyond that work queues, first in first out.
-At most `keep` park when idle, the others end. A worker also ends after a crash and after work that left context
-variables changed, so that nothing of one piece of work is visible to the next.
+Workers are added while work waits and fewer than `limit` exist, a few at a time, so that a crowd does not keep the loop
+from others; beyond that work queues, first in first out.
+At most `keep` park when idle, the others end. A worker also ends after work that left context variables changed, so
+that nothing of one piece of work is visible to the next, and after it raised anything but an Exception.
 """
 
 import contextvars
@@ -15,10 +16,14 @@ from functools import partial
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 
 from .parking import Parking
 
 __all__ = ["Work", "Worker", "Workers", "current_worker"]
+
+ADDED = 50  # workers, before others get a turn
+IN_A_ROW = 8  # pieces of work done by one worker while more of it waits, before others get a turn
 
 
 @dataclass(slots=True)
@@ -94,7 +99,7 @@ def current_worker() -> Worker | None:
 
 
 class Workers:
-    """The pool. `crashed` is told what a piece of work raised, `ended` that a worker is gone."""
+    """The pool. It tells what a piece of work raised, that a worker is gone, and that `grow` is to be called."""
 
     def __init__(
         self,
@@ -103,6 +108,7 @@ class Workers:
         parking: Callable[[], Parking],
         crashed: Callable[[Work, BaseException], None],
         ended: Callable[[], None],
+        crowded: Callable[[], None],
         name: str,
         limit: int,
         keep: int,
@@ -111,6 +117,7 @@ class Workers:
         self._new_parking = parking
         self._crashed = crashed
         self._ended = ended
+        self._crowded = crowded
         self._name = name
         self._limit = limit
         self._keep = keep
@@ -118,6 +125,7 @@ class Workers:
         self._idle: list[Worker] = []
         self._all: set[Worker] = set()
         self._backlog: deque[Work] = deque()
+        self._added = 0  # workers, since others had a turn
 
     def __len__(self) -> int:
         return len(self._all)
@@ -133,10 +141,25 @@ class Workers:
             worker = self._idle.pop()
             worker.work = work
             worker.parking.wake()
-        elif len(self._all) < self._limit:
+        elif self._has_room and not self._backlog:
             self._grow(work)
         else:
+            if not self._backlog:
+                self._crowded()
             self._backlog.append(work)
+
+    def grow(self) -> bool:
+        """Others had a turn: add workers for what waits; True if more of them are wanted after another turn."""
+        self._added = 0
+        if self._backlog and anyio.current_time() >= self._deadline:
+            self._backlog.clear()
+        while self._backlog and self._has_room:
+            self._grow(self._backlog.popleft())
+        return bool(self._backlog) and len(self._all) < self._limit
+
+    @property
+    def _has_room(self) -> bool:
+        return self._added < ADDED and len(self._all) < self._limit
 
     def drop(self, child_id: str, *, shielded: bool) -> None:
         """Cancel the work of one child, `shielded` or not; it counts neither as done nor as crashed."""
@@ -171,6 +194,7 @@ class Workers:
         worker = Worker(self._new_parking(), work, self._deadline)
         self._spawn(partial(self._run, worker), self._name)
         self._all.add(worker)
+        self._added += 1
 
     async def _run(self, worker: Worker) -> None:
         try:
@@ -190,11 +214,18 @@ class Workers:
         worker.task_id = anyio.get_current_task().id
         _current.set(worker)  # once for each worker: setting it for each piece of work would cost every message
         clean = contextvars.copy_context()
+        done = 0
         while worker.work is not None:
-            await worker.work.body()
+            try:
+                await worker.work.body()
+            except Exception as exc:
+                self._crashed(worker.work, exc)
+            done += 1
             worker.work = None
             if worker.scope.cancel_called or contextvars.copy_context() != clean:
                 return
+            if self._backlog and done % IN_A_ROW == 0:
+                await anyio.lowlevel.checkpoint()
             if self._backlog:
                 worker.work = self._backlog.popleft()
             elif len(self._idle) < self._keep:
@@ -204,5 +235,7 @@ class Workers:
     def _hand_over(self, worker: Worker) -> None:
         if worker.scope.cancel_called and not worker.dropped:
             self._backlog.clear()
-        else:
+        elif self._has_room:
             self._grow(self._backlog.popleft())
+        else:
+            self._crowded()

@@ -314,6 +314,22 @@ async def test_stop_asks_everybody_at_once(
     assert anyio.current_time() - began == pytest.approx(2.0, abs=0.1)
 
 
+async def test_one_that_starts_slowly_holds_up_nobody(
+    puppet: MakePuppet, spec: MakeSpec, running: Running, settle: Settle
+) -> None:
+    a, b = puppet("a"), puppet("b")
+    a.start_seconds = 20.0
+    dynamic = DynamicSupervisor("d")
+    async with running(dynamic):
+        dynamic.start_child(spec(a))
+        dynamic.start_child(spec(b))
+        await settle()
+        assert {info.id: info.state for info in dynamic.children()} == {
+            "a": ChildState.STARTING,
+            "b": ChildState.RUNNING,
+        }
+
+
 async def test_as_a_child_it_is_restarted_empty(
     puppet: MakePuppet, spec: MakeSpec, running: Running, settle: Settle
 ) -> None:

@@ -1,7 +1,8 @@
 """All short histories of small trees, and random long ones, against a model of OTP's rules; and what must hold in any
 interleaving.
 
-In `make test` a share of the short histories is played, spread evenly; `make stress` plays them all.
+`make stress` plays all short histories, and 50,000 random ones on each event loop; `make test` one in 97 of the short
+ones, spread evenly, and one in 50 of the random ones.
 """
 
 import itertools
@@ -9,6 +10,7 @@ import os
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -24,14 +26,18 @@ from intendant.supervisor import (
     ChildState,
     ChildStopped,
     ChildStopping,
+    DynamicSupervisor,
+    Escalated,
     Event,
     Intensity,
     Restart,
+    StartFailed,
     Strategy,
     Supervisor,
     SupervisorError,
 )
 from tests.supervisor.otp import (
+    GAP,
     Add,
     Again,
     Budget,
@@ -53,14 +59,29 @@ MakePuppet = Callable[[str], Any]
 MakeSpec = Callable[..., ChildSpec]
 
 STRESS = float(os.environ.get("STRESS", "0"))
-HISTORIES = round(2_800 * STRESS) or 20  # of each of the tests with random histories, strategy and backend
 SHARE = max(1, round(1 / STRESS)) if STRESS else 97  # one in so many of the short histories
+MODEL, MOMENTS, REQUESTS, NESTED, DYNAMIC = 6_000, 4_000, 4_000, 4_000, 4_000
+"""Random histories on each loop, the first three of each strategy: 50,000 in all."""
+
+
+def seeds(full: int) -> range:
+    """The random histories of one case; their number is told."""
+    number = round(full * (STRESS or 1 / 50))
+    print(f"{number:,} random histories")
+    return range(number)
+
+
+def few(rng: Random, least: int, most: int) -> range:
+    """So many steps."""
+    return range(rng.randint(least, most))
 
 
 # ---------------------------------------------------------------------- all short histories
 
 KINDS = [("permanent", False), ("transient", False), ("temporary", False), ("transient", True), ("temporary", True)]
 EXTRA = Member("9", "permanent")
+BUDGET = Budget(1, 60.0)
+SHORT = [(1, 3), (2, 2), (3, 1)]  # so many children, so many steps
 
 
 def trees(size: int) -> Iterator[Otp]:
@@ -71,7 +92,7 @@ def trees(size: int) -> Iterator[Otp]:
         for kinds in itertools.product(KINDS, repeat=size):
             if any(significant for _, significant in kinds) == (auto != "never"):
                 members = tuple(Member(str(i), kind, significant) for i, (kind, significant) in enumerate(kinds))
-                yield Otp(strategy, auto, Budget(1, 60.0), members)
+                yield Otp(strategy, auto, BUDGET, members)
 
 
 def alphabet(size: int) -> list[Step]:
@@ -98,7 +119,32 @@ def alphabet(size: int) -> list[Step]:
     return [*single, *pairs, Add(EXTRA), Add(EXTRA, refuses=True), Stop("9"), Delete("9"), Exits((("9", True),))]
 
 
-SHORT = [(size, length) for size, length in [(1, 3), (2, 2), (3, 1)]]
+def histories(tree: Otp, length: int) -> Iterator[tuple[Step, ...]]:
+    """Every history of so many steps that differs from the others by what the model makes of it.
+
+    A step that changes nothing, because it is refused or nobody is there to end, is followed by others only once: all
+    those that follow another one do the same.
+    """
+    yield from _longer((), {tree}, alphabet(len(tree.members)), length)
+
+
+def _longer(begun: tuple[Step, ...], models: set[Otp], steps: list[Step], left: int) -> Iterator[tuple[Step, ...]]:
+    if left == 1:
+        yield from ((*begun, step) for step in steps)
+        return
+    now, waited = len(begun) * GAP, False
+    for step in steps:
+        follow = {after for model in models for after in _follow(model, now, step)}
+        idle = follow == models
+        if all(model.end for model in follow) or (idle and waited):
+            yield (*begun, step)
+        else:
+            waited = waited or idle
+            yield from _longer((*begun, step), follow, steps, left - 1)
+
+
+def _follow(model: Otp, now: float, step: Step) -> list[Otp]:
+    return [model] if model.end else [after for after, _ in model.after(now, possible(step, model))]
 
 
 @pytest.mark.scaled
@@ -106,9 +152,12 @@ SHORT = [(size, length) for size, length in [(1, 3), (2, 2), (3, 1)]]
 async def test_short_histories_of_small_trees_agree_with_the_model(
     puppet: MakePuppet, log: list[str], size: int, length: int
 ) -> None:
-    histories = itertools.product(trees(size), itertools.product(alphabet(size), repeat=length))
-    for tree, steps in itertools.islice(histories, 0, None, SHARE):
+    every = ((tree, steps) for tree in trees(size) for steps in histories(tree, length))
+    number = 0
+    for tree, steps in itertools.islice(every, 0, None, SHARE):
         await play(tree, steps, puppet, log)
+        number += 1
+    print(f"{number:,} short histories of trees with {size} children")
 
 
 async def play(
@@ -165,9 +214,9 @@ def random_step(rng: Random, model: Otp) -> Step:
 @pytest.mark.scaled
 @pytest.mark.parametrize("strategy", Strategy)
 async def test_random_histories_agree_with_the_model(puppet: MakePuppet, strategy: Strategy, log: list[str]) -> None:
-    for seed in range(HISTORIES):
+    for seed in seeds(MODEL):
         rng = Random(seed)
-        tree, left = random_tree(rng, strategy.value), iter(range(12))
+        tree, left = random_tree(rng, strategy.value), iter(few(rng, 3, 10))
 
         def next_step(model: Otp, rng: Random = rng, left: Iterator[int] = left) -> Step | None:
             return None if next(left, None) is None else random_step(rng, model)
@@ -206,11 +255,11 @@ def new_history(rng: Random, puppet: MakePuppet, spec: MakeSpec, strategy: Strat
 async def test_invariants_hold_in_any_interleaving(
     puppet: MakePuppet, spec: MakeSpec, running: Running, strategy: Strategy
 ) -> None:
-    for seed in range(HISTORIES):
+    for seed in seeds(MOMENTS):
         rng = Random(seed)
         run = new_history(rng, puppet, spec, strategy, Intensity.unlimited())
         async with running(run.supervisor):
-            for _ in range(60):
+            for _ in few(rng, 5, 20):
                 disturb(rng, rng.choice(run.puppets))
                 await anyio.sleep(rng.choice([0.0, 0.0, 0.01, 0.5, 3.0, 9.0]))
             for each in run.puppets:
@@ -273,7 +322,7 @@ def replay(events: list[Event], *, ordered: bool) -> None:
 async def test_whatever_is_asked_at_any_moment_is_answered_and_nothing_is_left(
     puppet: MakePuppet, spec: MakeSpec, strategy: Strategy
 ) -> None:
-    for seed in range(HISTORIES):
+    for seed in seeds(REQUESTS):
         rng = Random(seed)
         run = new_history(rng, puppet, spec, strategy, Intensity.unlimited())
         asked: list[str] = []
@@ -295,7 +344,7 @@ async def test_whatever_is_asked_at_any_moment_is_answered_and_nothing_is_left(
             with anyio.CancelScope() as host:
                 async with anyio.create_task_group() as inner:
                     await inner.start(run.supervisor.run)
-                    for _ in range(60):
+                    for _ in few(rng, 5, 20):
                         if rng.random() < 0.5:
                             disturb(rng, rng.choice(run.puppets))
                         else:
@@ -347,3 +396,126 @@ async def settles(run: History, seed: int) -> None:
             await run.supervisor.restart_child(info.id)
     counts = run.supervisor.count_children()
     assert counts.active == counts.specs, f"seed {seed}"
+
+
+# ---------------------------------------------------------------------- trees of two levels
+
+
+@pytest.mark.scaled
+async def test_trees_of_two_levels_come_back_and_leave_nothing(puppet: MakePuppet, spec: MakeSpec) -> None:
+    for seed in seeds(NESTED):
+        rng = Random(seed)
+        events: list[Event] = []
+        puppets = [puppet(f"{a}{b}") for a in range(rng.randint(1, 3)) for b in range(rng.randint(1, 3))]
+        families = [list(family) for _, family in itertools.groupby(puppets, lambda each: each.name[0])]
+
+        def grow(rng: Random = rng, events: list[Event] = events, families: list[Any] = families) -> Supervisor:
+            """Inner supervisors soon give up, the outer one never does."""
+            inner = [
+                Supervisor(
+                    family[0].name[0],
+                    [spec(each) for each in family],
+                    strategy=rng.choice(list(Strategy)),
+                    intensity=Intensity(rng.randint(0, 2), 10.0),
+                    on_event=events.append,
+                    path="s",
+                )
+                for family in families
+            ]
+            children = [each.as_child(restart=rng.choice([Restart.PERMANENT, Restart.TRANSIENT])) for each in inner]
+            strategy = rng.choice(list(Strategy))
+            return Supervisor("s", children, strategy=strategy, intensity=Intensity.unlimited(), on_event=events.append)
+
+        supervisor = grow()
+        async with anyio.create_task_group() as group:
+            await group.start(supervisor.run)
+            for _ in few(rng, 5, 20):
+                disturb(rng, rng.choice(puppets))
+                await anyio.sleep(rng.choice([0.0, 0.0, 0.01, 0.5, 3.0]))
+            if seed % 2:
+                for each in puppets:
+                    each.start_seconds = each.refusals = 0
+                await anyio.sleep(300.0)
+                assert all(info.state is ChildState.RUNNING for info in supervisor.children()), f"seed {seed}"
+                assert all(each.living for each in puppets), f"seed {seed}"
+                supervisor.stop()
+            else:
+                group.cancel_scope.cancel()
+        assert not any(each.living for each in puppets), f"seed {seed}"
+        levels = (Escalated, StartFailed)  # what an inner one ends with tells of a crash that was told
+        nothing_is_lost(puppets, [each for each in events if not isinstance(getattr(each, "cause", None), levels)])
+
+
+# ---------------------------------------------------------------------- children that come and go
+
+
+@pytest.mark.scaled
+async def test_a_dynamic_supervisor_is_as_many_supervisors_of_one_child(puppet: MakePuppet, spec: MakeSpec) -> None:
+    for seed in seeds(DYNAMIC):
+        rng = Random(seed)
+        given_up: list[str] = []
+        models: dict[str, Otp] = {}
+        puppets: dict[str, Any] = {}
+        dynamic = DynamicSupervisor("d", intensity=Intensity(2, 100.0), on_give_up=partial(note, given_up))
+        async with anyio.create_task_group() as group:
+            await group.start(dynamic.run)
+            expected: list[str] = []
+            for _ in few(rng, 3, 10):
+                for id in rng.sample("0123", 2):
+                    refusals = rng.choice([0, 0, 0, 1, 3])
+                    if id in models:
+                        disturb_dynamic(rng, dynamic, id, puppets[id], refusals, models)
+                    else:
+                        add_dynamic(rng, dynamic, id, puppets, puppet, spec, refusals, models)
+                expected += [id for id, model in models.items() if model.end]
+                for id in [id for id, model in models.items() if model.end or not model.members[0].alive]:
+                    del models[id]
+                await anyio.sleep(GAP)
+                assert {info.id: info.state for info in dynamic.children()} == dict.fromkeys(
+                    models, ChildState.RUNNING
+                ), f"seed {seed}"
+                lives = {id: model.members[0].lives for id, model in models.items()}
+                assert {id: puppets[id].lives for id in models} == lives, f"seed {seed}"
+                assert sorted(given_up) == sorted(expected), f"seed {seed}"
+            dynamic.stop()
+        assert not any(each.living for each in puppets.values()), f"seed {seed}"
+
+
+def note(told: list[str], child: str, _cause: BaseException) -> None:
+    told.append(child)
+
+
+def add_dynamic(
+    rng: Random,
+    dynamic: DynamicSupervisor,
+    id: str,
+    puppets: dict[str, Any],
+    puppet: MakePuppet,
+    spec: MakeSpec,
+    refusals: int,
+    models: dict[str, Otp],
+) -> None:
+    """A start that fails is a crash of the child, and counts."""
+    kind = rng.choice(list(Restart))
+    child = puppets[id] = puppet(id)
+    child.refusals = refusals
+    dynamic.start_child(spec(child, kind))
+    model = Otp("one_for_one", "never", Budget(2, 100.0), (Member(id, kind.value),))
+    end = Exits(((id, True),), ((id, refusals - 1),))
+    models[id] = model.after(anyio.current_time(), end)[0][0] if refusals else model
+
+
+def disturb_dynamic(
+    rng: Random, dynamic: DynamicSupervisor, id: str, child: Any, refusals: int, models: dict[str, Otp]
+) -> None:
+    """One that is stopped is forgotten at once."""
+    if rng.random() < 0.3:
+        child.deaf = rng.random() < 0.5
+        rng.choice([dynamic.stop_child, dynamic.cancel_child])(id)
+        step: Step = Stop(id)
+    else:
+        crashed = rng.random() < 0.7
+        child.refusals = refusals
+        child.crash() if crashed else child.finish()
+        step = Exits(((id, crashed),), ((id, refusals),))
+    models[id] = models[id].after(anyio.current_time(), step)[0][0]

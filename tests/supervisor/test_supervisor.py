@@ -238,6 +238,38 @@ async def test_a_failed_restart_counts_and_is_tried_again_with_growing_waits(
     assert [event.restarts_in_window for event in events if isinstance(event, ChildCrashed)] == [1, 2, 3]
 
 
+async def test_a_group_spends_one_restart_however_many_of_it_crash(
+    puppet: MakePuppet, spec: MakeSpec, running: Running, settle: Settle, events: list[Event]
+) -> None:
+    a, b, c = (puppet(name) for name in "abc")
+    specs = [spec(each) for each in (a, b, c)]
+    supervisor = Supervisor(
+        "s", specs, strategy=Strategy.ONE_FOR_ALL, intensity=Intensity(1), backoff=NOW, on_event=events.append
+    )
+    async with running(supervisor):
+        for each in (a, b, c):
+            each.crash()
+        await settle()
+        assert (a.lives, b.lives, c.lives) == (2, 2, 2)
+    assert len([event for event in events if isinstance(event, ChildRestarting)]) == 1
+
+
+async def test_a_restart_that_fails_takes_the_rest_of_its_group_along(
+    puppet: MakePuppet, spec: MakeSpec, running: Running, settle: Settle, log: list[str]
+) -> None:
+    for strategy, again in [(Strategy.ONE_FOR_ALL, ["ask a", "start a", "ready a"]), (Strategy.REST_FOR_ONE, [])]:
+        a, b, c = (puppet(name) for name in "abc")
+        async with running(Supervisor("s", [spec(each) for each in (a, b, c)], strategy=strategy, backoff=NOW)):
+            log.clear()
+            b.refusals = 1
+            a.crash()
+            await settle()
+            assert log == [
+                *("ask c", "ask b", "start a", "ready a", "start b"),
+                *(*again, "start b", "ready b", "start c", "ready c"),
+            ]
+
+
 async def test_a_restart_that_waits_holds_up_neither_stop_nor_others(
     puppet: MakePuppet, spec: MakeSpec, running: Running, settle: Settle
 ) -> None:
@@ -277,6 +309,43 @@ async def test_ask_wait_cancel(
     assert log == ["cancelled never", "cancelled rude", "ask deaf", "cancelled deaf", "ask polite"]
     ends = [event.how for event in events if isinstance(event, ChildStopped)]
     assert ends == [Ending.CANCELLED] * 3 + [Ending.ASKED]
+
+
+async def test_infinity_is_as_long_as_it_takes(puppet: MakePuppet, spec: MakeSpec, running: Running) -> None:
+    a = puppet("a")
+    a.deaf = True
+    began = anyio.current_time()
+    supervisor = Supervisor("s", [spec(a, shutdown=math.inf)])
+    async with running(supervisor), anyio.create_task_group() as group:
+        group.start_soon(supervisor.stop_child, "a")
+        await anyio.sleep(10_000.0)
+        assert supervisor.children()[0].state is ChildState.STOPPING
+        a.finish()
+    assert anyio.current_time() - began == pytest.approx(10_000.0)
+
+
+async def test_a_supervisor_has_all_the_time_that_its_children_need(
+    puppet: MakePuppet, spec: MakeSpec, running: Running, log: list[str]
+) -> None:
+    a = puppet("a")
+    a.deaf, a.start_seconds = True, 5_000.0
+    inner = Supervisor("inner", [spec(a, shutdown=3_000.0, start_timeout=math.inf)], path="s")
+    async with running(Supervisor("s", [inner.as_child()])):
+        began = anyio.current_time()
+        log.clear()
+    assert anyio.current_time() - began == pytest.approx(3_000.0)
+    assert log == ["ask a", "cancelled a"]
+
+
+async def test_one_that_ignores_its_cancellation_is_waited_for(running: Running) -> None:
+    async def stubborn(status: Started) -> None:
+        status.started()
+        with anyio.CancelScope(shield=True):
+            await anyio.sleep(20.0)
+
+    async with running(Supervisor("s", [ChildSpec("a", stubborn, shutdown=0)])):
+        began = anyio.current_time()
+    assert anyio.current_time() - began == pytest.approx(20.0)
 
 
 async def test_a_child_that_raises_while_it_is_stopped_is_told_and_does_no_harm(
@@ -420,16 +489,17 @@ async def test_host_signals_pass_through_every_level(
 async def test_an_escalation_is_a_crash_for_the_supervisor_above(
     puppet: MakePuppet, spec: MakeSpec, running: Running, settle: Settle, boom: type[Exception]
 ) -> None:
-    a, b = puppet("a"), puppet("b")
-    inner = Supervisor("inner", [spec(a), spec(b)], intensity=Intensity(0), path="s")
-    outer = Supervisor("s", [inner.as_child()], backoff=NOW)
-    async with running(outer):
-        a.crash()
-        await settle()
-        assert (a.lives, b.lives) == (2, 2)
-        info = outer.children()[0]
-        assert info.state is ChildState.RUNNING
-        assert isinstance(info.last_crash, Escalated)
+    for restart, lives in [(Restart.PERMANENT, 2), (Restart.TRANSIENT, 2), (Restart.TEMPORARY, 1)]:
+        a, b = puppet("a"), puppet("b")
+        inner = Supervisor("inner", [spec(a), spec(b)], intensity=Intensity(0), path="s")
+        outer = Supervisor("s", [inner.as_child(restart=restart)], backoff=NOW)
+        async with running(outer):
+            a.crash()
+            await settle()
+            assert (a.lives, b.lives) == (lives, lives)
+            info = outer.children()[0]
+            assert info.state is (ChildState.RUNNING if lives == 2 else ChildState.STOPPED)
+            assert isinstance(info.last_crash, Escalated)
 
 
 async def test_a_listener_that_raises_ends_the_supervisor_in_order(
@@ -479,3 +549,15 @@ def test_wrong_specs_are_refused_before_anything_starts(spec: MakeSpec) -> None:
         ChildSpec("a", start, start_timeout=0.0)
     with pytest.raises(ValueError, match="id"):
         ChildSpec("", start)
+
+
+def test_what_a_child_is_when_nothing_is_said() -> None:
+    async def start(status: Started) -> None:
+        del status
+
+    child = ChildSpec("a", start)
+    assert (child.restart, child.shutdown, child.significant) == (Restart.PERMANENT, 5.0, False)
+    assert (child.start_timeout, child.supervises, child.fatal) == (30.0, False, ())
+    inner = Supervisor("inner", []).as_child()
+    assert (inner.restart, inner.shutdown, inner.start_timeout) == (Restart.PERMANENT, math.inf, math.inf)
+    assert inner.supervises
