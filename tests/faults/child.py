@@ -24,6 +24,7 @@ import time
 import traceback
 import zlib
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,15 +42,19 @@ from intendant import (
     OutcomeUnknown,
     PartitionOwned,
     Realm,
+    Retry,
     Retryable,
     Runtime,
     Shutdown,
     Step,
 )
+from tests.faults import sleepers
 
 TENANTS = ("acme", "beta", "gamma")
 SESSIONS = ("s1", "s2", "s3", "s4")
 IN_FLIGHT = 64
+AWAITS = 2  # the rest of a key's number, divided by four, for those that wait for a signal
+TWICE = Retry(attempts=2, initial=timedelta(milliseconds=2))
 SETTLED_MAX = 20.0  # seconds that counts may take until they are as before
 
 
@@ -57,6 +62,7 @@ class Task(msgspec.Struct):
     """What the load asks for."""
 
     key: str
+    mixed: bool = False  # it meets timers, signals and retries, too
 
 
 class Book:
@@ -77,7 +83,7 @@ def expected(key: str) -> int:
 
 
 def make_realm(book: Book) -> Realm:
-    """Three steps, the second in a thread, with an event between them; for every fourth key a saga that is undone."""
+    """Three steps, the second in a thread, with an event between them; before the last one `between`."""
     load = Realm("load")
 
     @load.handler
@@ -98,15 +104,40 @@ def make_realm(book: Book) -> Realm:
         ctx.emit("begun", task.key)
         total += await ctx.step("s1", working)
         book.note("S", ctx.tenant_id, task.key, "s1")
-        if base % 4 == 0:
-            await undo_one(ctx, partial(book.note, "B", ctx.tenant_id, task.key))
-            book.note("S", ctx.tenant_id, task.key, "try/hold")
-            book.note("S", ctx.tenant_id, task.key, "undo(try/hold)")
+        await between(ctx, task, partial(book.note, "B", ctx.tenant_id, task.key))
+        for path in recorded_between(base, mixed=task.mixed):
+            book.note("S", ctx.tenant_id, task.key, path)
         total += await ctx.step("s2", lambda: waiting("s2", 2))
         book.note("S", ctx.tenant_id, task.key, "s2")
         return int(total)
 
     return load
+
+
+async def between(ctx: Context, task: Task, note: Callable[[str], None]) -> None:
+    """By the key: a saga that is undone; of mixed ones also a timer, a wait for a signal, a step that fails once."""
+    kind = zlib.crc32(task.key.encode()) % 4
+    if kind == 0:
+        await undo_one(ctx, note)
+    elif task.mixed and kind == 1:
+        await ctx.sleep(timedelta(milliseconds=random.randint(1, 20)))
+    elif task.mixed and kind == AWAITS:
+        await ctx.wait_signal("go", type=str)
+    elif task.mixed:
+        await ctx.step("again", partial(fail_once, note), retry=TWICE)
+
+
+def recorded_between(base: int, *, mixed: bool) -> tuple[str, ...]:
+    """The steps of `between`."""
+    return ("try/hold", "undo(try/hold)") if base % 4 == 0 else ("again",) if mixed and base % 4 == 3 else ()
+
+
+async def fail_once(note: Callable[[str], None], step: Step) -> None:
+    """Its first attempt fails; it is recorded that it has."""
+    note("again")
+    await anyio.sleep(random.random() * 0.01)
+    if step.attempt == 1:
+        raise ConnectionError("not yet")
 
 
 async def undo_one(ctx: Context, note: Callable[[str], None]) -> None:
@@ -194,12 +225,14 @@ class Load:
 
     async def _submit(self, tenant: str, key: str) -> None:
         session = self._runtime.session(tenant, SESSIONS[zlib.crc32(key.encode()) % len(SESSIONS)])
-        submit = partial(session.submit, "load.work", {"key": key}, idempotency_key=key)
+        submit = partial(session.submit, "load.work", {"key": key, "mixed": True}, idempotency_key=key)
         execution: Execution[Any] = await self._surely(submit)
         self._book.note("A", tenant, key, execution.id)
         await self._result(tenant, key, execution)
 
     async def _result(self, tenant: str, key: str, execution: Execution[Any]) -> None:
+        if zlib.crc32(key.encode()) % 4 == AWAITS:  # whether an earlier life has sent it, nobody knows
+            await self._surely(partial(execution.signal, "go", key, id=key))
         self._book.note("R", tenant, key, await self._surely(execution.result))
 
     async def _surely(self, call: Callable[[], Awaitable[Any]]) -> Any:
@@ -406,7 +439,9 @@ def be(order: dict[str, Any]) -> int:
         from tests.faults.redis.bugs import BUGS
 
         BUGS[bug]()
-    run = {"load": load, "serve": serve, "soak": soak, "poison": poison}[order["do"]]
+    runs = {"load": load, "serve": serve, "soak": soak, "poison": poison}
+    runs |= {"begin_waiting": sleepers.begin, "finish_waiting": sleepers.finish}
+    run = runs[order["do"]]
     backend = order["backend"]
     options = {"use_uvloop": True} if backend == "uvloop" else {}
     try:

@@ -71,8 +71,8 @@ class Reader:
 
     @property
     def steps(self) -> int:
-        """How many steps what was accepted records to its end: three, and two more for a saga that is undone."""
-        return sum(3 if zlib.crc32(key.encode()) % 4 else 5 for _, key in self.accepted)
+        """How many steps what was accepted records to its end: three, and two for a saga or one that fails once."""
+        return sum((5, 3, 3, 5)[zlib.crc32(key.encode()) % 4] for _, key in self.accepted)
 
     @property
     def open(self) -> list[tuple[str, str, str]]:

@@ -73,5 +73,5 @@ def test_four_kills(stable: Stable, reader: Reader, hot: str, examining: Callabl
 
 
 @pytest.mark.stress
-def test_two_hundred_kills(stable: Stable, reader: Reader, hot: str, examining: Callable[..., Any], scale: int) -> None:
-    kill_loop(200 * scale, stable, reader, hot, examining, every=20)
+def test_a_thousand_kills(stable: Stable, reader: Reader, hot: str, examining: Callable[..., Any], scale: int) -> None:
+    kill_loop(1_000 * scale, stable, reader, hot, examining, every=20)

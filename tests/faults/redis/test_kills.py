@@ -32,10 +32,10 @@ def test_two_kills(stable: Stable, servers: Callable[..., RedisServer], trial: C
 
 
 @pytest.mark.stress
-def test_two_hundred_kills(
+def test_a_thousand_kills(
     stable: Stable, servers: Callable[..., RedisServer], trial: Callable[..., Trial], scale: int
 ) -> None:
-    kill_processes(200 * scale, stable, trial(servers().url), every=20)
+    kill_processes(1_000 * scale, stable, trial(servers().url), every=20)
 
 
 @pytest.mark.parametrize("bug", ["acknowledge_before_commit", "outbox_outside_the_commit", "key_without_tenant"])
