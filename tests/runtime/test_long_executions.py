@@ -56,7 +56,7 @@ async def send_all(execution: Execution[int], count: int) -> None:
 
 
 async def came_to(execution: Execution[int], wait: str) -> None:
-    while (progress := await execution.progress()) is None or wait not in progress.waiting:
+    while (progress := await execution.progress()) is None or wait not in progress.waiting:  # noqa: ASYNC110  nobody announces it
         await anyio.sleep(0.01)
 
 
