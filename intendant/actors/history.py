@@ -29,6 +29,7 @@ from intendant.domain.errors import BeingErased, InternalError, Stopped, StoreUn
 from intendant.domain.journal import Journal, Row, encode_journal_row, record_type
 from intendant.domain.payloads import (
     Emitted,
+    ExecutionCompleted,
     ExecutionStarted,
     Failure,
     Signal,
@@ -175,6 +176,7 @@ class History:
         if self.cut_off:
             raise Suspended(f"execution {self._id} records nothing any more")
         body = encode(row)
+        self._place.written += len(body)
         record = Record(record_type(row), self.state.session, self._id, Raw(body))
         operations: list[Operation] = [AppendJournal(self._id, encode_journal_row(row, body)), *self._outbox(events)]
         commit = Commit(self._tenant, [record], operations)
@@ -211,6 +213,8 @@ class History:
 
         Raises InvalidValue when that is larger than a commit may be: then nothing has ended.
         """
+        if isinstance(payload, ExecutionCompleted):
+            self._place.written += len(payload.result)
         state = states.execution_ended(self.state, payload, self.events + len(payload.events))
         operations: list[Operation] = [self._put(state), _leave_open_set(state)]
         fold = self.fold

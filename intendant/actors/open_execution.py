@@ -108,6 +108,7 @@ class OpenExecution:
         "unstarted",
         "waiting",
         "waits",
+        "written",
     )  # fmt: skip
 
     def __init__(
@@ -134,6 +135,7 @@ class OpenExecution:
         self.exclusive = exclusive
         self.priority = priority
         self.accepted: Accepted | None = None  # what its acceptance handed over, until its handler has it
+        self.written = 0
         self.life = 0  # of its owner, in which it was given a place before it was accepted
         self.waiting = True  # for its turn
         self.unstarted = False  # it waits for its first turn, as far as is known

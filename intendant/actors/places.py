@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final
 
 import anyio
 
 from intendant.actors.open_execution import OpenExecution
 from intendant.actors.services import Services
 from intendant.domain.turns import Turns
+
+BYTES_PER_US: Final = 50  # what recording costs: as much as a place to run for that long
 
 
 class Places:
@@ -116,7 +119,7 @@ class Places:
     def rest(self, entry: OpenExecution) -> None:
         """It gives its place back, and is to have one at once when it goes on."""
         self._resting[entry] = None
-        self._turns.rest(entry, self._now())
+        self._charge(entry, self._now())
 
     def go_on(self, entry: OpenExecution) -> None:
         """If it rests, it rests no more, and has a place again."""
@@ -127,10 +130,14 @@ class Places:
         """It is not in memory any more, and has no place; when it has ended, its session goes on."""
         now = self._now()
         if not self._rises(entry):
-            self._turns.rest(entry, now)
+            self._charge(entry, now)
         if ended:
             self._turns.end(entry, now)
             self._tell_ended(entry)
+
+    def _charge(self, entry: OpenExecution, now: int) -> None:
+        written, entry.written = entry.written, 0
+        self._turns.rest(entry, now, extra=written // BYTES_PER_US)
 
     def _rises(self, entry: OpenExecution) -> bool:
         if entry not in self._resting:

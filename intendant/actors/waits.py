@@ -51,6 +51,8 @@ class Place(Protocol):
 
     waits: ExecutionWaits | None
     """There once somebody has needed them, as long as the execution is in memory."""
+    written: int
+    """Bytes that its handler has recorded since it was last charged for them."""
     queries: list[Query] | None
     """What was asked and not answered yet."""
 

@@ -826,8 +826,6 @@ def test_runtimes_that_can_not_be(options: dict[str, Any], says: str) -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"name": "Ü"}, "name"),
-        ({"name": ""}, "name"),
         ({"durability": "forever"}, "durability 'forever'.*fsync"),
         ({"durability": "fsync", "hot": "memory:"}, "memory:.*'memory'.*'fsync'"),
         ({"hot": "mysql://root:secret@host/db"}, "hot"),
@@ -845,3 +843,9 @@ async def test_stores_that_can_not_be(options: dict[str, Any], says: str) -> Non
         with pytest.raises((ValueError, InvalidValue), match=says) as raised:
             await running.__aenter__()
         assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["Ü", "", "a" * 32])
+async def test_names_that_can_not_be(name: str) -> None:
+    with pytest.raises(ValueError, match="a runtime's name is 1 to 31 of a-z"):
+        Runtime(name=name)
