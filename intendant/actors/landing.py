@@ -18,7 +18,7 @@ from intendant.domain.records import SYSTEM_TENANT
 from intendant.parking import Seam
 
 AT_ONCE: Final = 16  # that are told in one turn of the loop, while several tenants commit
-SEVERAL_S: Final = 1.0  # seconds since another tenant's last commit for which there are several
+SEVERAL_S: Final = 5.0  # seconds since another tenant's last commit for which there are several
 
 
 class Landing:
