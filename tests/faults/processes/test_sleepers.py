@@ -10,7 +10,6 @@ from tests.faults.reader import Reader
 from tests.faults.sleepers import SESSIONS
 from tests.faults.stable import Stable
 
-BYTES_MAX = 3_000  # of one that waits in memory; the goal
 RATE = 400.0  # that are begun each second at least: the times come when all of them wait
 
 
