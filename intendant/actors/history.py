@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from typing import Final
 
 import msgspec
 from msgspec import Raw
 
-from intendant.actors.outage import wait_out
+from intendant.actors.outage import PATIENT, wait_out
 from intendant.actors.outbox_event import OutboxEvent
 from intendant.actors.services import Services
 from intendant.actors.waits import ExecutionWaits, Place
@@ -44,11 +43,9 @@ from intendant.domain.sagas import SagaRow
 from intendant.domain.state import ExecutionState
 from intendant.domain.waits import Waits
 from intendant.parking import Reply
-from intendant.supervisor import Backoff
 
 logger = logging.getLogger("intendant.execution")
 
-_PATIENT: Final = Backoff(initial=0.1, maximum=5.0)
 
 decode_execution = msgspec.msgpack.Decoder(ExecutionState).decode
 
@@ -99,7 +96,7 @@ class History:
             self.state, self._since, self.loaded = accepted.state, accepted.since, True
         else:
             self.loaded = False
-            await wait_out(self._read, _PATIENT, self._read_later)
+            await wait_out(self._read, PATIENT, self._read_later)
         return self.state
 
     def _read_later(self, delay: float, error: StoreUnavailable) -> None:
@@ -132,7 +129,7 @@ class History:
         async def read() -> Document | None:
             return await self._services.log.document(self._tenant, states.SESSION_STATE, session)
 
-        document = await wait_out(read, _PATIENT, self._read_later)
+        document = await wait_out(read, PATIENT, self._read_later)
         return None if document is None else document.body
 
     # --- what is waited for

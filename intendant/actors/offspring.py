@@ -14,7 +14,7 @@ from msgspec import Struct
 from intendant.actors.endings import Ending
 from intendant.actors.history import History, decode_execution
 from intendant.actors.messages import PreparedIntent, Spawn
-from intendant.actors.outage import wait_out
+from intendant.actors.outage import PATIENT, wait_out
 from intendant.actors.services import Services
 from intendant.actors.wal_writer import KeyClaimed
 from intendant.domain import state as states
@@ -34,11 +34,9 @@ from intendant.domain.ids import make_id
 from intendant.domain.payloads import ChildRecord, StepCompleted, Submitted
 from intendant.domain.state import ExecutionState
 from intendant.parking import Reply
-from intendant.supervisor import Backoff
 
 logger = logging.getLogger("intendant.execution")
 
-_PATIENT: Final = Backoff(initial=0.1, maximum=5.0)
 _ANSWER_S: Final = 366 * 24 * 3600.0  # a session answers when its commit has landed, however long an outage takes
 _SIDE_BY_SIDE: Final = 16  # cancels
 
@@ -174,7 +172,7 @@ class Offspring:
     async def _read_all(self, children: Sequence[str]) -> list[ExecutionState | None]:
         tenant, log = self._history.state.tenant, self._services.log
         wanted = [(tenant, states.EXECUTIONS, child) for child in children]
-        found = await wait_out(lambda: log.fetch(wanted), _PATIENT, self._later)
+        found = await wait_out(lambda: log.fetch(wanted), PATIENT, self._later)
         return [None if each is None else decode_execution(each.body) for each in found]
 
     def _later(self, delay: float, error: StoreUnavailable) -> None:
@@ -187,7 +185,7 @@ class Offspring:
         """Cancel a child; durable when this returns, if it had not ended."""
         kin, tenant = self._services.kin, self._history.state.tenant
         try:
-            await wait_out(lambda: kin.cancel(tenant, child), _PATIENT, self._later)
+            await wait_out(lambda: kin.cancel(tenant, child), PATIENT, self._later)
         except ActorStopped:
             await anyio.sleep_forever()  # until this execution is suspended, which is about to come
         except BeingErased:

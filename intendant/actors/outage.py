@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import anyio
 
@@ -11,6 +11,9 @@ from intendant.domain.errors import StoreUnavailable
 from intendant.supervisor import Backoff
 
 T = TypeVar("T")
+
+PATIENT: Final = Backoff(initial=0.1, maximum=5.0)
+"""How to ask when nobody waits for the answer but whoever asks."""
 
 
 async def wait_out(

@@ -12,14 +12,14 @@ from typing import Final
 
 import anyio
 
-from intendant.actors.outage import wait_out
+from intendant.actors.outage import PATIENT, wait_out
 from intendant.domain import state as states
 from intendant.domain.commit import Batch
 from intendant.domain.errors import StoreUnavailable
 from intendant.domain.ports import Clock, IndexMember, LogReader
 from intendant.domain.window import Timer, Window
 from intendant.parking import Seam
-from intendant.supervisor import Backoff, Started
+from intendant.supervisor import Started
 
 logger = logging.getLogger("intendant.timers")
 
@@ -27,7 +27,6 @@ WINDOW: Final = 10_000  # timers that are in memory
 PACE: Final = 256  # timers that are told at a time,
 REST: Final = 0.01  # and the seconds until more are
 _LONGEST_S: Final = 60.0  # the wall clock may be set while somebody waits for it
-_PATIENT: Final = Backoff(initial=0.1, maximum=5.0)
 
 
 class Timers:
@@ -95,7 +94,7 @@ class Timers:
     async def _load(self) -> None:
         """Read what comes next in the index."""
         self._changes = []
-        page = await wait_out(self._read, _PATIENT, self._read_later)
+        page = await wait_out(self._read, PATIENT, self._read_later)
         changes, self._changes = self._changes, None
         self._window.load(page)
         for timer, added in changes:

@@ -11,6 +11,7 @@ import anyio
 import msgspec
 from msgspec import Raw
 
+from intendant.actors.history import decode_execution
 from intendant.actors.open_execution import OpenExecution
 from intendant.actors.services import Services
 from intendant.domain import state as states
@@ -22,15 +23,12 @@ from intendant.domain.journal import Journal, encode_journal_row
 from intendant.domain.payloads import ExecutionResumed, Failure
 from intendant.domain.poison import Finding, Suspect, Verdict, find, suspect_of, trial
 from intendant.domain.records import Record
-from intendant.domain.state import ExecutionState
 
 logger = logging.getLogger("intendant.executions")
 
 READERS: Final = 16  # executions that are looked at at a time
 ALL_TRIALS_S: Final = 60.0  # that suspects keep others waiting at a start, all together
 EMPTYING_S: Final = 10.0  # that handlers of other partitions have to come to rest before one runs alone
-
-_decode = msgspec.msgpack.Decoder(ExecutionState).decode
 
 
 class Director(Protocol):
@@ -106,7 +104,7 @@ class Trials:
             journal = Journal.of(await self._services.log.journal(entry.tenant, entry.id))
         except msgspec.MsgspecError:
             return Suspect(0)  # it is blocked, and runs nothing
-        return suspect_of(_decode(document.body), journal)
+        return suspect_of(decode_execution(document.body), journal)
 
     def begin(self) -> None:
         """Nobody else begins from now on."""

@@ -18,6 +18,7 @@ import msgspec
 from msgspec import Struct
 
 from intendant.actors.found import Found, found_open
+from intendant.actors.history import decode_execution
 from intendant.actors.intents import prepare_child
 from intendant.context import Context
 from intendant.domain import state as states
@@ -35,8 +36,6 @@ from intendant.steps.function import StepFunction
 
 SECONDS: Final = 10.0  # that a handler has to come to what it would do next
 _TURNS: Final = 64  # of the loop that tasks beside the one that is stopped have, to come as far as they can
-
-_decode = msgspec.msgpack.Decoder(ExecutionState).decode
 
 
 class Verdict(enum.StrEnum):
@@ -76,7 +75,7 @@ async def rehearse(
     """Every open execution of a partition, one after the other."""
     async for found in found_open(log):
         document = await log.document(found.tenant, states.EXECUTIONS, found.id)
-        state = None if document is None else _decode(document.body)
+        state = None if document is None else decode_execution(document.body)
         if state is None or state.status.ended:
             continue  # it has ended meanwhile
         rows = await log.journal(found.tenant, found.id)
