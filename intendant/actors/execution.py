@@ -110,7 +110,11 @@ class ExecutionActor(Actor[ExecutionMessage]):
     # --- the life of an execution
 
     async def run(self) -> None:
-        """Load, run the handler, write the end. Returns early when suspended; raises when this process is at fault."""
+        """Load, run the handler, decide the end. Returns early when suspended; raises when this process is at fault.
+
+        Nobody waits here until the end is durable: whoever waits for that is told by the writer (`History.end`), and
+        the task and the place to run are free for the next one.
+        """
         try:
             try:
                 await self._run()
@@ -127,7 +131,7 @@ class ExecutionActor(Actor[ExecutionMessage]):
             self._place.end(None)
             return
         if state.status is Status.ACCEPTED and self.history.fold.cancelled is not None:
-            await self._end_cancelled(None, None).wait(self._services.seam)
+            self._end_cancelled(None, None)
             return
         handler = self._services.repertoire.of_version(state.type, state.version)
         if handler is None:
@@ -215,7 +219,7 @@ class ExecutionActor(Actor[ExecutionMessage]):
         failed = self.history.journal.failed
         if failed is not None and failed.next_at > self.now() and self.history.cancelled:
             await self._settle_children()
-            await self._end_cancelled(None, self._context).wait(self._services.seam)
+            self._end_cancelled(None, self._context)
             return True
         parameters = self._parameters(handler)
         try:
@@ -331,7 +335,7 @@ class ExecutionActor(Actor[ExecutionMessage]):
         state = self.history.state
         never = state.version == 0 and (state.status is Status.ACCEPTED or why.code != NO_HANDLER)
         if never:
-            await self._end_failed(why, None).wait(self._services.seam)
+            self._end_failed(why, None)
         else:
             logger.error("execution %s of %s is blocked: %s", self._id, state.type, why.message)
             self._place.block(why.message)
@@ -361,16 +365,14 @@ class ExecutionActor(Actor[ExecutionMessage]):
     async def _complete(self, result: bytes, context: Context) -> None:
         await self._settle_children()
         if self.history.fold.cancelled is not None:
-            await self._end_cancelled(None, context).wait(self._services.seam)
+            self._end_cancelled(None, context)
             return
         events = context.take_events()
         payload = ExecutionCompleted(Raw(result), self.now(), context.artifacts, events, *self._left())
         try:
-            reply = self.history.end(payload, context.changed_state)
+            self.history.end(payload, context.changed_state)
         except InvalidValue as error:  # all artifacts together are larger than a commit may be
             await self._fail(error, None)
-        else:
-            await reply.wait(self._services.seam)
 
     async def _fail(self, error: Exception, context: Context | None) -> None:
         if isinstance(error, Stopped) and not self._services.writer.serving:
@@ -380,10 +382,9 @@ class ExecutionActor(Actor[ExecutionMessage]):
         failure = failure_of(error)
         await self._settle_children()
         try:
-            reply = self._end_failed(failure, context)
+            self._end_failed(failure, context)
         except InvalidValue:  # what it gave is larger than a commit may be: its end goes without
-            reply = self._end_failed(failure, None)
-        await reply.wait(self._services.seam)
+            self._end_failed(failure, None)
 
     def _end_failed(self, failure: Failure, context: Context | None) -> Reply[Receipt]:
         if self.history.fold.cancelled is not None:

@@ -376,10 +376,11 @@ class Executions:
     # --- what entries tell
 
     def ended(self, entry: OpenExecution) -> None:
-        """It is not open any more. Its session goes on now, if its handler has left before: a cancel takes it away."""
+        """It is not open any more. Its session goes on now, or when its handler has left."""
         if self.open.remove(entry) and entry.parted:
             self.places.end(entry)
             self.fill()
+            self.places.tell_idle()
 
     def rested(self, entry: OpenExecution) -> None:
         """Its handler has begun to do nothing but wait, or works again: waiting takes no place to run."""

@@ -26,6 +26,7 @@ class Places:
         self._turns = self._new_turns()
         self._resuming = False  # some that were found open wait for their first turn
         self._resting: dict[OpenExecution, None] = {}  # the longest first
+        self._ending: set[OpenExecution] = set()  # who have left, and whose end is on its way into the log
         self._crowded = 0  # as many of them are too many
         self._idle_calls: list[Callable[[], None]] = []
         self._session_calls: dict[tuple[str, str], Callable[[], None]] = {}  # when nothing of a session is open
@@ -36,6 +37,7 @@ class Places:
         self._turns = self._new_turns()
         self._resuming = False
         self._resting.clear()
+        self._ending.clear()
         self._crowded = self._services.limits.resident + 1
 
     def _new_turns(self) -> Turns[OpenExecution]:
@@ -127,13 +129,15 @@ class Places:
             self._turns.resume(entry, self._now())
 
     def leave(self, entry: OpenExecution, *, ended: bool) -> None:
-        """It is not in memory any more, and has no place; when it has ended, its session goes on."""
+        """Its handler does not run any more, and it has no place. Its session goes on when its end is durable."""
         now = self._now()
         if not self._rises(entry):
             self._charge(entry, now)
         if ended:
             self._turns.end(entry, now)
             self._tell_ended(entry)
+        elif entry.closed:
+            self._ending.add(entry)
 
     def _charge(self, entry: OpenExecution, now: int) -> None:
         written, entry.written = entry.written, 0
@@ -147,6 +151,7 @@ class Places:
 
     def end(self, entry: OpenExecution) -> None:
         """It has begun, has no place any more and does not count any more: its session goes on."""
+        self._ending.discard(entry)
         self._turns.end(entry, self._now())
         self._tell_ended(entry)
 
@@ -195,13 +200,13 @@ class Places:
     # --- when nobody has one
 
     def when_idle(self, call: Callable[[], None]) -> None:
-        """Call once nobody has a place and nobody may have one: at once, or when the last one has left."""
+        """Call once nobody has a place, nobody may have one and all ends are durable: at once, or when it is so."""
         self._idle_calls.append(call)
         self.tell_idle()
 
     def tell_idle(self) -> None:
         """Call those who wait for that, if it is so."""
-        if self._idle_calls and self._turns.idle:
+        if self._idle_calls and self._turns.idle and not self._ending:
             calls, self._idle_calls = self._idle_calls, []
             for call in calls:
                 call()
