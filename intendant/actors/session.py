@@ -9,7 +9,7 @@ from typing import Protocol
 import msgspec
 from msgspec import Raw, Struct
 
-from intendant.actors.actor import Actor
+from intendant.actors.direct_cell import DirectActor
 from intendant.actors.executions import Executions
 from intendant.actors.history import Accepted
 from intendant.actors.messages import (
@@ -106,7 +106,7 @@ class Place(Protocol):
         ...
 
 
-class SessionActor(Actor[SessionMessage]):
+class SessionActor(DirectActor[SessionMessage]):
     """One session. Its state is its document; what it decides is committed, then answered."""
 
     def __init__(self, services: Services, executions: Executions, tenant: str, id: str, place: Place) -> None:
@@ -130,6 +130,19 @@ class SessionActor(Actor[SessionMessage]):
             self._since = document.since
             if self._state.active:
                 self._place.watch_work()
+
+    def receive_at_once(self, message: SessionMessage) -> bool:
+        """New work for an open session needs nothing but a commit, which is not waited for here."""
+        if self._state is None or self._state.closed or self._closing is not None:
+            return False
+        match message:
+            case Submit():
+                self._submit(message)
+            case Spawn():
+                self._spawn(message)
+            case _:
+                return False
+        return True
 
     async def receive(self, message: SessionMessage) -> None:
         """Handle one message; errors of the caller are answers, not crashes."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from intendant.actors.actor import Cell
+from intendant.actors.direct_cell import DirectCell
 from intendant.actors.executions import Executions
 from intendant.actors.messages import Due, SessionMessage, WorkEnded
 from intendant.actors.ref import Ref
@@ -170,7 +171,7 @@ class ResidentSession:
         self._commits = 0  # on their way
         self._landing: Reply[None] | None = None  # somebody waits for them
         services = sessions.services
-        self.cell: Cell[SessionMessage] = Cell(
+        self.cell: DirectCell[SessionMessage] = DirectCell(
             f"{sessions.path}/sessions/{self.id}",
             self._actor,
             capacity=services.limits.session_mailbox,

@@ -1,0 +1,59 @@
+"""A cell whose actor may handle a message where it is sent."""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+
+from intendant.actors.actor import NOTHING, Actor, Cell
+
+M = TypeVar("M")
+
+
+class DirectActor(Actor[M], Generic[M]):
+    """An actor that handles some messages without awaiting anything."""
+
+    def receive_at_once(self, message: M) -> bool:
+        """Handle a message in the task of whoever sends it; False, with nothing done, when that can't be."""
+        raise NotImplementedError(f"{type(self).__name__} does not say what it does at once")
+
+
+class DirectCell(Cell[M]):
+    """Spares waking a task for what the actor can handle at once, while nothing else waits or is in hand.
+
+    Messages are handled in the same order and one at a time, as in any cell; an exception is a crash of the actor,
+    for its supervisor, and never reaches who sent the message.
+    """
+
+    _raised: BaseException | None = None  # by what was handled at once; the next turn crashes with it
+
+    def deliver(self, message: M, *, control: bool = False) -> None:
+        """Have a message handled now, or put it into the mailbox and see to it that it is handled."""
+        actor = self._actor
+        busy = self._busy or control or self._stopping
+        if busy or not isinstance(actor, DirectActor) or not self._handled(actor, message):
+            super().deliver(message, control=control)
+
+    def _handled(self, actor: DirectActor[M], message: M) -> bool:
+        self._busy = True
+        self.in_hand = message
+        try:
+            handled = actor.receive_at_once(message)
+        except BaseException as error:
+            self._raised = error
+            self._schedule()  # busy, with the message in hand: as if the turn that handled it had raised
+            if not isinstance(error, Exception):
+                raise
+            return True
+        self.in_hand = NOTHING
+        self._busy = False
+        self._taken += handled
+        if self.mailbox:  # it has sent something to itself
+            self.wake()
+        return handled
+
+    async def turn(self) -> None:
+        """Handle all that waits, then return. An exception is a crash."""
+        raised, self._raised = self._raised, None
+        if raised is not None:
+            raise raised
+        await super().turn()
