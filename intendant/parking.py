@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar, cast
 
 if TYPE_CHECKING:
@@ -37,18 +37,28 @@ class Parking(Protocol):
         ...
 
 
+class Waiter(Protocol):
+    """What one task awaits once, until anyone wakes it. It can't be used again."""
+
+    def wake(self) -> None:
+        """The task goes on; waking again, or one that does not wait any more, is nothing."""
+        ...
+
+    def __await__(self) -> Generator[Any, Any, None]: ...
+
+
 class Reply(Generic[T]):
     """One answer that someone waits for: a value or an exception, given once; later ones are ignored.
 
     A cancelled wait changes nothing: the answer may still come and be waited for again. One task waits at a time.
     """
 
-    __slots__ = ("_error", "_on_settled", "_parking", "_value")
+    __slots__ = ("_error", "_on_settled", "_value", "_waiter")
 
     def __init__(self) -> None:
         self._value: T | _Empty = _EMPTY
         self._error: BaseException | None = None
-        self._parking: Parking | None = None
+        self._waiter: Waiter | None = None
         self._on_settled: Callable[[Reply[T]], None] | None = None
 
     @property
@@ -85,21 +95,20 @@ class Reply(Generic[T]):
 
     async def wait(self, seam: Seam) -> T:
         """Park until the answer comes; return it or raise it."""
-        if not self.settled:
-            parking = self._parking = seam.parking()
+        while not self.settled:
+            waiter = self._waiter = seam.waiter()
             try:
-                while not self.settled:
-                    await parking.wait()
+                await waiter
             finally:
-                if self._parking is parking:
-                    self._parking = None
+                if self._waiter is waiter:
+                    self._waiter = None
         return self.result()
 
     def _settle(self) -> None:
         if self._on_settled is not None:
             self._on_settled(self)
-        if self._parking is not None:
-            self._parking.wake()
+        if self._waiter is not None:
+            self._waiter.wake()
 
 
 class Seam(Protocol):
@@ -107,6 +116,10 @@ class Seam(Protocol):
 
     def parking(self) -> Parking:
         """A new place to park."""
+        ...
+
+    def waiter(self) -> Waiter:
+        """What the current task is to await next."""
         ...
 
     def time(self) -> float:
@@ -159,6 +172,20 @@ class _AsyncioParking:
             self._future = None
 
 
+class _AsyncioWaiter:
+    __slots__ = ("_future",)
+
+    def __init__(self, future: asyncio.Future[None]) -> None:
+        self._future = future
+
+    def wake(self) -> None:
+        if not self._future.done():
+            self._future.set_result(None)
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        return self._future.__await__()
+
+
 class _AsyncioSeam:
     __slots__ = ("_loop",)
 
@@ -167,6 +194,9 @@ class _AsyncioSeam:
 
     def parking(self) -> Parking:
         return _AsyncioParking(self._loop)
+
+    def waiter(self) -> Waiter:
+        return _AsyncioWaiter(self._loop.create_future())
 
     def time(self) -> float:
         return self._loop.time()
@@ -205,6 +235,26 @@ class _TrioParking:
         return self._trio.Abort.SUCCEEDED
 
 
+class _TrioWaiter:
+    __slots__ = ("_task", "_trio")
+
+    def __init__(self, lowlevel: Any) -> None:
+        self._trio = lowlevel
+        self._task: trio.lowlevel.Task | None = lowlevel.current_task()
+
+    def wake(self) -> None:
+        task, self._task = self._task, None
+        if task is not None:
+            self._trio.reschedule(task)
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        yield from self._trio.wait_task_rescheduled(self._abort).__await__()
+
+    def _abort(self, _raise_cancel: object) -> Any:
+        self._task = None
+        return self._trio.Abort.SUCCEEDED
+
+
 class _TrioSeam:
     __slots__ = ("_token", "_trio")
 
@@ -216,6 +266,9 @@ class _TrioSeam:
 
     def parking(self) -> Parking:
         return _TrioParking(self._trio)
+
+    def waiter(self) -> Waiter:
+        return _TrioWaiter(self._trio)
 
     def time(self) -> float:
         now: float = self._trio.current_clock().current_time()

@@ -73,6 +73,7 @@ class History:
 
     def __init__(self, services: Services, tenant: str, id: str, place: Place, accepted: Accepted | None) -> None:
         self.state: ExecutionState
+        self._ended: ExecutionState  # what it becomes by its end
         self.journal = Journal()  # what was recorded before this attempt of the handler
         self.steps = 0  # recorded by now, and
         self.events = 0  # events that rode with them
@@ -212,7 +213,7 @@ class History:
         """
         if isinstance(payload, ExecutionCompleted):
             self._place.written += len(payload.result)
-        state = states.execution_ended(self.state, payload, self.events + len(payload.events))
+        state = self._ended = states.execution_ended(self.state, payload, self.events + len(payload.events))
         operations: list[Operation] = [self._put(state), _leave_open_set(state)]
         fold = self.fold
         if self._has_journal or fold.by_path or fold.received or fold.cancelled:
@@ -221,7 +222,7 @@ class History:
             operations += self.waits().leavings()
         operations += self._outbox(payload.events)
         reply: Reply[Receipt] = Reply()
-        reply.on_settled(lambda outcome: self._ended(state, outcome))
+        reply.on_settled(self._end_settled)
         records = [Record(states.ENDS[type(payload)][0], state.session, self._id, payload)]
         if shared is not None:
             changed = StateSet(states.SESSION_STATE, state.session, Raw(shared))
@@ -232,11 +233,11 @@ class History:
         self._place.close()
         return reply
 
-    def _ended(self, state: ExecutionState, outcome: Reply[Receipt]) -> None:
+    def _end_settled(self, outcome: Reply[Receipt]) -> None:
         """Tell those who wait; from the writer's answer, because whoever ran the handler may be gone by then."""
         self._place.end(outcome.error)
         if outcome.error is None:
-            self._services.endings.tell(state)
+            self._services.endings.tell(self._ended)
 
     def _put(self, state: ExecutionState) -> PutDocument:
         return PutDocument(states.EXECUTIONS, self._id, encode(state), self._since)

@@ -131,30 +131,23 @@ class Ref(Generic[M]):
         """
         target = self._target
         me = asker(target.seam)
-        if me is None:
-            return await self._ask(question, timeout)
-        _check_cycle(me, target)
-        timeout = min(timeout, _left(me, target.seam.time()))
-        if timeout <= 0:
-            raise TimeoutError(f"{me.path} was to answer by now, so {target.path} was not asked")
-        me.waits_for = target
+        if me is not None:
+            timeout = _time_for(me, target, timeout)
+            me.waits_for = target
         try:
-            return await self._ask(question, timeout)
+            reply: Question[T] = Question(target, timeout)
+            message = question(reply)
+            try:
+                target.deliver(message)
+            except BaseException:
+                reply.fail(ActorStopped(f"{target.path} was not asked"))  # takes it off the deadlines
+                raise
+            if not reply.settled:
+                target.questions[reply] = message  # type: ignore[index]  # of any type: a reply is kept by identity
+            return await reply.wait(target.seam)
         finally:
-            me.waits_for = None
-
-    async def _ask(self, question: Callable[[Reply[T]], M], timeout: float) -> T:
-        target = self._target
-        reply: Question[T] = Question(target, timeout)
-        message = question(reply)
-        try:
-            target.deliver(message)
-        except BaseException:
-            reply.fail(ActorStopped(f"{target.path} was not asked"))  # takes it off the deadlines
-            raise
-        if not reply.settled:
-            target.questions[reply] = message  # type: ignore[index]  # of any type: a reply is kept by identity
-        return await reply.wait(target.seam)
+            if me is not None:
+                me.waits_for = None
 
     def watch(self, call: Callable[[BaseException | None], None]) -> None:
         """Death watch: call once when the actor has ended, with the cause, or None for a normal end.
@@ -176,6 +169,15 @@ def asker(seam: Seam) -> Target[Any] | None:
     if not hasattr(cell, "waits_for") or worker.task_id != seam.current_task():
         return None
     return cell  # what has a turn and may wait is a cell
+
+
+def _time_for(me: Target[Any], target: Target[Any], timeout: float) -> float:
+    """How long an actor may wait for another one. Raises Deadlock when that waits for it, TimeoutError for no time."""
+    _check_cycle(me, target)
+    timeout = min(timeout, _left(me, target.seam.time()))
+    if timeout <= 0:
+        raise TimeoutError(f"{me.path} was to answer by now, so {target.path} was not asked")
+    return timeout
 
 
 def _check_cycle(me: Target[Any], target: Target[Any]) -> None:

@@ -67,10 +67,15 @@ _claim = msgspec.msgpack.Decoder(Claim)
 class _Submission:
     """A submit on its way: what is still to be accepted, and the executions that are known, by key."""
 
+    __slots__ = ("accepted", "at_once", "entries", "fresh", "known", "message")
+
     def __init__(self, message: Submit, fresh: list[PreparedIntent]) -> None:
         self.message = message
         self.fresh = fresh
         self.known: dict[str, str] = {}
+        self.entries: list[OpenExecution] = []  # of those that are being committed,
+        self.accepted: list[ExecutionState] = []  # what they become by that,
+        self.at_once = False  # and whether they have their places already
 
     def answer(self) -> None:
         """Answer with the executions in the order of the intents."""
@@ -274,7 +279,7 @@ class SessionActor(DirectActor[SessionMessage]):
         before, self._state = self._state, states.session_extended(self._state, payload)
         if payload.active:
             self._place.watch_work()
-        self._commit(self._change("session_extended", payload, before, self._state), _nothing, new=False)
+        self._commit(self._change("session_extended", payload, before, self._state), self._has_landed, new=False)
 
     # --- accepting intents
 
@@ -313,26 +318,28 @@ class SessionActor(DirectActor[SessionMessage]):
             submission.answer()
             return
         self._has_work()
-        entries = [self._plan(intent) for intent in submission.fresh]
+        entries = submission.entries = [self._plan(intent) for intent in submission.fresh]
         forked = submission.fresh[0].fork is not None  # alone, and its journal is in the store only
         may_begin = not (self._unplaced or forked) and 2 * len(entries) <= RECORDS_MAX
-        at_once = may_begin and self._executions.begin(entries)
-        commit, accepted = self._acceptance(submission.fresh, entries, at_once=at_once)
+        at_once = submission.at_once = may_begin and self._executions.begin(entries)
+        commit, submission.accepted = self._acceptance(submission.fresh, entries, at_once=at_once)
         self._unplaced += not at_once
+        self._commit(commit, partial(self._submitted, submission))
 
-        def settled(outcome: Reply[Receipt]) -> None:
-            """Called by the writer, not by message: what was accepted must run whatever becomes of this actor."""
-            self._unplaced -= not at_once
-            if outcome.error is not None and at_once:
-                self._executions.give_back(entries)
-            if isinstance(outcome.error, KeyClaimed):
-                self._settle_claims(submission, outcome.error)
-            elif outcome.error is not None:
-                submission.message.reply.fail(outcome.error)
+    def _submitted(self, submission: _Submission, outcome: Reply[Receipt]) -> None:
+        """Called by the writer, not by message: what was accepted must run whatever becomes of this actor."""
+        error, at_once = outcome.error, submission.at_once
+        self._unplaced -= not at_once
+        if error is None:
+            self._accepted(submission, outcome.result().first)
+        else:
+            if at_once:
+                self._executions.give_back(submission.entries)
+            if isinstance(error, KeyClaimed):
+                self._settle_claims(submission, error)
             else:
-                self._accepted(submission, entries, accepted, outcome.result().first)
-
-        self._commit(commit, settled)
+                submission.message.reply.fail(error)
+        self._place.landed()
 
     def _plan(self, intent: PreparedIntent, parent: Parent | None = None) -> OpenExecution:
         concurrency = self._state.concurrency if self._state else 0
@@ -362,7 +369,7 @@ class SessionActor(DirectActor[SessionMessage]):
         commit, accepted = self._acceptance([message.intent], [entry], message.parent, at_once=at_once)
         self._unplaced += not at_once
         reply: Reply[Receipt] = Reply()
-        reply.on_settled(partial(self._settled, partial(self._spawned, message, entry, accepted[0], at_once)))
+        reply.on_settled(partial(self._spawned, message, entry, accepted[0], at_once))
         self._place.handed_over()
         try:
             message.accept(entry.id, commit, reply)
@@ -391,15 +398,10 @@ class SessionActor(DirectActor[SessionMessage]):
             if at_once:
                 self._executions.give_back([entry])
             message.reply.fail(outcome.error)
+        self._place.landed()
 
-    def _accepted(
-        self,
-        submission: _Submission,
-        entries: Sequence[OpenExecution],
-        accepted: Sequence[ExecutionState],
-        first: int,
-    ) -> None:
-        for entry, state in zip(entries, accepted, strict=True):
+    def _accepted(self, submission: _Submission, first: int) -> None:
+        for entry, state in zip(submission.entries, submission.accepted, strict=True):
             self._executions.start(entry, None if state.forked_from else Accepted(state, first))
             submission.known[state.key] = state.id
         submission.answer()
@@ -494,26 +496,26 @@ class SessionActor(DirectActor[SessionMessage]):
         def settled(outcome: Reply[Receipt]) -> None:
             if self.ref.alive:
                 self.ref.tell_control(Settled(proceed, outcome))
+            self._place.landed()
 
         return settled
+
+    def _has_landed(self, _outcome: Reply[Receipt]) -> None:
+        self._place.landed()
 
     def _commit(self, commit: Commit, settled: Callable[[Reply[Receipt]], None], *, new: bool = True) -> None:
         """Hand a commit to the writer, which calls `settled` with its outcome, in the order they came.
 
-        One that is not `new` work is never refused for lack of room, and goes first.
+        That has to say that it has landed. One that is not `new` work is never refused for lack of room and goes first.
         """
         reply: Reply[Receipt] = Reply()
-        reply.on_settled(partial(self._settled, settled))
+        reply.on_settled(settled)
         self._place.handed_over()
         writer = self._services.writer
         try:
             (writer.accept if new else writer.append)(commit, reply)
         except Exception as error:
             reply.fail(error)
-
-    def _settled(self, settled: Callable[[Reply[Receipt]], None], outcome: Reply[Receipt]) -> None:
-        settled(outcome)
-        self._place.landed()
 
 
 def _move_timer(before: SessionState | None, after: SessionState) -> list[Operation]:
@@ -524,10 +526,6 @@ def _move_timer(before: SessionState | None, after: SessionState) -> list[Operat
     if after.timer is not None:
         operations.append(AddToIndex(states.TIMERS, after.timer[1], after.timer[0]))
     return operations
-
-
-def _nothing(_outcome: Reply[Receipt]) -> None:
-    """Nobody waits for it."""
 
 
 def _conflict(intent: PreparedIntent, claim: Claim) -> IdempotencyConflict:

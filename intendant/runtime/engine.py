@@ -307,22 +307,23 @@ class Engine:
             return Fenced(str(self.failed))
         return _given_up(f"runtime {self._settings.name!r}", self.failed)
 
-    async def ask(self, tenant: str, session: str, question: Callable[[Reply[T]], SessionMessage], timeout: float) -> T:
+    def ask(
+        self, tenant: str, session: str, question: Callable[[Reply[T]], SessionMessage], timeout: float
+    ) -> Awaitable[T]:
         """Ask a session; when its actor ends before it answers, ask its successor: every question may be repeated."""
         deadline = self.seam.time() + timeout
 
-        async def ask(partition: Partition) -> T:
+        def ask(partition: Partition) -> Awaitable[T]:
             ref = partition.sessions.activate(tenant, session)
-            return await ref.ask(question, timeout=deadline - self.seam.time())
+            return ref.ask(question, timeout=deadline - self.seam.time())
 
-        return await self.persist(tenant, ask, timeout)
+        return self.persist(tenant, ask, timeout)
 
     async def persist(self, tenant: str, call: Callable[[Partition], Awaitable[T]], timeout: float) -> T:
         """Call what may be repeated, and again when whoever was called ends before it answers.
 
         `call` keeps to its own deadline; the waits in between raise TimeoutError after `timeout` seconds in all.
         """
-        self.check()
         partition = self.partition(tenant)
         deadline = self.seam.time() + timeout
         self._asking += 1

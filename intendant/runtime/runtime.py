@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
@@ -340,12 +341,8 @@ class Runtime:
         self, tenant: str, session: str, prepared: tuple[PreparedIntent, ...], timeout: float | None
     ) -> list[Execution[Any]]:
         """Submit what was checked and encoded."""
-
-        def question(reply: Reply[list[str]]) -> SessionMessage:
-            return Submit(prepared, reply)
-
         try:
-            ids = await self._ask(tenant, session, question, timeout)
+            ids = await self._ask(tenant, session, partial(Submit, prepared), timeout)
         except TimeoutError:
             raise OutcomeUnknown(prepared[0].id, prepared[0].key) from None
         return [
@@ -502,10 +499,10 @@ class Runtime:
         handler = self._settings.repertoire.find(type)
         return Any if handler is None else handler.result
 
-    async def _ask(
+    def _ask(
         self, tenant: str, session: str, question: Callable[[Reply[T]], SessionMessage], timeout: float | None
-    ) -> T:
-        return await self._serving().ask(tenant, session, question, self._seconds(timeout))
+    ) -> Awaitable[T]:
+        return self._serving().ask(tenant, session, question, self._seconds(timeout))
 
     def _seconds(self, timeout: float | None) -> float:
         return self._settings.timeout if timeout is None else check_timeout(timeout, finite=True)
