@@ -10,19 +10,12 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
 if TYPE_CHECKING:
     import trio
 
 T = TypeVar("T")
-
-
-class _Empty:
-    """Marks a reply that has not come."""
-
-
-_EMPTY: Final = _Empty()
 
 
 class Parking(Protocol):
@@ -53,18 +46,15 @@ class Reply(Generic[T]):
     A cancelled wait changes nothing: the answer may still come and be waited for again. One task waits at a time.
     """
 
-    __slots__ = ("_error", "_on_settled", "_value", "_waiter")
+    __slots__ = ("_error", "_on_settled", "_value", "_waiter", "settled")
 
     def __init__(self) -> None:
-        self._value: T | _Empty = _EMPTY
+        self.settled = False
+        """Whether the answer has come. Not to be set by others."""
+        self._value: T | None = None
         self._error: BaseException | None = None
         self._waiter: Waiter | None = None
         self._on_settled: Callable[[Reply[T]], None] | None = None
-
-    @property
-    def settled(self) -> bool:
-        """Whether the answer has come."""
-        return self._error is not None or self._value is not _EMPTY
 
     @property
     def error(self) -> BaseException | None:
@@ -75,12 +65,14 @@ class Reply(Generic[T]):
         """Answer with a value."""
         if not self.settled:
             self._value = value
+            self.settled = True
             self._settle()
 
     def fail(self, error: BaseException) -> None:
         """Answer with an exception, which is raised where the answer is awaited."""
         if not self.settled:
             self._error = error
+            self.settled = True
             self._settle()
 
     def on_settled(self, call: Callable[[Reply[T]], None]) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import logging
 import random
-from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, Final
@@ -58,7 +58,7 @@ from intendant.domain.state import ExecutionState, Status
 from intendant.domain.waits import Wait, WaitEnd
 from intendant.parking import Reply
 from intendant.realm import Handler
-from intendant.steps.attempt import TimeLimits, sleep_until
+from intendant.steps.attempt import sleep_until, within
 from intendant.steps.cancellation import Cancellation
 from intendant.steps.steps import failure_of
 from intendant.supervisor import SupervisorError, Worker, current_worker
@@ -116,32 +116,33 @@ class ExecutionActor(Actor[ExecutionMessage]):
         the task and the place to run are free for the next one.
         """
         try:
-            try:
-                await self._run()
-            except Blocked as blocked:
-                await self._block(blocked.failure)
+            handler = await self._begin()
+            while handler is not None and not await self._play(handler):
+                await self.history.load()  # the next attempt goes on from what was recorded
+            if self._unreadable is not None:
+                raise self._unreadable
+        except Blocked as blocked:
+            self._block(blocked.failure)
         except Stopped:
             if self._services.writer.serving:
                 raise
             # the writer stopped under it: this is a suspension, whoever restarts the writer resumes it
 
-    async def _run(self) -> None:
-        state = await self.history.load()
+    async def _begin(self) -> Handler | None:
+        """Load, and find the handler that is to run; None when nothing is to run any more."""
+        state = self.history.take_accepted() or await self.history.load()
         if state.status.ended:
             self._place.end(None)
-            return
+            return None
         if state.status is Status.ACCEPTED and self.history.fold.cancelled is not None:
             self._end_cancelled(None, None)
-            return
+            return None
         handler = self._services.repertoire.of_version(state.type, state.version)
         if handler is None:
             raise Blocked(NO_HANDLER, self._services.repertoire.missing(state.type, state.version))
         if state.status is Status.ACCEPTED:
             await self.history.start()
-        while not await self._play(handler):
-            await self.history.load()  # the next attempt goes on from what was recorded
-        if self._unreadable is not None:
-            raise self._unreadable
+        return handler
 
     @property
     def suspended(self) -> bool:
@@ -209,7 +210,7 @@ class ExecutionActor(Actor[ExecutionMessage]):
 
     async def condemn(self, failure: Failure) -> None:
         """End it, failed, without running its handler."""
-        state = await self.history.load()
+        state = self.history.take_accepted() or await self.history.load()
         if not state.status.ended:
             await self._settle_children()
             await self._end_failed(failure, None).wait(self._services.seam)
@@ -262,7 +263,7 @@ class ExecutionActor(Actor[ExecutionMessage]):
                 await self.pause("attempt()", failed.next_at)
             if self.cancellation is not None:
                 await anyio.lowlevel.checkpoint()  # it was interrupted in the moment when its wait was over
-            return await self._call(handler, parameters, failed)
+            return encode_value(await self._call(handler, parameters, failed), "result")
         except BaseExceptionGroup as group:  # trio's: of what a task group raised in a handler that is interrupted
             _, rest = group.split(anyio.get_cancelled_exc_class())
             raise group if rest is None else rest from None
@@ -271,7 +272,8 @@ class ExecutionActor(Actor[ExecutionMessage]):
             if self.cancellation is not None:
                 self.cancellation.close()
 
-    async def _call(self, handler: Handler, parameters: Any, failed: StepFailed | None) -> bytes:
+    def _call(self, handler: Handler, parameters: Any, failed: StepFailed | None) -> Awaitable[Any]:
+        """The handler's run, in a new context and within its time limits; it begins when it is awaited."""
         state = self.history.state
         context = self._context = Context(
             self,
@@ -294,8 +296,7 @@ class ExecutionActor(Actor[ExecutionMessage]):
         limit, until = "", state.parent.deadline if state.parent else 0
         if until and not self.history.cancelled and (left is None or (until - self.now()) / 1e6 < left):
             left, limit = max(until - self.now(), 0) / 1e6, "its parent had left"
-        call = partial(handler.function, context, parameters)
-        return encode_value(await TimeLimits(handler.policy, left, limit).run(call), "result")
+        return within(handler.policy, left, partial(handler.function, context, parameters), limit)
 
     @property
     def _called(self) -> Context:
@@ -330,7 +331,7 @@ class ExecutionActor(Actor[ExecutionMessage]):
         await self.record_step(failed)
         return False
 
-    async def _block(self, why: Failure) -> None:
+    def _block(self, why: Failure) -> None:
         """Let it stay open until it is resumed with other code; end what nobody had a handler for when it came."""
         state = self.history.state
         never = state.version == 0 and (state.status is Status.ACCEPTED or why.code != NO_HANDLER)

@@ -90,14 +90,18 @@ class History:
 
     # --- reading
 
+    def take_accepted(self) -> ExecutionState | None:
+        """The state that the acceptance handed over, once."""
+        if self._accepted is None:
+            return None
+        accepted, self._accepted = self._accepted, None
+        self.state, self._since, self.loaded = accepted.state, accepted.since, True
+        return accepted.state
+
     async def load(self) -> ExecutionState:
-        """The state to go on from: what the acceptance handed over, once, and after that what hot state holds."""
-        if self._accepted is not None:
-            accepted, self._accepted = self._accepted, None
-            self.state, self._since, self.loaded = accepted.state, accepted.since, True
-        else:
-            self.loaded = False
-            await wait_out(self._read, PATIENT, self._read_later)
+        """The state to go on from, as hot state holds it."""
+        self.loaded = False
+        await wait_out(self._read, PATIENT, self._read_later)
         return self.state
 
     def _read_later(self, delay: float, error: StoreUnavailable) -> None:

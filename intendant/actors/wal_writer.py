@@ -269,7 +269,7 @@ class WalWriter:
                 continue
             records += len(commit.records)
             size += append.size
-            keys = {(commit.tenant, each.key) for each in commit.operations if isinstance(each, ClaimKey)}
+            keys = {(commit.tenant, each.key) for each in commit.operations if type(each) is ClaimKey}
             if gathered and (records > RECORDS_MAX or size > COMMIT_BYTES_MAX or not claimed.isdisjoint(keys)):
                 intake.put_back(append)
                 break

@@ -210,8 +210,7 @@ def check_commit(commit: Commit) -> int:
         )
     size = 256 * len(commit.records)
     for operation in commit.operations:
-        if isinstance(operation, PutDocument | AppendJournal | AddToOutbox | ReplaceEntry):
-            size += len(operation.body)
+        size += len(getattr(operation, "body", b""))
     if size > COMMIT_BYTES_MAX:
         raise InvalidValue(
             "commit", f"takes about {size:,} bytes, the limit is {COMMIT_BYTES_MAX:,}; store it as files"

@@ -55,6 +55,13 @@ class TimeLimits:
         return f"took longer than its {' and '.join(limits)}"
 
 
+def within(policy: Policy, left: float | None, call: Callable[[], Awaitable[T]], why: str = "") -> Awaitable[T]:
+    """`call()`, awaited within its time limits (`TimeLimits`); where it has none, nothing stands between."""
+    if left is None and policy.heartbeat is None:
+        return call()
+    return TimeLimits(policy, left, why).run(call)
+
+
 async def call(
     function: Callable[..., Any], arguments: Any, is_async: bool, threads: anyio.CapacityLimiter | None
 ) -> Any:
