@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from weakref import WeakValueDictionary
+from typing import Final
+from weakref import ref
 
 from intendant.domain.errors import UnknownExecution
 from intendant.domain.state import ExecutionState
 from intendant.parking import Reply
+
+_FEW: Final = 1_024
 
 
 class Wait(Reply[ExecutionState]):
@@ -74,42 +77,55 @@ class Endings:
     """The endings that someone waits for or may ask for, by tenant and execution."""
 
     def __init__(self) -> None:
-        self._endings: WeakValueDictionary[tuple[str, str], Ending] = WeakValueDictionary()
+        self._endings: dict[tuple[str, str], ref[Ending]] = {}
+        self._many = _FEW  # of these, before it is looked which are gone
         self._error: BaseException | None = None
 
     def of(self, tenant: str, execution: str) -> Ending:
         """The one ending of this execution."""
-        ending = self._endings.get((tenant, execution))
+        known = self._endings.get((tenant, execution))
+        ending = None if known is None else known()
         if ending is None:
-            ending = self._endings[tenant, execution] = Ending()
+            if len(self._endings) >= self._many:
+                self._sweep()
+            ending = Ending()
+            self._endings[tenant, execution] = ref(ending)
             if self._error is not None:
                 ending.fail(self._error)
         return ending
 
     def tell(self, state: ExecutionState) -> None:
         """An execution has ended: everyone who waits for it is told."""
-        ending = self._endings.get((state.tenant, state.id))
+        known = self._endings.get((state.tenant, state.id))
+        ending = None if known is None else known()
         if ending is not None:
             ending.tell(state)
 
     def erase(self, tenant: str, executions: Collection[str] | None) -> None:
         """Forget how these executions ended, or with None all of a tenant; who waits for them gets UnknownExecution."""
-        for of, execution in list(self._endings):
-            ending = self._endings.get((of, execution))
-            if of == tenant and (executions is None or execution in executions) and ending is not None:
+        for (of, execution), ending in self._held():
+            if of == tenant and (executions is None or execution in executions):
                 del self._endings[of, execution]
                 ending.state = None
                 ending.fail(UnknownExecution(execution))
 
     def awaited(self) -> list[tuple[str, str]]:
         """The executions, by tenant and id, whose end someone waits for."""
-        return [key for key, ending in self._endings.items() if ending.awaited]
+        return [key for key, ending in self._held() if ending.awaited]
 
     def fail(self, error: BaseException) -> None:
         """Everyone who waits, or begins to, is told that no answer will come."""
         self._error = error
-        for ending in list(self._endings.values()):
+        for _, ending in self._held():
             ending.fail(error)
 
     def __len__(self) -> int:
-        return len(self._endings)
+        return len(self._held())
+
+    def _held(self) -> list[tuple[tuple[str, str], Ending]]:
+        return [(key, ending) for key, known in self._endings.items() if (ending := known()) is not None]
+
+    def _sweep(self) -> None:
+        """Forget those that nobody holds any more: from time to time, because to be told of each costs more."""
+        self._endings = {key: known for key, known in self._endings.items() if known() is not None}
+        self._many = _FEW + 2 * len(self._endings)

@@ -90,14 +90,16 @@ class _Share(Generic[C]):
     """What a tenant has had, and who of it may run."""
 
     __slots__ = (
-        *("credit", "in_ring", "lanes", "lately", "left_at", "places"),
-        *("ready", "running", "tenant", "visited", "weight"),
+        *("credit", "debt_max", "in_ring", "lanes", "lately", "left_at", "places"),
+        *("quantum", "ready", "running", "tenant", "visited", "weight"),
     )
 
     def __init__(self, tenant: str, weight: float, places: int) -> None:
         self.tenant = tenant
         self.weight = weight
         self.places = places
+        self.quantum = QUANTUM * weight  # what it may spend each time its turn comes round
+        self.debt_max = DEBT_MAX * self.quantum
         self.credit = 0.0
         self.lately = float(COST_MIN)  # what turns have cost
         self.ready: list[_Queued[C]] = []
@@ -112,14 +114,10 @@ class _Share(Generic[C]):
         """Whether somebody of it may run, as soon as there is a place."""
         return bool(self.ready) and self.running < self.places
 
-    @property
-    def quantum(self) -> float:
-        """What it may spend each time its turn comes round."""
-        return QUANTUM * self.weight
-
     def charge(self, cost: float) -> None:
         """Take a cost, or give one back when it is negative."""
-        self.credit = min(max(self.credit - cost, -DEBT_MAX * self.quantum), self.quantum)
+        credit = self.credit - cost
+        self.credit = self.quantum if credit > self.quantum else max(credit, -self.debt_max)
 
     def visit(self) -> None:
         """Its turn has come round."""
