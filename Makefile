@@ -4,6 +4,7 @@
 # make check   ruff, mypy, pyright, import-linter
 # make stress  the full counts (at most an hour on two cores; STRESS=n scales them)
 # make bench   ours and its rivals, compared in the same run
+# make profile where the microseconds of one execution go
 # make bench-ours   ours alone, over stores, callers, steps and event loops
 
 SHELL := /bin/bash
@@ -15,7 +16,7 @@ STRESS ?= 1
 # tests start hundreds of processes, which should not compile our modules each time
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run test test-docker redis check stress bench bench-ours lock clean
+.PHONY: run test test-docker redis check stress bench bench-ours profile lock clean
 
 run: $(READY)
 	$(BIN)/intendant demo
@@ -46,6 +47,9 @@ stress: $(READY) redis
 
 bench: $(READY) redis
 	$(BIN)/python -m benchmarks.comparison $(ARGS)
+
+profile: $(READY)
+	$(BIN)/python -m benchmarks.costs $(ARGS)
 
 bench-ours: $(READY) redis
 	$(BIN)/python -m benchmarks.throughput $(ARGS)

@@ -212,6 +212,11 @@ class Repertoire:
         """The handler of an intent type that has this version, or None; of version 0 the newest."""
         return self._versions.get((type, version)) if version else self._by_type.get(type)
 
+    def result_of(self, type: str) -> Any:
+        """The type of what the newest handler of an intent type returns; Any where there is none."""
+        handler = self._by_type.get(type)
+        return Any if handler is None else handler.result
+
     def missing(self, type: str, version: int) -> str:
         """Why there is no handler of this type and version."""
         there = sorted(each for of, each in self._versions if of == type)

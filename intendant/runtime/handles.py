@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
+from intendant.actors.endings import Ending
 from intendant.actors.messages import Progress
 from intendant.context import Context
 from intendant.domain import state as states
@@ -27,14 +28,16 @@ T = TypeVar("T")
 class Execution(Generic[R]):
     """One execution, by tenant and id. Waiting through it survives restarts; a wait that ends early changes nothing."""
 
-    def __init__(self, runtime: Runtime, tenant: str, id: str, intent_id: str | None, result_type: Any) -> None:
+    def __init__(
+        self, runtime: Runtime, tenant: str, id: str, intent_id: str | None, result_type: Any, ending: Ending
+    ) -> None:
         self.tenant = tenant
         self.id = id
         self.intent_id = intent_id
         """The intent that was submitted through this handle; None for a handle that was looked up by id."""
         self._runtime = runtime
         self._result_type = result_type
-        self.ending = runtime.ends.of(tenant, id)
+        self.ending = ending
         """Where this process notes the end; held here so that it is known at once."""
 
     async def result(self, *, timeout: float | None = None) -> R:

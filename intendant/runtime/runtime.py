@@ -327,7 +327,6 @@ class Runtime:
         self, tenant: str, session: str, intents: Sequence[Intent[R]], timeout: float | None = None
     ) -> list[Execution[R]]:
         """Submit intents to a session; `Session.submit` and `submit_many` are the doors to it."""
-        self._serving()
         if not 1 <= len(intents) <= INTENTS_MAX:
             raise InvalidIntent("intents", f"must be 1 to {INTENTS_MAX} in one call, not {len(intents)}")
         for place, intent in enumerate(intents):
@@ -341,19 +340,21 @@ class Runtime:
         self, tenant: str, session: str, prepared: tuple[PreparedIntent, ...], timeout: float | None
     ) -> list[Execution[Any]]:
         """Submit what was checked and encoded."""
+        engine = self._serving()
         try:
-            ids = await self._ask(tenant, session, partial(Submit, prepared), timeout)
+            ids = await engine.ask(tenant, session, partial(Submit, prepared), self._seconds(timeout))
         except TimeoutError:
             raise OutcomeUnknown(prepared[0].id, prepared[0].key) from None
+        endings, result_of = engine.partition(tenant).endings, self._settings.repertoire.result_of
         return [
-            Execution(self, tenant, id, intent.id, self._result_type(intent.type))
+            Execution(self, tenant, id, intent.id, result_of(intent.type), endings.of(tenant, id))
             for id, intent in zip(ids, prepared, strict=True)
         ]
 
     def execution(self, tenant: str, id: str) -> Execution[Any]:
         """A handle of an execution; whether there is one shows when it is used."""
-        self._serving()
-        return Execution(self, check_id(tenant, "tenant"), check_id(id, "execution"), None, Any)
+        ending = self.ends.of(check_id(tenant, "tenant"), check_id(id, "execution"))
+        return Execution(self, tenant, id, None, Any, ending)
 
     async def executions(
         self,
@@ -494,10 +495,6 @@ class Runtime:
     def now(self) -> int:
         """The runtime's clock, in µs since 1970 UTC."""
         return self._settings.clock.now()
-
-    def _result_type(self, type: str) -> Any:
-        handler = self._settings.repertoire.find(type)
-        return Any if handler is None else handler.result
 
     def _ask(
         self, tenant: str, session: str, question: Callable[[Reply[T]], SessionMessage], timeout: float | None
