@@ -37,6 +37,8 @@ from intendant.supervisor import (
     Restart,
     Started,
 )
+from intendant.supervisor.child import Child
+from intendant.supervisor.dynamic import _Record as DynamicRecord  # pyright: ignore[reportPrivateUsage]
 
 pytestmark = pytest.mark.anyio
 
@@ -57,7 +59,14 @@ class Boom(Exception):
 
 
 def alive() -> Counter[str]:
-    """What there is of our classes and of tests'; tasks but workers, which come and go; threads; files."""
+    """What there is of our classes and of tests'; tasks but workers, which come and go; threads; files.
+
+    Not what remembered crashes hold: up to five of each child are kept, with the frames of their tracebacks, and how
+    many of those that went down with a writer crashed on their way is chance.
+    """
+    for each in gc.get_objects():
+        if isinstance(each, Child | DynamicRecord) and each.crashes:
+            each.crashes.clear()
     gc.collect()
     kinds: list[type[Any]] = [type(each) for each in gc.get_objects()]
     counts = Counter(kind.__qualname__ for kind in kinds if str(kind.__module__).startswith((*OURS, __name__)))
