@@ -110,13 +110,17 @@ async def rounds(do: Callable[[int], Awaitable[None]], *, grows: bool = False) -
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Nobody waits before a restart, and what is in a tree for good gives up never; crashes are not logged."""
+    """Nobody waits before a restart, and what is in a tree for good gives up never; crashes are not logged.
+
+    Nor for what a server may lose: the state writer would be three seconds behind, at each of its crashes.
+    """
 
     def soon(*_args: object) -> float:
         return 0.0
 
     endless = Intensity.unlimited(1.0)
     monkeypatch.setattr(Backoff, "delay", soon)
+    monkeypatch.setattr("intendant.adapters.redis.server.EVERYSEC_LOSS_S", 0.0)
     monkeypatch.setattr("intendant.runtime.tree.Intensity", Mock(return_value=endless, unlimited=Intensity.unlimited))
     logging.disable(logging.CRITICAL)
     yield
