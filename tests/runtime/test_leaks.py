@@ -155,13 +155,15 @@ async def test_actors_that_crash_and_end() -> None:
                     ref.tell(None)  # one crash too many
                     with suppress(ActorStopped):
                         await ref.ask(lambda reply: reply, timeout=60.0)
+                        system.stop(name)  # a busy machine has crashed it too late to be one too many
 
         async def once(number: int) -> None:
             async with anyio.create_task_group() as group:
                 for place in range(10):
                     group.start_soon(one_after_another, place, number)
-            await anyio.sleep(0.3)
-            assert len(system) == 0
+            with anyio.fail_after(WAIT_MAX):
+                while len(system):  # noqa: ASYNC110 - nobody tells
+                    await anyio.sleep(0.001)
             await echo(number)
 
         async def echo(number: int) -> None:
