@@ -161,6 +161,7 @@ async def restarts_are_forgotten() -> None:
         path = f"{EXECUTIONS}/acme/{(await session.submit(once, NOTHING)).id}"
         projections, writer = "intendant/projections", "intendant/projections/state-writer[0]"
         await until(runtime, lambda tree: at(tree, path).state == "waiting" and at(tree, writer).restarts == 1)
+        tree = await runtime.tree()
         for passed, counts in ((0, 1), (20, 1), (11, 0)):
             await anyio.sleep(passed)
             tree = await runtime.tree()
