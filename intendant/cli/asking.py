@@ -48,8 +48,12 @@ def choose(where: Path, wanted: str | None) -> Found:
     )
 
 
+class Silent(Refusal):
+    """A runtime is there and does not answer in time."""
+
+
 def ask(found: Found, view: View) -> Answer:
-    """Ask a runtime. Raises Refusal when it has ended, does not answer, or refuses."""
+    """Ask a runtime. Raises Refusal when it has ended or refuses, Silent when it does not answer."""
     try:
         with socket.socket(socket.AF_UNIX) as stream:
             stream.settimeout(SECONDS)
@@ -61,7 +65,7 @@ def ask(found: Found, view: View) -> Answer:
     except PermissionError:
         raise Refusal(f"{found.path} belongs to another user, who alone may ask {_named(found)}") from None
     except TimeoutError:
-        raise Refusal(
+        raise Silent(
             f"{_named(found)} did not answer within {SECONDS:g} s: something holds its event loop; with a watchdog its "
             "log says what"
         ) from None

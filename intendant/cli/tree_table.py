@@ -12,9 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from intendant.runtime.control import Answer
-from intendant.runtime.tree_node import TreeNode
+from intendant.runtime.tree_node import LoopBlock, TreeNode
 
 LEAST_WIDTH: Final = 60
+_NAME_MAX: Final = 60  # what a screen has more is for notes
 _STATE, _AGE, _MAIL, _RESTARTS = 10, 6, 5, 8
 _TAIL: Final = 4  # of an id: what tells those of about one time apart
 _STYLES: Final = {
@@ -34,10 +35,15 @@ class Row(Struct, frozen=True):
 
 
 def show(answer: Answer, width: int, height: int | None = None) -> Group:
-    """A head line and the table; `height` is how many lines there are for both."""
+    """A head line and the table; `height` is how many lines there are for both.
+
+    What does not fit is told with trouble first, and without workers that have nothing to tell.
+    """
     assert answer.tree is not None  # noqa: S101  an answer without error has one
     found = list(rows(answer.tree))
     room = None if height is None else max(height - 3, 1)
+    if room is not None and len(found) > room:
+        found = list(rows(answer.tree, crowded=True))
     left = 0 if room is None or len(found) <= room else len(found) - room + 1
     table = _table(found[: len(found) - left], max(width, LEAST_WIDTH))
     foot = [Text(f"… {left:,} more lines: --fold session, --fold tenant or --tenant show fewer", "dim")] if left else []
@@ -61,7 +67,7 @@ def _head(answer: Answer) -> Text:
 
 def _table(found: Sequence[Row], width: int) -> Table:
     flexible = width - (_STATE + _AGE + _MAIL + _RESTARTS) - 5
-    name = max(flexible * 3 // 5, 20)
+    name = min(max(flexible * 3 // 5, 20), _NAME_MAX)
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), width=width, header_style="bold")
     table.add_column("actor", width=name, no_wrap=True, overflow="ellipsis")
     table.add_column("state", width=_STATE, no_wrap=True)
@@ -85,14 +91,14 @@ def _cells(node: TreeNode | None) -> tuple[Text, ...]:
     )
 
 
-def rows(root: TreeNode) -> Iterator[Row]:
+def rows(root: TreeNode, *, crowded: bool = False) -> Iterator[Row]:
     """A line for each node, in order: branches first drawn as lines, as people expect of a tree."""
-    yield Row("", Text(_label(root)), root, _note(root))
-    yield from _below(root, "")
+    yield Row("", Text(_label(root)), root, _note(root, crowded=crowded))
+    yield from _below(root, "", crowded=crowded)
 
 
-def _below(node: TreeNode, lead: str) -> Iterator[Row]:
-    groups = list(_groups(node))
+def _below(node: TreeNode, lead: str, *, crowded: bool) -> Iterator[Row]:
+    groups = list(_groups(node, crowded=crowded))
     rest = _rest(node)
     for number, (head, each) in enumerate(groups):
         last = number == len(groups) - 1 and rest is None
@@ -102,22 +108,37 @@ def _below(node: TreeNode, lead: str) -> Iterator[Row]:
             branch = "└ " if place == len(each) - 1 else "├ "
             yield Row(inner + branch, _execution_name(child), child, _note(child))
         if head.node is not None:
-            yield from _below(head.node, inner)
+            yield from _below(head.node, inner, crowded=crowded)
     if rest is not None:
         yield Row(lead + "└ ", rest, None, Text())
 
 
-def _groups(node: TreeNode) -> Iterator[tuple[Row, list[TreeNode]]]:
+def _groups(node: TreeNode, *, crowded: bool) -> Iterator[tuple[Row, list[TreeNode]]]:
     """Children as they are; executions beneath their session; of sessions only those that have something to tell."""
     executions = [each for each in node.children if each.kind == "execution"]
     others = [each for each in node.children if each.kind != "execution" and not _is_dull(each)]
+    if crowded:
+        others = [each for each in others if not _is_calm(each)]
     if executions:
-        executions.sort(key=lambda each: (each.tenant, each.session, each.path))
-        for (tenant, session), found in groupby(executions, lambda each: (each.tenant, each.session)):
-            yield Row("", Text(f"{tenant}/{session}", "bold"), None, Text()), list(found)
-    others.sort(key=lambda each: (each.tenant, each.session, _grows(each)))
+        executions.sort(key=lambda each: (each.tenant, each.session, crowded and not _is_in_trouble(each), each.path))
+        lanes = [list(found) for _, found in groupby(executions, lambda each: (each.tenant, each.session))]
+        if crowded:
+            lanes.sort(key=lambda found: not _is_in_trouble(found[0]))
+        for found in lanes:
+            yield Row("", Text(f"{found[0].tenant}/{found[0].session}", "bold"), None, Text()), found
+    others.sort(key=lambda each: (crowded and not _is_in_trouble(each), each.tenant, each.session, _grows(each)))
     for each in others:
-        yield Row("", Text(_label(each)), each, _note(each)), []
+        yield Row("", Text(_label(each)), each, _note(each, crowded=crowded)), []
+
+
+def _is_in_trouble(node: TreeNode) -> bool:
+    if node.kind == "supervisor":
+        return False  # its children's is shown below it
+    return node.state in ("restarting", "stopped", "held") or node.last_crash is not None or node.blocked is not None
+
+
+def _is_calm(node: TreeNode) -> bool:
+    return node.kind == "worker" and node.state == "running" and not (node.restarts or node.depth or node.last_crash)
 
 
 def _grows(node: TreeNode) -> bool:
@@ -149,15 +170,25 @@ def _execution_name(node: TreeNode) -> Text:
     return Text(node.name[-_TAIL:], "dim").append(f" {node.type or 'unknown'}", "not dim")
 
 
-def _note(node: TreeNode) -> Text:
+def _note(node: TreeNode, *, crowded: bool = False) -> Text:
     """The one thing worth saying: a crash before what it does, that before how many it holds."""
-    if node.blocked is not None and node.kind == "execution":
-        return Text("held the loop ", "bold red").append(duration(node.blocked.seconds))
+    if node.blocked is not None:
+        held = Text("held the loop ", "bold red").append(duration(node.blocked.seconds))
+        return held if node.kind == "execution" else _holder(node.blocked)
     if node.last_crash is not None:
         return Text(" ".join(node.last_crash.reason.split()), "red")
     if node.steps:
         return Text(", ".join(node.steps), "cyan")
-    return Text(", ".join(f"{count:,} {state}" for state, count in node.counts.items()))
+    if node.counts:
+        return Text(", ".join(f"{count:,} {state}" for state, count in node.counts.items()))
+    calm = sum(map(_is_calm, node.children)) if crowded else 0
+    return Text(f"{calm} worker{'s' * (calm > 1)}, all well" if calm else "", "dim")
+
+
+def _holder(block: LoopBlock) -> Text:
+    """The last one of the whole runtime, which may have ended long ago."""
+    held = f"{block.type or 'no handler'} held the loop {duration(block.seconds)} at {block.at.astimezone():%H:%M:%S}"
+    return Text(held, "red")
 
 
 def duration(seconds: float) -> str:

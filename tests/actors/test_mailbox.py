@@ -283,6 +283,9 @@ async def test_what_waits_when_an_actor_is_given_up_and_what_comes_later() -> No
             (3, Reason.ENDED, "actors/sender"),
         ]
         assert all(isinstance(each.cause, LookupError) for each in system.dead_letters)
+        asked = system.dead_letters.query(to="actors/a", reason=Reason.ENDED)
+        assert [each.message for each in asked] == [2, 3]
+        assert [each.message for each in system.dead_letters.query(reason=Reason.LEFT)] == [1]
 
 
 def test_dead_letters_are_bounded_and_counted() -> None:

@@ -17,7 +17,7 @@ import anyio
 import pytest
 from rich.console import Console
 
-from intendant import ActorCrash, Context, Intent, Limits, Realm, Runtime, Shutdown, TreeNode
+from intendant import ActorCrash, Context, Intent, Limits, LoopBlock, Realm, Runtime, Shutdown, TreeNode
 from intendant.cli import asking
 from intendant.cli.tree_table import duration, show
 from intendant.runtime.control import Answer
@@ -163,6 +163,68 @@ def test_a_hostile_tree_keeps_the_table_in_shape() -> None:
     assert "… 4 more" in text
     console.print(show(Answer(tree=root, name="x"), 80, 6))
     assert len(console.export_text().rstrip().splitlines()) <= 6
+
+
+def node(path: str, kind: str, state: str, *children: TreeNode, **fields: Any) -> TreeNode:
+    return TreeNode(path=path, kind=kind, state=state, children=children, **fields)
+
+
+def test_where_all_does_not_fit_trouble_comes_first_and_what_is_well_is_counted() -> None:
+    when = datetime(2026, 1, 1, tzinfo=UTC)
+    crash = ActorCrash("ValueError('no paper')", when)
+    calm = [node(f"intendant/projections/{name}", "worker", "running") for name in ("eraser[0]", "hot-gauge")]
+    down = node("intendant/projections/state-writer[0]", "worker", "restarting", restarts=3, last_crash=crash)
+    work = [
+        node(f"intendant/executions/{number:032x}", "execution", state, tenant="acme", session=session, type=type)
+        for number, (session, state, type) in enumerate(
+            [("desk-1", "running", "shop.a"), ("desk-2", "running", "shop.b"), ("desk-2", "restarting", "shop.c")]
+        )
+    ]
+    root = node(
+        "intendant", "supervisor", "running",
+        node("intendant/projections", "supervisor", "running", *calm, down),
+        node("intendant/executions", "supervisor", "running", *work, counts={"running": 2, "restarting": 1}),
+        blocked=LoopBlock(when, 1.5, "", "acme", work[0].name, "shop.a"),
+    )  # fmt: skip
+
+    def text(height: int) -> str:
+        console = Console(width=120, record=True, file=io.StringIO())
+        console.print(show(Answer(tree=root, name="x"), 120, height))
+        return console.export_text()
+
+    assert [name in text(50) for name in ("hot-gauge", "shop.a held the loop 1.5s at", "all well")] == [
+        True,
+        True,
+        False,
+    ]
+    crowded = text(12)
+    assert [name in crowded for name in ("hot-gauge", "2 workers, all well", "no paper")] == [False, True, True]
+    order = [crowded.index(name) for name in ("state-writer", "acme/desk-2", "shop.c", "shop.b", "acme/desk-1")]
+    assert order == sorted(order)
+    assert len(crowded.rstrip().splitlines()) <= 12
+
+
+@pytest.mark.anyio
+async def test_it_goes_on_watching_what_does_not_answer(
+    run: Run, running: Runtime, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right, asked = asking.ask, 0
+
+    def ask(*arguments: Any) -> Answer:
+        nonlocal asked
+        asked += 1
+        if asked == 2:
+            raise asking.Silent("runtime 'default' did not answer within 5 s")
+        if asked == 4:
+            raise KeyboardInterrupt
+        return right(*arguments)
+
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setattr("intendant.cli.watching.ask", ask)
+    monkeypatch.setattr("intendant.cli.watching.REFRESH_SECONDS", 0.0)
+    code, out, err = await in_thread(run, "--at", place, "--watch")
+    assert (code, err, out.count("no answer for")) == (130, "", 1)
+    assert out.count("wal-writer") == 3  # the second time as it was before
 
 
 @pytest.mark.parametrize(

@@ -140,6 +140,16 @@ async def test_what_a_killed_runtime_left_is_removed(place: Path) -> None:
         assert names(place) == {*stays, socket_of(runtime).name}
 
 
+async def test_what_an_earlier_process_of_the_same_pid_left_stops_nobody(place: Path) -> None:
+    make(place, 0o700)
+    with socket.socket(socket.AF_UNIX) as bound:  # a container's process is number 1 in each of its lives
+        bound.bind(str(place / f"default-{os.getpid()}.sock"))
+    async with Runtime(hot="memory:", control=place) as runtime:
+        assert names(place) == {socket_of(runtime).name} == {f"default-{os.getpid()}.sock"}
+        assert (await say(socket_of(runtime), b"{}\n")).pid == os.getpid()
+    assert names(place) == set()
+
+
 async def test_a_directory_that_others_write_to_is_refused(place: Path) -> None:
     make(place, 0o777)
     with pytest.raises(PermissionError, match="others can't write to"):

@@ -1,14 +1,18 @@
 """`Runtime.tree`: what it shows of supervisors, sessions and executions, within which bounds."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import anyio
+import msgspec
 import pytest
 
-from intendant import Context, Intent, InvalidIntent, Limits, Realm, Runtime, Session, Shutdown, TreeNode
+from intendant import Context, Event, Intent, InvalidIntent, Limits, Realm, Runtime, Session, Shutdown, TreeNode
 from intendant.actors.session import SessionActor
+from intendant.adapters.memory import MemoryColdStore
+from intendant.testing.clock import VirtualClock, virtual_backend
 
 pytestmark = pytest.mark.anyio
 
@@ -57,7 +61,7 @@ def at(root: TreeNode, path: str) -> TreeNode:
 
 
 async def until(runtime: Runtime, true: Callable[[TreeNode], bool], **view: Any) -> TreeNode:
-    with anyio.fail_after(10):
+    with anyio.fail_after(5):
         while not true(tree := await runtime.tree(**view)):  # noqa: ASYNC110  nobody announces it
             await anyio.sleep(0.001)
     return tree
@@ -81,6 +85,91 @@ async def test_executions_say_what_they_are_and_where_they_are(started: Callable
         names = {each.name: (each.kind, each.state) for each in every(tree)}
         assert names["partition[0]"] == ("supervisor", "running")
         assert names["wal-writer"] == ("worker", "running")
+
+
+async def publish(event: Event) -> None:
+    """To nobody."""
+
+
+async def test_every_actor_is_shown_below_its_own(started: Callable[..., Runtime]) -> None:
+    async with started(cold=MemoryColdStore(), publisher=publish, watchdog=60.0) as runtime:
+        session = await runtime.open_session("acme", "desk-1")
+        execution = await session.submit(remind, NOTHING)
+        tree = await runtime.tree()
+        for node in every(tree):
+            for child in node.children:
+                assert child.path.startswith(f"{node.path}/")
+        partition, projections = "intendant/partitions/partition[0]", "intendant/projections"
+        followers = ("state-writer[0]", "outbox-relay[0]", "retention[0]", "eraser[0]", "hot-gauge", "watchdog")
+        assert {each.path for each in every(tree)} == {
+            "intendant",
+            "intendant/deadlines",
+            "intendant/partitions",
+            partition,
+            *(f"{partition}/{name}" for name in ("wal-writer", "timers", "sessions", "executions")),
+            f"{SESSIONS}/acme/desk-1",
+            f"{EXECUTIONS}/acme/{execution.id}",
+            projections,
+            *(f"{projections}/{name}" for name in followers),
+        }
+
+
+async def test_of_one_tenant_nothing_else_is_shown(crowd: Runtime) -> None:
+    for fold in ("", "tenant", "session"):
+        tree = await crowd.tree(tenant="bolt", fold=fold)
+        shown = msgspec.json.encode(tree).decode()
+        assert ("bolt" in shown, "acme" in shown) == (True, False), fold
+        assert (at(tree, SESSIONS).counts, at(tree, EXECUTIONS).counts) == ({"idle": 1}, {"queued": 10})
+
+
+class TestVirtualTime:
+    @pytest.fixture(params=["asyncio", "trio"])
+    def anyio_backend(self, request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
+        return virtual_backend(str(request.param))
+
+    async def test_restarts_are_forgotten_with_their_window(self) -> None:
+        await restarts_are_forgotten()
+
+
+class Stumbles(MemoryColdStore):
+    """Can't be written at first."""
+
+    stumbled = False
+
+    async def put(self, *arguments: Any, **options: Any) -> Any:
+        if not self.stumbled:
+            self.stumbled = True
+            raise LookupError("no shelf")
+        return await super().put(*arguments, **options)
+
+
+async def restarts_are_forgotten() -> None:
+    """Of an execution and of a supervisor's budget; what is in the tree for good keeps its last crash."""
+    realm, lives = Realm("shop"), 0
+
+    @realm.handler
+    async def once(ctx: Context, nothing: dict[str, Any]) -> None:
+        nonlocal lives
+        lives += 1
+        if lives == 1:
+            raise SystemExit("out of paper")
+        await ctx.sleep(timedelta(hours=1))
+
+    shutdown = Shutdown(drain=0.0)
+    async with Runtime([realm], hot="memory:", cold=Stumbles(), clock=VirtualClock(), shutdown=shutdown) as runtime:
+        session = await runtime.open_session("acme", "desk-1")
+        path = f"{EXECUTIONS}/acme/{(await session.submit(once, NOTHING)).id}"
+        projections, writer = "intendant/projections", "intendant/projections/state-writer[0]"
+        await until(runtime, lambda tree: at(tree, path).state == "waiting" and at(tree, writer).restarts == 1)
+        tree = await runtime.tree()
+        for passed, counts in ((0, 1), (20, 1), (11, 0)):
+            await anyio.sleep(passed)
+            tree = await runtime.tree()
+            shown = at(tree, path)
+            assert (shown.restarts, shown.restarts_in_window, at(tree, projections).restarts_in_window) == (counts,) * 3
+            assert (shown.last_crash is not None) == bool(counts)
+        crash = at(tree, writer).last_crash
+        assert (at(tree, writer).restarts, crash is not None and "no shelf" in crash.reason) == (1, True)
 
 
 async def test_a_crash_is_shown_with_reason_and_time(started: Callable[..., Runtime]) -> None:
@@ -120,7 +209,13 @@ async def test_a_mailbox_shows_its_depth_and_the_age_of_its_oldest(
 
 
 @pytest.fixture
-async def crowd(started: Callable[..., Runtime]) -> Any:
+async def crowd(started: Callable[..., Runtime]) -> AsyncGenerator[Runtime]:
+    async with crowded(started) as runtime:
+        yield runtime
+
+
+@asynccontextmanager
+async def crowded(started: Callable[..., Runtime]) -> AsyncGenerator[Runtime]:
     """Two running of `acme`, ten queued of it and of `bolt`."""
     async with started(limits=Limits(running=2)) as runtime:
         acme, bolt = [await runtime.open_session(tenant, "desk-1") for tenant in ("acme", "bolt")]

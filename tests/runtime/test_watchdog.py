@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 import pytest
 
-from intendant import Context, Realm, Runtime
+from intendant import Context, Realm, Runtime, Shutdown
 from intendant.runtime.config import resolve_watchdog
 from intendant.runtime.watchdog import Watchdog
 
@@ -30,6 +30,12 @@ async def hold() -> None:
 @shop.handler
 async def in_a_step(ctx: Context, nothing: dict[str, Any]) -> None:
     await ctx.step("hold", hold)
+
+
+@shop.handler
+async def elsewhere(ctx: Context, nothing: dict[str, Any]) -> None:
+    """Begins before, and holds nothing."""
+    await ctx.step("waits", anyio.sleep_forever)
 
 
 @shop.handler
@@ -68,8 +74,9 @@ def tells() -> Any:
 @pytest.mark.parametrize(("handler", "steps"), [(in_a_step, ("hold",)), (in_a_task, ())])
 async def test_it_names_the_handler_that_holds_the_loop(tells: Tells, handler: Any, steps: tuple[str, ...]) -> None:
     threads = threading.active_count()
-    async with Runtime([shop], hot="memory:", watchdog=LIMIT) as runtime:
+    async with Runtime([shop], hot="memory:", watchdog=LIMIT, shutdown=Shutdown(drain=0.0)) as runtime:
         session = await runtime.open_session("acme", "desk-1")
+        await session.submit("shop.elsewhere", {})
         execution = await session.submit(handler, {})
         await execution.result(timeout=10)
         block = (await runtime.tree(depth=0)).blocked

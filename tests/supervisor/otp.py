@@ -234,7 +234,7 @@ class Play:
         """Play the steps until there is none or the supervisor has ended; `steps` is asked with an allowed state."""
         async with anyio.create_task_group() as group:
             await group.start(self._host)
-            while not self.end and (step := steps(min(self.allowed, key=repr))) is not None:
+            while not self.end and (step := steps(self._first_allowed())) is not None:
                 await self.step(step)
             self.leaving = not self.end
             self.supervisor.stop()
@@ -242,6 +242,10 @@ class Play:
         nothing_is_lost(self.everyone, self.events)
         check(all(info.state is ChildState.STOPPED for info in self.supervisor.children()), "not all are stopped")
         check(not any(each.living for each in self.everyone), "a child is left behind")
+
+    def _first_allowed(self) -> Otp:
+        first, *others = self.allowed
+        return min(self.allowed, key=repr) if others else first
 
     async def _host(self, *, task_status: Started) -> None:
         try:
