@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 import sys
-from collections.abc import Generator
-from contextlib import contextmanager
-from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from intendant.cli import archive, erase, migrate, ps, replay
+from intendant.cli import archive, erase, migrate, ps, replay, run
+from intendant.cli.backend import Backend
 from intendant.cli.exits import FAILED, INTERRUPTED, OK, USAGE, Refusal
+from intendant.cli.logs import library_log
 from intendant.domain.errors import IntendantError
 
 # The base of typer's errors about a call; which module has it depends on typer's version.
@@ -31,14 +29,6 @@ app = typer.Typer(
 )
 app.add_typer(erase.tenants)
 app.add_typer(erase.sessions)
-
-
-class Backend(StrEnum):
-    """The event loops."""
-
-    ASYNCIO = "asyncio"
-    UVLOOP = "uvloop"
-    TRIO = "trio"
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -181,7 +171,7 @@ def load(
         payload=payload,
         timeout=timeout,
     )
-    with _logging(verbose=verbose):
+    with library_log(verbose=verbose):
         return loading.load(plan, hot=hot, cold=cold, backend=backend.value, as_json=as_json)
 
 
@@ -208,22 +198,8 @@ def demo(
     return demo(folder, crash=not no_crash, out=out)
 
 
+run.mount(app)
 migrate.mount(app)
 ps.mount(app)
 replay.mount(app)
 app.add_typer(archive.app, name="archive")
-
-
-@contextmanager
-def _logging(*, verbose: bool) -> Generator[None]:
-    """The library's log on stderr if it is wanted. If not, it is silent: what matters is part of the result."""
-    logger = logging.getLogger("intendant")
-    level, handler = logger.level, logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO if verbose else logging.CRITICAL + 1)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-        logger.removeHandler(handler)

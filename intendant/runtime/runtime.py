@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from os import PathLike
 from pathlib import Path
@@ -40,6 +41,7 @@ from intendant.parking import Reply
 from intendant.realm import Realm, Repertoire
 from intendant.runtime.cancellations import Cancellations
 from intendant.runtime.config import DurabilityName, Shutdown, resolve_control, resolve_watchdog
+from intendant.runtime.configuration import Configuration, configuration_of
 from intendant.runtime.ends import Ends
 from intendant.runtime.engine import Engine, not_running
 from intendant.runtime.event_stream import EventStreams
@@ -135,6 +137,7 @@ class Runtime:
         self.streams = EventStreams(self._reach, self.state)
         self.outbox = Outbox(self._reach)
         self._engine: Engine | None = None
+        self._control = control
         self._settings = Settings(
             name=name,
             repertoire=repertoire,
@@ -157,6 +160,13 @@ class Runtime:
             control=resolve_control(name, control),
             watchdog=resolve_watchdog(name, watchdog),
         )
+
+    def offer_control(self) -> None:
+        """Have a control socket when it is entered next, where nothing says whether there is to be one.
+
+        For whoever runs a runtime that others have made. It lies at the default place.
+        """
+        self._settings = replace(self._settings, control=resolve_control(self.name, self._control, default=True))
 
     # --- entering and leaving
 
@@ -529,6 +539,10 @@ class Runtime:
         """
         view = View(depth, check_id(tenant, "tenant") if tenant is not None else "", limit, fold or "")
         return await self._serving().observer.look(view)
+
+    def configuration(self) -> Configuration:
+        """What it was made with, and what its stores give; without secrets."""
+        return configuration_of(self._settings, self._serving())
 
     @property
     def control_socket(self) -> Path | None:
