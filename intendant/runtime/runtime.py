@@ -6,6 +6,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
@@ -42,6 +43,7 @@ from intendant.realm import Realm, Repertoire
 from intendant.runtime.cancellations import Cancellations
 from intendant.runtime.config import DurabilityName, Shutdown, resolve_control, resolve_watchdog
 from intendant.runtime.configuration import Configuration, configuration_of
+from intendant.runtime.control import answer
 from intendant.runtime.ends import Ends
 from intendant.runtime.engine import Engine, not_running
 from intendant.runtime.event_stream import EventStreams
@@ -55,6 +57,7 @@ from intendant.runtime.partition import Partition
 from intendant.runtime.settings import Settings
 from intendant.runtime.stats import Stats, stats_of
 from intendant.runtime.surface import StateSurface
+from intendant.runtime.tenants import TenantView, list_tenants
 from intendant.runtime.tree_node import TreeNode
 from intendant.runtime.views import ExecutionView, Page, SessionView
 from intendant.runtime.wal import WalReader
@@ -135,7 +138,7 @@ class Runtime:
         self.wal = WalReader(self._reach)
         self.forks = Forks(self)
         self.streams = EventStreams(self._reach, self.state)
-        self.outbox = Outbox(self._reach)
+        self.outbox = Outbox(self._reach, self.now, timeout)
         self._engine: Engine | None = None
         self._control = control
         self._settings = Settings(
@@ -173,7 +176,7 @@ class Runtime:
     async def __aenter__(self) -> Runtime:
         if self._engine is not None and self._engine.running:
             raise RuntimeStopped(f"runtime {self.name!r} is entered already; make another one, with another name")
-        engine = Engine(self._settings)
+        engine = Engine(self._settings, partial(answer, self))
         self._engine = engine
         await engine.start()
         return self
@@ -187,6 +190,14 @@ class Runtime:
     def failed(self) -> BaseException | None:
         """What made the root supervisor give up; None as long as it has not."""
         return None if self._engine is None else self._engine.failed
+
+    # --- tenants
+
+    async def tenants(self, *, limit: int = 100, cursor: str | None = None) -> Page[TenantView]:
+        """Tenants of the partitions that are served here, by id; `cursor` continues an earlier page."""
+        engine = self._serving()
+        stores = engine.stores
+        return await list_tenants(engine.live(), stores.hot.partitions, stores.cold, limit=limit, cursor=cursor)
 
     # --- sessions
 

@@ -9,9 +9,12 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from intendant import Context, Event, Realm, RelaySettings, Runtime, Shutdown
+from intendant import Context, Event, InvalidIntent, Realm, RelaySettings, Runtime, Shutdown
+from intendant.adapters.memory import MemoryColdStore, MemoryStore
 from intendant.domain.ports import Store
 from intendant.domain.replay import World
+from intendant.runtime.audit import Audit as Found
+from intendant.runtime.audit import audit as find_faults
 from intendant.supervisor import Backoff
 
 pytestmark = pytest.mark.anyio
@@ -224,3 +227,79 @@ async def test_published_events_are_listed_by_page(runtime: Callable[..., Runtim
                 break
         assert seen == ["desk-3", "desk-2", "desk-1", "desk-0"]
         assert (await running.outbox.published("bolt")).items == []
+
+
+async def test_dead_letters_wait_again_when_they_are_retried(
+    runtime: Callable[..., Runtime], eventually: Eventually, hot: Store, audit: Audit
+) -> None:
+    refused = {"down"}
+    post = Post(lambda event, attempt: bool(refused) and event.payload["number"] % 2 == 1)
+    async with runtime(shop, publisher=post, relay=AT_ONCE) as running:
+        execution = await run(running)
+        await eventually(is_empty(running))
+        dead = [each.event.id for each in (await running.outbox.dead_letters("acme")).items]
+        assert dead == [f"{execution}-1", f"{execution}-3"]
+        for wrong in ([], dead * 60, ["no-such"], [dead[0], f"{execution}-0"]):
+            with pytest.raises(InvalidIntent):
+                await running.outbox.retry("acme", wrong)
+        with pytest.raises(InvalidIntent, match="no dead letter of this tenant"):
+            await running.outbox.retry("bolt", dead)
+        refused.clear()
+        assert await running.outbox.retry("acme", dead) == dead
+        await eventually(is_empty(running))
+        assert post.numbers("desk-1") == [0, 2, 1, 3]
+        assert (await running.outbox.dead_letters("acme")).items == []
+        assert [each.id for each in (await running.outbox.published("acme")).items][:2] == dead[::-1]
+        world = await audit(hot)
+        assert (world.dead, sorted(world.published)) == ([], [f"{execution}-{number}" for number in range(4)])
+    found = await audit_stored(hot)
+    assert found.sound, found.findings
+
+
+async def test_a_retried_event_may_be_given_up_again_and_waits_over_a_restart(
+    runtime: Callable[..., Runtime], eventually: Eventually, hot: Store
+) -> None:
+    post = Post(lambda event, attempt: True)
+    async with runtime(shop, publisher=post, relay=AT_ONCE) as running:
+        execution = await run(running, events=1)
+        await eventually(is_empty(running))
+        await running.outbox.retry("acme", [f"{execution}-0"])
+        await eventually(is_empty(running))
+        assert len((await running.outbox.dead_letters("acme")).items) == 1
+    async with runtime(shop) as running:  # nobody publishes
+        await running.outbox.retry("acme", [f"{execution}-0"])
+        assert [each.id for each in await running.outbox.pending("acme")] == [f"{execution}-0"]
+    found = await audit_stored(hot)
+    assert found.sound, found.findings
+    async with runtime(shop, publisher=(second := Post())) as running:
+        await eventually(is_empty(running))
+    assert [each.id for each in second.delivered] == [f"{execution}-0"]
+    assert second.delivered[0].payload == {"number": 0}
+
+
+async def test_a_retried_event_leaves_the_dead_letters_of_cold_state(eventually: Eventually) -> None:
+    hot, cold, refused = MemoryStore(), MemoryColdStore(), {"down"}
+    post = Post(lambda event, attempt: bool(refused))
+    async with Runtime([shop], hot=hot, cold=cold, publisher=post, relay=AT_ONCE) as running:
+
+        async def archived() -> bool:
+            return running.stats().lag == 0
+
+        event = f"{await run(running, events=1)}-0"
+        await eventually(is_empty(running))
+        await eventually(archived)
+        assert await cold.document("acme", "dead_letters", event) is not None
+        refused.clear()
+        await running.outbox.retry("acme", [event])
+        await eventually(is_empty(running))
+        await eventually(archived)
+        assert await cold.document("acme", "dead_letters", event) is None
+
+
+async def audit_stored(hot: Store) -> Found:
+    """Everything that was derived, too."""
+    await hot.open()
+    try:
+        return await find_faults(hot.log(0))
+    finally:
+        await hot.close()
