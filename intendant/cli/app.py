@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from intendant.cli import archive, erase, migrate, ps, replay, run
+from intendant.cli import archive, erase, executions, migrate, outbox, ps, replay, run, sessions, tenants, wal
 from intendant.cli.backend import Backend
 from intendant.cli.exits import FAILED, INTERRUPTED, OK, USAGE, Refusal
 from intendant.cli.logs import library_log
@@ -27,8 +27,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-app.add_typer(erase.tenants)
-app.add_typer(erase.sessions)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -202,4 +200,7 @@ run.mount(app)
 migrate.mount(app)
 ps.mount(app)
 replay.mount(app)
+erase.mount(tenants.app, sessions.app)
+for group in (tenants.app, sessions.app, executions.app, wal.app, outbox.app):
+    app.add_typer(group)
 app.add_typer(archive.app, name="archive")

@@ -6,8 +6,7 @@ from typing import Annotated, Final
 
 import typer
 
-tenants = typer.Typer(name="tenants", help="What concerns whole tenants.", no_args_is_help=True)
-sessions = typer.Typer(name="sessions", help="What concerns sessions.", no_args_is_help=True)
+from intendant.cli.verbs import verb
 
 _STORES: Final = "Where it is done"
 _CODES: Final = (
@@ -45,17 +44,6 @@ _Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask. Needed wher
 _Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
-@tenants.command(
-    "erase",
-    help="Remove [bold]everything of a tenant[/] from every store: log, documents, keys, events, files, archive.\n\n"
-    "For a store at rest: no runtime may run on it (inside of one, call runtime.erase_tenant). What stays are the "
-    "records that say that the tenant was erased.",
-    epilog="[bold]Examples[/]\n"
-    "  intendant tenants erase acme --dry-run\n"
-    "  intendant tenants erase acme --hot sqlite:work.db\n"
-    "  intendant tenants erase acme --hot redis://db/0 --cold arangodb://user:pw@host:8529/db --files file:/srv/files "
-    "--yes --json\n\n" + _CODES,
-)
 def erase_tenant(
     tenant: Annotated[str, typer.Argument(metavar="ID", help="The tenant.")],
     hot: _Hot = None,
@@ -72,16 +60,6 @@ def erase_tenant(
     return erase(Places(hot, cold, files), tenant, "", drop_open=drop_open, dry_run=dry_run, yes=yes, as_json=as_json)
 
 
-@sessions.command(
-    "erase",
-    help="Remove [bold]everything of a session[/] from every store: its records' content, documents, keys, events, "
-    "files, archive.\n\n"
-    "For a store at rest: no runtime may run on it (inside of one, call runtime.erase_session). Its records keep their "
-    "places in the log, without content.",
-    epilog="[bold]Examples[/]\n"
-    "  intendant sessions erase acme desk-1 --dry-run\n"
-    "  intendant sessions erase acme desk-1 --hot sqlite:work.db --yes\n\n" + _CODES,
-)
 def erase_session(
     tenant: Annotated[str, typer.Argument(metavar="TENANT", help="The tenant.")],
     session: Annotated[str, typer.Argument(metavar="SESSION", help="The session.")],
@@ -99,3 +77,30 @@ def erase_session(
     return erase(
         Places(hot, cold, files), tenant, session, drop_open=drop_open, dry_run=dry_run, yes=yes, as_json=as_json
     )
+
+
+def mount(tenants: typer.Typer, sessions: typer.Typer) -> None:
+    """Make it a command of both."""
+    verb(
+        tenants,
+        "erase",
+        help="Remove [bold]everything of a tenant[/] from every store: log, documents, keys, events, files, archive."
+        "\n\nFor a store at rest: no runtime may run on it (inside of one, call runtime.erase_tenant). What stays are "
+        "the records that say that the tenant was erased.",
+        examples="intendant tenants erase acme --dry-run\n"
+        "intendant tenants erase acme --hot sqlite:work.db\n"
+        "intendant tenants erase acme --hot redis://db/0 --cold arangodb://user:pw@host:8529/db --files file:/srv/files"
+        " --yes --json",
+        codes=_CODES,
+    )(erase_tenant)
+    verb(
+        sessions,
+        "erase",
+        help="Remove [bold]everything of a session[/] from every store: its records' content, documents, keys, "
+        "events, files, archive.\n\n"
+        "For a store at rest: no runtime may run on it (inside of one, call runtime.erase_session). Its records keep "
+        "their places in the log, without content.",
+        examples="intendant sessions erase acme desk-1 --dry-run\n"
+        "intendant sessions erase acme desk-1 --hot sqlite:work.db --yes",
+        codes=_CODES,
+    )(erase_session)
