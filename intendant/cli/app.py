@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from intendant.cli import archive, erase, executions, migrate, outbox, ps, replay, run, sessions, tenants, wal
+from intendant.cli import archive, backup, erase, executions, migrate, outbox, ps, replay, run, sessions, tenants, wal
 from intendant.cli.backend import Backend
 from intendant.cli.exits import FAILED, INTERRUPTED, OK, USAGE, Refusal
 from intendant.cli.logs import library_log
@@ -200,6 +200,7 @@ run.mount(app)
 migrate.mount(app)
 ps.mount(app)
 replay.mount(app)
+backup.mount(app)
 erase.mount(tenants.app, sessions.app)
 for group in (tenants.app, sessions.app, executions.app, wal.app, outbox.app):
     app.add_typer(group)

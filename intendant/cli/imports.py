@@ -52,6 +52,6 @@ def _as_module(name: str) -> str:
 
 def _instead(module: Any, attribute: str) -> str:
     """What may have been meant."""
-    names = [name for name in vars(module) if not name.startswith("_")]
+    names: list[str] = [name for name in dir(module) if not name.startswith("_")]
     near = difflib.get_close_matches(attribute, names, n=1)
     return f"; did you mean {near[0]!r}?" if near else ""

@@ -54,7 +54,7 @@ async def test_what_is_open_is_not_retried_and_what_was_cancelled_is(runtime: Ca
         await ctx.wait_signal("go")
 
     async with runtime(shop) as running:
-        held = await (await running.open_session("acme", "desk")).submit(hold, {})
+        held = await (await running.open_session("acme", "desk")).submit("shop.hold", {})
         with pytest.raises(InvalidIntent, match="not ended"):
             await held.retry()
         await held.cancel()
