@@ -9,7 +9,22 @@ from typing import Annotated, Any
 
 import typer
 
-from intendant.cli import archive, backup, erase, executions, migrate, outbox, ps, replay, run, sessions, tenants, wal
+from intendant.cli import (
+    archive,
+    backup,
+    config,
+    doctor,
+    erase,
+    executions,
+    migrate,
+    outbox,
+    ps,
+    replay,
+    run,
+    sessions,
+    tenants,
+    wal,
+)
 from intendant.cli.backend import Backend
 from intendant.cli.exits import FAILED, INTERRUPTED, OK, USAGE, Refusal
 from intendant.cli.logs import library_log
@@ -201,7 +216,8 @@ migrate.mount(app)
 ps.mount(app)
 replay.mount(app)
 backup.mount(app)
+doctor.mount(app)
 erase.mount(tenants.app, sessions.app)
-for group in (tenants.app, sessions.app, executions.app, wal.app, outbox.app):
+for group in (tenants.app, sessions.app, executions.app, wal.app, outbox.app, config.app):
     app.add_typer(group)
 app.add_typer(archive.app, name="archive")

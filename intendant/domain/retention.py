@@ -35,8 +35,14 @@ class Retention:
             raise ValueError(f"retention: hot ({self.hot}) must be from 0 to total ({self.total})")
 
     def __str__(self) -> str:
-        hot, total = ("for ever" if each == timedelta.max else str(each) for each in (self.hot, self.total))
+        hot, total = map(_told, (self.hot, self.total))
         return f"hot {hot}, in all {total}"
+
+
+def _told(time: timedelta) -> str:
+    if time == timedelta.max:
+        return "for ever"
+    return str(time) if time % timedelta(days=1) else f"{time.days} days"
 
 
 class RetentionPolicy:
