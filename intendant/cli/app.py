@@ -35,9 +35,8 @@ _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 app = typer.Typer(
     name="intendant",
-    help="Supervised actors with a durable log, embedded in Python: load test, migration, verification.",
-    epilog="Exit codes: 0 all is well, 1 the audit found something or the command failed, 2 wrong usage, "
-    "130 interrupted.",
+    help="Supervised actors with a durable log, embedded in Python: run them, look into them, act on them, keep them.",
+    epilog="Exit codes: 0 done, 1 something was found, refused, or failed, 2 wrong usage, 130 interrupted.",
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
@@ -195,7 +194,8 @@ def load(
     epilog="[bold]Examples[/]\n"
     "  intendant demo\n"
     "  intendant demo ~/projects/website --out report\n"
-    "  intendant demo --no-crash",
+    "  intendant demo --no-crash\n\n"
+    "Exit codes: 0 done, 1 it failed, 2 wrong usage, 130 interrupted.",
 )
 def demo(
     folder: Annotated[

@@ -53,7 +53,11 @@ def doctor(
         typer.Option(metavar="URL", help="Where files lie. Without it: INTENDANT_FILES, or beside it."),
     ] = None,
     durability: Annotated[
-        Level | None, typer.Option(help="The level to ask for. Without it: INTENDANT_DURABILITY, or written.")
+        Level | None,
+        typer.Option(
+            metavar="LEVEL",
+            help="memory, written, fsync or replicated. Without it: INTENDANT_DURABILITY, or written.",
+        ),
     ] = None,
     kill: Annotated[bool, typer.Option("--kill", help="Also kill a process, again and again.")] = False,
     kills: Annotated[

@@ -57,7 +57,9 @@ _CODES: Final = "Exit codes: 0 done, 1 refused, or there is no such execution, 2
 def list_executions(
     where: Where,
     tenant: Tenant,
-    status: Annotated[Status | None, typer.Option(help="Those that stand there.")] = None,
+    status: Annotated[
+        Status | None, typer.Option(metavar="STATUS", help=f"Those that are {', '.join(Status)}: one of these.")
+    ] = None,
     type: Annotated[str | None, typer.Option(metavar="REALM.NAME", help="Those of one intent type.")] = None,
     session: Annotated[str | None, typer.Option(metavar="SESSION", help="Those of one session.")] = None,
     solution: Annotated[str | None, typer.Option(metavar="NAME", help="Those of one solution.")] = None,
@@ -109,7 +111,7 @@ def show(where: Where, tenant: Tenant, execution: _Execution, as_json: Json = Fa
 def cancel(
     where: Where,
     tenant: Tenant,
-    executions: Annotated[list[str], typer.Argument(metavar="EXECUTION...", help="One or more, by their ids.")],
+    executions: Annotated[list[str], typer.Argument(metavar="EXECUTION", help="One or more, by their ids.")],
     timeout: Timeout = SECONDS,
     as_json: Json = False,
 ) -> int:
@@ -196,7 +198,7 @@ def signal(
     tenant: Tenant,
     execution: _Execution,
     name: Annotated[str, typer.Argument(metavar="NAME", help="The signal's name.")],
-    payload: Annotated[str, typer.Argument(metavar="[JSON|-]", help="Its payload; - reads it from stdin.")] = "null",
+    payload: Annotated[str, typer.Argument(metavar="JSON", help="Its payload; - reads it from stdin.")] = "null",
     id: Annotated[str | None, typer.Option(metavar="ID", help="Tells repetitions from another signal.")] = None,
     timeout: Timeout = SECONDS,
     as_json: Json = False,

@@ -87,7 +87,7 @@ def retry(
     where: Where,
     tenant: Tenant,
     events: Annotated[
-        list[str] | None, typer.Argument(metavar="[EVENT]...", help="Dead letters, by their event ids.")
+        list[str] | None, typer.Argument(metavar="EVENT", help="Dead letters, by their event ids.")
     ] = None,
     all: Annotated[bool, typer.Option("--all", help="All dead letters of the tenant.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list which. Changes nothing.")] = False,
