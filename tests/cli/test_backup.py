@@ -47,10 +47,11 @@ def test_a_copy_is_made_while_a_runtime_works_and_a_runtime_goes_on_from_it(run:
     async def meanwhile() -> None:
         async with Runtime([shop], hot=f"sqlite:{source}", shutdown=Shutdown(drain=0)) as runtime:
             desk = await runtime.open_session("acme", "desk")
-            held = await desk.submit(hold, {})
+            held = await desk.submit("shop.hold", {})
             before = [await desk.submit(sell, {"item": f"tea {n}"}) for n in range(20)]
             for each in before:
                 await each.result()
+            source.chmod(0o600)
             steps = 0
 
             def progress(done: int, total: int) -> None:  # in the thread that copies: more is written in between
@@ -63,6 +64,7 @@ def test_a_copy_is_made_while_a_runtime_works_and_a_runtime_goes_on_from_it(run:
                 patch.setattr("intendant.adapters.sqlite.backup.PAGES", 4)
                 await anyio.to_thread.run_sync(back_up, source, tmp_path / "other.db", progress)
             assert steps >= 5
+            assert (tmp_path / "other.db").stat().st_mode & 0o777 == 0o600
             assert await sound(tmp_path / "other.db") == {Status.COMPLETED: 20, Status.RUNNING: 1}
             code, out, _ = await anyio.to_thread.run_sync(
                 run, "backup", str(target), "--hot", f"sqlite:{source}", "--json"

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import anyio
 import msgspec
@@ -79,7 +80,7 @@ def test_a_directory_in_memory_is_no_place_for_what_should_last(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     for kind, verdict in (("ext4", "ok"), ("tmpfs", "warning"), ("nfs4", "wrong")):
-        monkeypatch.setattr("intendant.adapters.checkup.file_system_of", lambda _path, kind=kind: kind)
+        monkeypatch.setattr("intendant.adapters.checkup.file_system_of", Mock(return_value=kind))
         assert check_directory(tmp_path)[0].verdict == verdict
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol, cast
 
 import apsw
 
 from intendant.adapters.sqlite.database import Database
+from intendant.adapters.sqlite.driver import Connection
 from intendant.domain.errors import InternalError, StoreUnavailable
 
 PAGES: Final = 256  # that are copied at a time
@@ -31,6 +32,7 @@ def back_up(source: Path, target: Path, progress: Callable[[int, int], object] =
     database = Database(source, read_only=True)
     try:
         part.unlink(missing_ok=True)
+        os.close(os.open(part, os.O_CREAT | os.O_EXCL, source.stat().st_mode & 0o666))  # as private as the source
         database.run(lambda connection: _copy(connection, part, progress))
         _sync(part)
         part.rename(target)
@@ -43,10 +45,27 @@ def back_up(source: Path, target: Path, progress: Callable[[int, int], object] =
     return target.stat().st_size
 
 
-def _copy(source: object, part: Path, progress: Callable[[int, int], object]) -> None:
-    assert isinstance(source, apsw.Connection)  # noqa: S101  the driver's own
+class _Steps(Protocol):
+    """A copy under way, as apsw has it."""
+
+    done: bool
+    page_count: int
+    remaining: int
+
+    def step(self, npages: int) -> bool: ...
+    def __enter__(self) -> _Steps: ...
+    def __exit__(self, kind: object, error: object, trace: object) -> bool | None: ...
+
+
+class _Copy(Connection, Protocol):
+    """A connection that a database can be copied into."""
+
+    def backup(self, database: str, source: object, source_database: str) -> _Steps: ...
+
+
+def _copy(source: Connection, part: Path, progress: Callable[[int, int], object]) -> None:
     try:
-        copy = apsw.Connection(str(part))
+        copy = cast("_Copy", apsw.Connection(str(part)))
     except apsw.Error as error:
         raise StoreUnavailable(f"{part} can't be made: {error}") from error
     try:
@@ -61,7 +80,7 @@ def _copy(source: object, part: Path, progress: Callable[[int, int], object]) ->
         copy.pragma("journal_mode", "delete")  # one file
         found = str(copy.pragma("quick_check"))
         if found != "ok":
-            raise InternalError(f"the copy is damaged, and so is {source.filename}: {found[:200]}")
+            raise InternalError(f"the copy is damaged, and so is what it was made of: {found[:200]}")
     finally:
         copy.close()
 
