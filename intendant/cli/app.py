@@ -18,6 +18,7 @@ from intendant.cli import (
     executions,
     migrate,
     outbox,
+    panels,
     ps,
     replay,
     run,
@@ -101,6 +102,7 @@ _OUTPUT = "What is shown"
 
 
 @app.command(
+    rich_help_panel=panels.RUN,
     help="Run many intents at once, then [bold]audit the log[/] against what the callers were told.\n\n"
     "Callers submit one intent after the other and wait for its result. In the end the whole stored log is read: every "
     "intent that was told accepted, and every outcome, must stand in it once. That is what 'lost' and 'duplicated' "
@@ -188,6 +190,7 @@ def load(
 
 
 @app.command(
+    rich_help_panel=panels.RUN,
     help="Analyse a folder of documents, with the working process [bold]killed half way[/], and write a report.\n\n"
     "Four realms profile, assess, plan and report. Half way the worker gets a real SIGKILL; the next one opens the "
     "same store and goes on, and what was recorded is not done again. A second run does only what changed.",
@@ -212,12 +215,13 @@ def demo(
 
 
 run.mount(app)
-migrate.mount(app)
 ps.mount(app)
-replay.mount(app)
-backup.mount(app)
-doctor.mount(app)
 erase.mount(tenants.app, sessions.app)
-for group in (tenants.app, sessions.app, executions.app, wal.app, outbox.app, config.app):
-    app.add_typer(group)
-app.add_typer(archive.app, name="archive")
+for group in (tenants.app, sessions.app, executions.app, wal.app, outbox.app):
+    app.add_typer(group, rich_help_panel=panels.ACT)
+doctor.mount(app)
+app.add_typer(config.app, rich_help_panel=panels.KEEP)
+backup.mount(app)
+migrate.mount(app)
+app.add_typer(archive.app, name="archive", rich_help_panel=panels.KEEP)
+replay.mount(app)

@@ -17,6 +17,7 @@ from intendant.adapters.files import copy_directory
 from intendant.adapters.sqlite.backup import back_up
 from intendant.adapters.urls import without_secrets
 from intendant.cli.exits import FAILED, OK, USAGE, Refusal
+from intendant.cli.panels import KEEP
 from intendant.cli.source import Where
 from intendant.cli.urls import hot_of
 from intendant.cli.verbs import Json, verb
@@ -54,6 +55,7 @@ def mount(app: typer.Typer) -> None:
     verb(
         app,
         "backup",
+        panel=KEEP,
         help="Copy a SQLite store, [bold]while a runtime works on it[/], into a file, and its files beside that.\n\n"
         "The copy is of the moment in which it began, is checked, and belongs to nobody: a runtime may start on it. Of "
         "Redis and ArangoDB it prints how it is done there, and fails.",

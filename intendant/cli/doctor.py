@@ -7,6 +7,7 @@ from typing import Annotated, Final
 
 import typer
 
+from intendant.cli.panels import KEEP
 from intendant.cli.verbs import Json, verb
 
 _KILL: Final = "With --kill"
@@ -26,6 +27,7 @@ def mount(app: typer.Typer) -> None:
     verb(
         app,
         "doctor",
+        panel=KEEP,
         help="Check settings and stores, and [bold]name what to change[/]; with --kill, prove it on your own disk.\n\n"
         "It looks, and changes nothing. --kill runs a small workload in a scratch place beside your store (another "
         "file on the same disk, another prefix on the same Redis) in a process that is killed: before a commit and "

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from intendant.cli.panels import KEEP
+
 if TYPE_CHECKING:
     from intendant.realm import Repertoire
     from intendant.runtime.rehearsal import Rehearsed
@@ -89,6 +91,7 @@ def print_table(found: Iterable[Rehearsed]) -> None:
 def mount(app: typer.Typer) -> None:
     """Make it a command of `app`."""
     app.command(
+        rich_help_panel=KEEP,
         help="Say before a deploy [bold]which open executions the new code can't continue[/].\n\n"
         "Each one's handler is called with what its journal holds, up to where it would do something new. No step "
         "runs, nothing is recorded, and a runtime may work on the store meanwhile. Code between steps does run.",

@@ -8,6 +8,7 @@ import typer
 
 from intendant.cli.backend import Backend
 from intendant.cli.logs import logging_to_stderr
+from intendant.cli.panels import RUN
 
 
 def run(
@@ -34,6 +35,7 @@ def run(
 def mount(app: typer.Typer) -> None:
     """Make it a command of `app`."""
     app.command(
+        rich_help_panel=RUN,
         help="Serve a runtime of yours [bold]until told to stop[/].\n\n"
         "The module is looked for in the current directory first. SIGTERM or Ctrl-C drains: handlers may finish, the "
         "others are suspended and go on at the next start; a second one ends at once, which loses nothing that was "

@@ -37,13 +37,14 @@ _METAVARS: Final = {"runtime": "NAME", "at": "DIR", "hot": "URL", "cold": "URL"}
 
 
 def verb(
-    app: typer.Typer, name: str, *, help: str, examples: str, codes: str = CODES
+    app: typer.Typer, name: str, *, help: str, examples: str, codes: str = CODES, panel: str | None = None
 ) -> Callable[[Callable[..., int]], Callable[..., int]]:
     """Make a function a command of `app`. Its parameter `where`, if it has one, is a `Where`."""
     lines = "\n".join(f"  {line}" for line in examples.strip().splitlines())
 
     def mount(function: Callable[..., int]) -> Callable[..., int]:
-        app.command(name, help=help, epilog=f"[bold]Examples[/]\n{lines}\n\n{codes}")(_with_where(function))
+        epilog = f"[bold]Examples[/]\n{lines}\n\n{codes}"
+        app.command(name, help=help, epilog=epilog, rich_help_panel=panel)(_with_where(function))
         return function
 
     return mount

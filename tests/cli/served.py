@@ -8,7 +8,7 @@ from typing import Any
 
 import anyio
 
-from intendant import Context, Event, Realm, RelaySettings, Runtime, Shutdown
+from intendant import Context, Event, Realm, RelaySettings, Runtime, RuntimeStopped, Shutdown
 from intendant.supervisor import Backoff
 
 shop = Realm("shop")
@@ -74,3 +74,18 @@ class Stubborn(Runtime):
 
 stubborn = Stubborn([shop])
 impatient = Runtime([shop], takeover_timeout=0.0)
+
+
+class Broken(Runtime):
+    """It gives up as soon as it serves."""
+
+    @property
+    def failed(self) -> BaseException | None:
+        return OSError("as planned")
+
+    async def __aexit__(self, *arguments: object) -> None:
+        await super().__aexit__(*arguments)
+        raise RuntimeStopped("it gave up")
+
+
+broken = Broken([shop], hot="memory:")

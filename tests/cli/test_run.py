@@ -96,3 +96,10 @@ def test_a_store_that_is_in_use_is_said(run: Run, place: Path, hot: str, monkeyp
         monkeypatch.setattr("intendant.adapters.sqlite.store.POLL_S", 0.01)
         code, _, err = run("run", "tests.cli.served:impatient")
         assert (code, f"in use by process {live.process.pid} on {os.uname().nodename}" in err) == (1, True)
+
+
+def test_a_runtime_that_gives_up_is_said_and_ends_the_process(run: Run) -> None:
+    code, out, err = run("run", "tests.cli.served:broken", "--no-control", "--json")
+    assert (code, json.loads(out.splitlines()[-1])) == (1, {"failed": "as planned"})
+    code, _, err = run("run", "tests.cli.served:broken", "--no-control")
+    assert (code, "runtime 'default' gave up: as planned" in err) == (1, True)

@@ -1,7 +1,7 @@
 """Events: at least once, in order per session, with a stable id; or visibly given up."""
 
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -9,8 +9,10 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from intendant import Context, Event, InvalidIntent, Realm, RelaySettings, Runtime, Shutdown
+from intendant import Context, DeadLetter, Event, InvalidIntent, Realm, RelaySettings, Runtime, Shutdown
+from intendant.actors.revival import revival
 from intendant.adapters.memory import MemoryColdStore, MemoryStore
+from intendant.domain.commit import AddToOutbox, Commit, DeleteDocument
 from intendant.domain.ports import Store
 from intendant.domain.replay import World
 from intendant.runtime.audit import Audit as Found
@@ -303,3 +305,23 @@ async def audit_stored(hot: Store) -> Found:
         return await find_faults(hot.log(0))
     finally:
         await hot.close()
+
+
+@pytest.mark.parametrize("left_out", [DeleteDocument, AddToOutbox])
+async def test_a_revival_that_does_half_of_it_is_found(left_out: type, eventually: Eventually) -> None:
+    """Planted: the audit sees that the outbox, or the dead letters, are not what the log leads to."""
+    hot = MemoryStore()
+
+    def half(tenant: str, letters: Sequence[DeadLetter], now: int) -> Commit:
+        commit = revival(tenant, letters, now)
+        kept = [each for each in commit.operations if not isinstance(each, left_out)]
+        return Commit(commit.tenant, commit.records, kept)
+
+    async with Runtime([shop], hot=hot, publisher=Post(lambda event, attempt: True), relay=AT_ONCE) as running:
+        event = f"{await run(running, events=1)}-0"
+        await eventually(is_empty(running))
+    async with Runtime([shop], hot=hot) as running:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("intendant.runtime.outbox.revival", half)
+            await running.outbox.retry("acme", [event])
+    assert (await audit_stored(hot)).diverged == 1
