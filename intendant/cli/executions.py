@@ -116,13 +116,20 @@ def cancel(
     as_json: Json = False,
 ) -> int:
     """`intendant executions cancel`."""
-    source = where.source()
+    source, refused = where.source(), list[Refusal]()
     for each in executions:
-        answer = source.order(CancelExecution(tenant, each, timeout))
+        try:
+            answer = source.order(CancelExecution(tenant, each, timeout))
+        except Refusal as refusal:  # the others are cancelled all the same
+            refused.append(refusal)
+            continue
         if as_json:
             print_json(answer)
         else:
             typer.echo(f"{each} {_came_to(msgspec.json.decode(answer, type=Cancelled))}")
+    if refused:
+        more = f", and {len(refused) - 1} more were refused" if refused[1:] else ""
+        raise Refusal(f"{refused[0]}{more}", refused[0].code)
     return OK
 
 

@@ -83,8 +83,8 @@ class Broken(Runtime):
     def failed(self) -> BaseException | None:
         return OSError("as planned")
 
-    async def __aexit__(self, *arguments: object) -> None:
-        await super().__aexit__(*arguments)
+    async def __aexit__(self, *_: object) -> None:
+        await super().__aexit__(None, None, None)
         raise RuntimeStopped("it gave up")
 
 

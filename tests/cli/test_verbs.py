@@ -122,8 +122,9 @@ def test_a_runtime_in_another_process_is_asked_and_told(
         run("wal", "tail", "acme", "--after", "0", "--type", "execution_completed", "--count", "3")  # it has ended
         assert told(run, "executions", "show", "acme", ids["hold"])["execution"]["result"] == {"by": "ada"}
         assert told(run, "executions", "cancel", "acme", ids["left"])["result"] in ("requested", "cancelled")
-        code, out, _ = run("executions", "cancel", "acme", ids["sell"])
-        assert (code, out) == (0, f"{ids['sell']} had ended before: completed\n")
+        code, out, err = run("executions", "cancel", "acme", "none", ids["sell"], "no")
+        assert (code, out) == (1, f"{ids['sell']} had ended before: completed\n")
+        assert "'none' does not exist, and 1 more were refused" in err
         repaired.touch()
         again = told(run, "executions", "retry", "acme", ids["refuse"])
         assert again == told(run, "executions", "retry", "acme", ids["refuse"])
