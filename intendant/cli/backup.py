@@ -18,7 +18,7 @@ from intendant.adapters.sqlite.backup import back_up
 from intendant.adapters.urls import without_secrets
 from intendant.cli.exits import FAILED, OK, USAGE, Refusal
 from intendant.cli.panels import KEEP
-from intendant.cli.source import Where
+from intendant.cli.places import Places
 from intendant.cli.urls import hot_of
 from intendant.cli.verbs import Json, verb
 from intendant.runtime.config import resolve_files
@@ -68,26 +68,18 @@ def mount(app: typer.Typer) -> None:
 
 def backup(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The copy. It must not be there.")],
-    hot: Annotated[
-        str | None,
-        typer.Option(metavar="URL", help="The hot store. Without it: INTENDANT_HOT, or sqlite:intendant.db."),
-    ] = None,
-    cold: Annotated[str | None, typer.Option(metavar="URL", help="Its cold store, if it has one.")] = None,
-    files: Annotated[
-        str | None,
-        typer.Option(metavar="URL", help="Where files lie. Without it: INTENDANT_FILES, or beside the SQLite file."),
-    ] = None,
+    places: Places,
     as_json: Json = False,
 ) -> int:
     """`intendant backup`."""
-    url = Where(hot=hot).hot_url
+    url, cold = places.hot_url, places.cold
     store = hot_of("--hot", url, there=True)
     if not url.startswith("sqlite:"):
         shown, colds = without_secrets(url), _COLD.format(file=file) if cold else ""
         from_cold = f"--from-cold {without_secrets(cold)} " if cold else ""
         sys.stdout.write(_SERVERS.format(hot=shown, file=file, from_cold=from_cold, cold=colds))
         return FAILED
-    source, content = _path(store.name), files_beside(store.name, resolve_files("default", files))
+    source, content = _path(store.name), files_beside(store.name, resolve_files("default", places.files))
     if not file.parent.is_dir():
         raise Refusal(f"the directory {file.parent} does not exist", USAGE)
     beside = file.with_name(file.name + ".files")

@@ -8,6 +8,7 @@ from typing import Annotated, Final
 import typer
 
 from intendant.cli.panels import KEEP
+from intendant.cli.places import Places
 from intendant.cli.verbs import Json, verb
 
 _KILL: Final = "With --kill"
@@ -43,17 +44,7 @@ def mount(app: typer.Typer) -> None:
 
 
 def doctor(
-    hot: Annotated[
-        str | None,
-        typer.Option(metavar="URL", help="The hot store. Without it: INTENDANT_HOT, or sqlite:intendant.db."),
-    ] = None,
-    cold: Annotated[
-        str | None, typer.Option(metavar="URL", help="The cold store. Without it: INTENDANT_COLD, or none.")
-    ] = None,
-    files: Annotated[
-        str | None,
-        typer.Option(metavar="URL", help="Where files lie. Without it: INTENDANT_FILES, or beside it."),
-    ] = None,
+    places: Places,
     durability: Annotated[
         Level | None,
         typer.Option(
@@ -78,4 +69,4 @@ def doctor(
     from intendant.cli.doctoring import examine  # noqa: PLC0415  a command imports what it needs when it is called
 
     level = None if durability is None else durability.value
-    return examine(hot, cold, files, level, kills=kills if kill else 0, as_json=as_json)
+    return examine(places, level, kills=kills if kill else 0, as_json=as_json)

@@ -22,6 +22,7 @@ from intendant.adapters.urls import open_store, without_secrets
 from intendant.cli.config import VARIABLES
 from intendant.cli.exits import FAILED, OK, USAGE, Refusal
 from intendant.cli.kills import Killed, kill_at_every_commit
+from intendant.cli.places import Places
 from intendant.cli.printing import console, print_json, styled
 from intendant.cli.urls import cold_of, named
 from intendant.domain.ports import Durability
@@ -31,19 +32,17 @@ from intendant.runtime.configuration import files_beside
 _MARKS: Final = {"ok": "ok", "warning": "!", "wrong": "✗"}
 
 
-def examine(
-    hot: str | None, cold: str | None, files: str | None, durability: str | None, *, kills: int, as_json: bool
-) -> int:
+def examine(places: Places, durability: str | None, *, kills: int, as_json: bool) -> int:
     """Look, kill if that is wanted, and print. Returns the exit code; raises Refusal for URLs that are none."""
     try:
-        stores = resolve("default", hot, cold, durability)
+        stores = resolve("default", places.hot, places.cold, durability)
     except ValueError as error:
         raise Refusal(str(error), USAGE) from None
     store = named(lambda url: open_store(url, stores.durability), "--hot", stores.hot)
     cold_of("--cold", stores.cold)
     if stores.hot.startswith("memory:") and kills:
         raise Refusal("--kill needs a store that outlives a process: name one with --hot", USAGE)
-    found = _checks(stores, files)
+    found = _checks(stores, places.files)
     if not as_json:
         for title, checks in found.items():
             _print(title, checks)

@@ -6,15 +6,16 @@ import os
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeVar
+from typing import Annotated, Any, Final, Protocol, TypeVar
 from urllib.parse import unquote
 
 import anyio
-from msgspec import Struct
+import typer
 
 from intendant.adapters.urls import without_secrets
 from intendant.cli.asking import ask, choose, directory, running
 from intendant.cli.exits import FAILED, USAGE, Refusal
+from intendant.cli.options import Options
 from intendant.domain.errors import IntendantError, InvalidIntent, InvalidValue, PartitionOwned
 from intendant.runtime.at_rest import StoreAtRest
 from intendant.runtime.config import DEFAULT_HOT
@@ -25,6 +26,7 @@ from intendant.runtime.requests import ORDERS, QUESTIONS, SECONDS, RetryEvents
 
 T = TypeVar("T")
 
+_PANEL: Final = "Where: a runtime that runs here, or else a store at rest"
 MARGIN: Final = 5.0  # seconds that a runtime has beyond what a request itself may take
 
 
@@ -45,13 +47,37 @@ class Source(Protocol):
         ...
 
 
-class Where(Struct, frozen=True):
-    """What was said about where to look."""
+class Where(Options, frozen=True):
+    """Where to look, as it was said."""
 
-    runtime: str | None = None
-    at: Path | None = None
-    hot: str | None = None
-    cold: str | None = None
+    runtime: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="A runtime by its name or process id, asked through its control socket. Without it: the only one that "
+            "runs.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None
+    at: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Where control sockets lie, if not at the default place.", rich_help_panel=_PANEL
+        ),
+    ] = None
+    hot: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="A store instead: sqlite:FILE, redis://HOST. Without it, if no runtime runs: INTENDANT_HOT, or "
+            "sqlite:intendant.db.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None
+    cold: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="The store's cold store. Without it: INTENDANT_COLD.", rich_help_panel=_PANEL),
+    ] = None
 
     def source(self) -> Source:
         """The runtime that was named, or the only one that runs; else the store. Raises Refusal."""
