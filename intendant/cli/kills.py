@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from intendant.adapters.urls import open_store, without_secrets
-from intendant.cli.exits import Refusal
+from intendant.cli.exits import USAGE, Refusal
 from intendant.cli.kill_work import SECONDS, TENANT, Book, live
 from intendant.domain.errors import IntendantError
 from intendant.runtime.audit import Audit, Told, audit
@@ -41,6 +41,11 @@ class Killed(Struct, frozen=True):
 
 def kill_at_every_commit(url: str, kills: int) -> Killed:
     """Kill up to `kills` times, spread over the workload. Raises Refusal when it does not even run undisturbed."""
+    if not url.startswith("sqlite:"):
+        from intendant.adapters.redis.scratch import is_cluster  # noqa: PLC0415  hiredis is optional
+
+        if anyio.run(is_cluster, url):
+            raise Refusal("--kill does not clean up behind itself in a cluster: name a server that is none", USAGE)
     with _scratch(url) as (scratch, keep):
         commits = _undisturbed(scratch)
         places = [(commit, when) for commit in range(1, commits + 1) for when in ("before", "after")]

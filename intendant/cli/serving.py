@@ -53,6 +53,7 @@ class _Serving:
         self._control = control
         self._as_json = as_json
         self._asked: signal.Signals | None = None
+        self._entering: anyio.CancelScope | None = None
         self._stop: anyio.Event
 
     async def run(self) -> int:
@@ -88,14 +89,20 @@ class _Serving:
         )
 
     async def _serve(self, runtime: Runtime) -> int:
-        async with runtime:
-            self._tell(runtime)
-            while not self._stop.is_set() and runtime.failed is None:
-                with anyio.move_on_after(LOOK_SECONDS):
-                    await self._stop.wait()
-            if self._asked is not None:
-                name = "Ctrl-C" if self._asked is signal.SIGINT else self._asked.name
-                self._say(f"{name}: handlers may finish, then the rest is suspended; again ends at once", None)
+        with anyio.CancelScope() as entering:
+            self._entering = entering
+            async with runtime:
+                self._entering = None
+                self._tell(runtime)
+                while not self._stop.is_set() and runtime.failed is None:
+                    with anyio.move_on_after(LOOK_SECONDS):
+                        await self._stop.wait()
+                if self._asked is not None:
+                    name = "Ctrl-C" if self._asked is signal.SIGINT else self._asked.name
+                    self._say(f"{name}: handlers may finish, then the rest is suspended; again ends at once", None)
+        if entering.cancelled_caught:
+            self._say("stopped before it served", {"stopped": True})
+            return OK
         stats = runtime.stats()
         left = f"{stats.open:,} executions are open and go on at the next start" if stats.open else "nothing is open"
         self._say(f"stopped: {left}", {"stopped": True, "open": stats.open})
@@ -111,6 +118,8 @@ class _Serving:
                     os._exit(INTERRUPTED)  # as a crash would: the next start resumes
                 self._asked = number
                 self._stop.set()
+                if self._entering is not None:
+                    self._entering.cancel()  # it may stand by for another process, for as long as it was told to
 
     # --- what is told
 

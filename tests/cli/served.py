@@ -89,3 +89,15 @@ class Broken(Runtime):
 
 
 broken = Broken([shop], hot="memory:")
+
+
+class StandingBy(Runtime):
+    """It waits for another process to leave."""
+
+    async def __aenter__(self) -> Runtime:
+        print('{"standing": "by"}', flush=True)
+        await anyio.sleep_forever()
+        return self
+
+
+standing_by = StandingBy([shop], hot="memory:")

@@ -64,6 +64,12 @@ def test_a_second_signal_ends_it_at_once(place: Path, hot: str) -> None:
         assert (code, "ended at once" in err) == (130, True)
 
 
+def test_one_that_does_not_serve_yet_is_stopped_as_well(place: Path, hot: str) -> None:
+    with Live(place, hot, "tests.cli.served:standing_by") as live:
+        code, out, err = live.stop()
+        assert (code, json.loads(out), err) == (0, {"stopped": True}, "")
+
+
 @pytest.mark.parametrize(
     ("target", "said"),
     [

@@ -6,10 +6,17 @@ from typing import Any, Final
 
 from intendant.adapters.redis.address import parse
 from intendant.adapters.redis.connection import Connection
+from intendant.adapters.redis.server import facts_of
 from intendant.domain.errors import InternalError
 
 PREFIX: Final = "doctor-"
 _COUNT: Final = 1_000
+
+
+async def is_cluster(url: str) -> bool:
+    """Whether the server is a node of a cluster, where one SCAN does not find everything. Raises StoreUnavailable."""
+    async with await Connection.make(parse(url)) as connection:
+        return (await facts_of(connection)).clustered
 
 
 async def remove(url: str) -> None:
