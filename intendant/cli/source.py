@@ -12,7 +12,7 @@ from urllib.parse import unquote
 import anyio
 import typer
 
-from intendant.adapters.urls import without_secrets
+from intendant.adapters.urls import open_store, without_secrets
 from intendant.cli.asking import ask, choose, directory, running
 from intendant.cli.exits import FAILED, USAGE, Refusal
 from intendant.cli.options import Options
@@ -98,10 +98,9 @@ class Where(Options, frozen=True):
     def store(self) -> StoreAtRest:
         """The store, not opened yet. Raises Refusal when there can't be one."""
         url = self.hot_url
-        scheme, _, path = url.partition(":")
-        if scheme == "memory":
+        if url.startswith("memory:"):
             raise Refusal("a store in memory is in the process that made it; name another one with --hot", USAGE)
-        if scheme == "sqlite" and not Path(unquote(path.partition("?")[0])).is_file():
+        if not _is_there(url):
             missing = f"there is no store {without_secrets(url)}"
             if self.hot is None:
                 missing = f"no runtime with a control socket runs, and {missing}"
@@ -165,6 +164,23 @@ class AtRest:
             f"process {pid} on {host} works on {self._shown}, and has to be asked itself: with --runtime {pid}, if it "
             "offers a control socket (Runtime(..., control=True), INTENDANT_CONTROL=1, or `intendant run`)"
         )
+
+
+def _is_there(url: str) -> bool:
+    """Whether there is such a store: to open one that is not there would make it."""
+    scheme, _, path = url.partition(":")
+    if scheme == "sqlite":
+        return Path(unquote(path.partition("?")[0])).is_file()
+    if scheme in ("redis", "rediss", "unix"):
+        return _run(partial(_is_on_server, url))
+    return True  # no store of ours: whoever opens it says so
+
+
+async def _is_on_server(url: str) -> bool:
+    open_store(url)  # which says what is missing where the driver is
+    from intendant.adapters.redis.checkup import is_made  # noqa: PLC0415  hiredis is optional
+
+    return await is_made(url)
 
 
 def _run(work: Callable[[], Awaitable[T]]) -> T:

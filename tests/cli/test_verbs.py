@@ -250,3 +250,11 @@ def test_a_shell_is_offered_what_can_follow(shell: str) -> None:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert {"show", "signal"} <= set(done.stdout.replace('"', " ").replace("\t", " ").split())
     assert "cancel" not in done.stdout.split()
+
+
+def test_what_is_not_there_is_not_made(run: Run, redis_url: str) -> None:
+    for _ in range(2):  # the first one has made nothing
+        code, _, err = run("tenants", "list", "--hot", redis_url)
+        assert (code, "there is no store redis://" in err) == (2, True)
+    code, _, err = run("tenants", "list", "--hot", "redis://u:secret@127.0.0.1:1")
+    assert (code, "secret" in err, "127.0.0.1:1" in err) == (1, False, True)

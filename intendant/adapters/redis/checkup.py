@@ -39,6 +39,16 @@ async def check_up(url: str, asked: Durability) -> list[Check]:
     ]
 
 
+async def is_made(url: str) -> bool:
+    """Whether there is a store; in a cluster it is taken for granted. Raises StoreUnavailable, InvalidValue."""
+    address = parse(url)
+    async with await Connection.make(address) as connection:
+        if (await facts_of(connection)).clustered:
+            return True
+        [there] = await connection.call(("HGET", store_key(address.prefix), "partitions"))
+        return there is not None
+
+
 def of_facts(facts: Facts, usage: Usage, asked: Durability, assume: Durability | None, name: str) -> list[Check]:
     """Each setting by itself, and what all of them give."""
     settings = facts.settings or {}
