@@ -8,7 +8,6 @@ from typing import Any
 
 from msgspec import Struct
 
-from intendant.actors.messages import Progress
 from intendant.domain.errors import UnknownExecution
 from intendant.domain.payloads import ChildRecord, SagaRecord
 from intendant.domain.records import LogRecord
@@ -30,17 +29,13 @@ class RecordView(Struct, frozen=True):
 
 
 class ExecutionReport(Struct, frozen=True):
-    """Everything about one execution. `records` are its newest ones, the oldest first; `more`: there are older ones.
-
-    `progress` is None when no handler of it runs in the runtime that was asked.
-    """
+    """Everything about one execution. `records` are its newest ones, the oldest first; `more`: there are older ones."""
 
     execution: ExecutionView
     sagas: list[SagaRecord]
     children: list[ChildRecord]
     records: list[RecordView]
     more: bool
-    progress: Progress | None = None
 
 
 class Cancelled(Struct, frozen=True):

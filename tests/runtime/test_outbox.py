@@ -7,6 +7,7 @@ from typing import Any
 
 import anyio
 import anyio.lowlevel
+import msgspec
 import pytest
 
 from intendant import Context, DeadLetter, Event, InvalidIntent, Realm, RelaySettings, Runtime, Shutdown
@@ -325,3 +326,29 @@ async def test_a_revival_that_does_half_of_it_is_found(left_out: type, eventuall
             patch.setattr("intendant.runtime.outbox.revival", half)
             await running.outbox.retry("acme", [event])
     assert (await audit_stored(hot)).diverged == 1
+
+
+async def test_what_was_retried_is_erased_with_its_session(eventually: Eventually) -> None:
+    hot, payload = MemoryStore(), {"number": 987_654_321}
+    word = msgspec.msgpack.encode(payload)
+    realm = Realm("shop")
+
+    @realm.handler
+    async def tell(ctx: Context, order: dict[str, int]) -> None:
+        ctx.emit("happened", payload)
+
+    async def held() -> bool:
+        return any(word in entry for entry in await hot.log(0).entries("acme", limit=100))
+
+    async with Runtime([realm], hot=hot, publisher=Post(lambda event, attempt: True), relay=AT_ONCE) as running:
+        desk = await running.open_session("acme", "desk-1")
+        execution = await desk.submit(tell, {"n": 1})
+        await execution.result(timeout=10)
+        await eventually(is_empty(running))
+    async with Runtime([realm], hot=hot) as running:
+        await running.outbox.retry("acme", [f"{execution.id}-0"])
+        assert await held()
+        assert (await running.erase_session("acme", "desk-1")).events == 1
+        assert not await held()
+        assert (await running.outbox.pending("acme")).items == []
+    assert (await audit_stored(hot)).sound
