@@ -60,11 +60,13 @@ from intendant.parking import Reply
 from intendant.realm import Realm
 from intendant.runtime.blocking import blocking
 from intendant.runtime.config import Shutdown
+from intendant.runtime.configuration import Configuration
 from intendant.runtime.event_stream import ExecutionEvent
 from intendant.runtime.handles import Execution, Session
 from intendant.runtime.intent import Intent
 from intendant.runtime.runtime import Runtime
 from intendant.runtime.stats import Stats
+from intendant.runtime.tenants import TenantView
 from intendant.runtime.tree_node import ActorCrash, LoopBlock, TreeNode
 from intendant.runtime.views import ExecutionView, Page, SessionView
 from intendant.steps.children import Child
@@ -84,6 +86,7 @@ __all__ = [
     "ChildDeadlock",
     "ChildRecord",
     "ChildState",
+    "Configuration",
     "Context",
     "DeadLetter",
     "Deadlock",
@@ -154,6 +157,7 @@ __all__ = [
     "StoreUnavailable",
     "Suspended",
     "TenantLimits",
+    "TenantView",
     "TreeNode",
     "UnfinishedMigration",
     "UnknownExecution",

@@ -204,6 +204,11 @@ class Repertoire:
             for handler in realm.versions.values():
                 self._by_function[handler.function] = self._by_type[handler.type]
 
+    @property
+    def versions(self) -> Mapping[tuple[str, int], Handler]:
+        """All handlers, by intent type and version."""
+        return MappingProxyType(self._versions)
+
     def find(self, type: str) -> Handler | None:
         """The newest handler of an intent type, or None."""
         return self._by_type.get(type)

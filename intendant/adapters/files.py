@@ -110,6 +110,23 @@ class NoFileStore:
         """There are none."""
 
 
+def copy_directory(source: Path, target: Path, progress: Callable[[int], object] = bool) -> int:
+    """Copy all content of a DirectoryFileStore into the directory of another one; returns how many files were copied.
+
+    What is removed meanwhile is left out. `progress` is told how many there are by now. Raises DamagedEntry for content
+    that is not what its name says, OSError.
+    """
+    count = 0
+    for folder in sorted(source.iterdir()) if source.is_dir() else []:
+        for digest in _digests(folder) if folder.is_dir() else []:
+            content = _get(folder, digest)
+            if content is not None:
+                _put(target / folder.name, content)
+                count += 1
+                progress(count)
+    return count
+
+
 def _put(folder: Path, content: bytes) -> str:
     digest = content_digest(content)
     place = folder / digest

@@ -1,6 +1,6 @@
-"""The command line: `intendant load`, `intendant demo`. Imported only by the entry point.
+"""The command line, told in docs/cli.md. Imported only by the entry point.
 
-Exit codes: 0 all is well · 1 the audit found something, or the command failed · 2 the call is wrong · 130 interrupted.
+Exit codes: 0 done · 1 something was found, refused, or failed · 2 the call is wrong · 130 interrupted.
 An error is one line on stderr; results go to stdout.
 """
 

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
-import logging
 import sys
-from collections.abc import Generator
-from contextlib import contextmanager
-from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from intendant.cli import archive, erase, migrate, ps, replay
+from intendant.cli import (
+    archive,
+    backup,
+    config,
+    doctor,
+    erase,
+    executions,
+    migrate,
+    outbox,
+    panels,
+    ps,
+    replay,
+    run,
+    sessions,
+    tenants,
+    wal,
+)
+from intendant.cli.backend import Backend
 from intendant.cli.exits import FAILED, INTERRUPTED, OK, USAGE, Refusal
+from intendant.cli.logs import library_log
 from intendant.domain.errors import IntendantError
 
 # The base of typer's errors about a call; which module has it depends on typer's version.
@@ -22,23 +36,12 @@ _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 app = typer.Typer(
     name="intendant",
-    help="Supervised actors with a durable log, embedded in Python: load test, migration, verification.",
-    epilog="Exit codes: 0 all is well, 1 the audit found something or the command failed, 2 wrong usage, "
-    "130 interrupted.",
+    help="Supervised actors with a durable log, embedded in Python: run them, look into them, act on them, keep them.",
+    epilog="Exit codes: 0 done, 1 something was found, refused, or failed, 2 wrong usage, 130 interrupted.",
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-app.add_typer(erase.tenants)
-app.add_typer(erase.sessions)
-
-
-class Backend(StrEnum):
-    """The event loops."""
-
-    ASYNCIO = "asyncio"
-    UVLOOP = "uvloop"
-    TRIO = "trio"
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -99,6 +102,7 @@ _OUTPUT = "What is shown"
 
 
 @app.command(
+    rich_help_panel=panels.RUN,
     help="Run many intents at once, then [bold]audit the log[/] against what the callers were told.\n\n"
     "Callers submit one intent after the other and wait for its result. In the end the whole stored log is read: every "
     "intent that was told accepted, and every outcome, must stand in it once. That is what 'lost' and 'duplicated' "
@@ -181,18 +185,20 @@ def load(
         payload=payload,
         timeout=timeout,
     )
-    with _logging(verbose=verbose):
+    with library_log(verbose=verbose):
         return loading.load(plan, hot=hot, cold=cold, backend=backend.value, as_json=as_json)
 
 
 @app.command(
+    rich_help_panel=panels.RUN,
     help="Analyse a folder of documents, with the working process [bold]killed half way[/], and write a report.\n\n"
     "Four realms profile, assess, plan and report. Half way the worker gets a real SIGKILL; the next one opens the "
     "same store and goes on, and what was recorded is not done again. A second run does only what changed.",
     epilog="[bold]Examples[/]\n"
     "  intendant demo\n"
     "  intendant demo ~/projects/website --out report\n"
-    "  intendant demo --no-crash",
+    "  intendant demo --no-crash\n\n"
+    "Exit codes: 0 done, 1 it failed, 2 wrong usage, 130 interrupted.",
 )
 def demo(
     folder: Annotated[
@@ -208,22 +214,14 @@ def demo(
     return demo(folder, crash=not no_crash, out=out)
 
 
-migrate.mount(app)
+run.mount(app)
 ps.mount(app)
+erase.mount(tenants.app, sessions.app)
+for group in (tenants.app, sessions.app, executions.app, wal.app, outbox.app):
+    app.add_typer(group, rich_help_panel=panels.ACT)
+doctor.mount(app)
+app.add_typer(config.app, rich_help_panel=panels.KEEP)
+backup.mount(app)
+migrate.mount(app)
+app.add_typer(archive.app, name="archive", rich_help_panel=panels.KEEP)
 replay.mount(app)
-app.add_typer(archive.app, name="archive")
-
-
-@contextmanager
-def _logging(*, verbose: bool) -> Generator[None]:
-    """The library's log on stderr if it is wanted. If not, it is silent: what matters is part of the result."""
-    logger = logging.getLogger("intendant")
-    level, handler = logger.level, logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO if verbose else logging.CRITICAL + 1)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-        logger.removeHandler(handler)

@@ -11,11 +11,11 @@ from typing import Final
 import msgspec
 
 from intendant.cli.exits import FAILED, USAGE, Refusal
-from intendant.runtime.control import Answer
+from intendant.runtime.control import Answer, Request
 from intendant.runtime.control_place import Found, default_directory, find, is_stale
-from intendant.runtime.observer import View
 
 SECONDS: Final = 5.0
+WRONG: Final = frozenset({"invalid_intent", "invalid_value", "unreadable"})  # codes of errors that are the caller's
 _ANSWER_BYTES_MAX: Final = 64 * 1024 * 1024
 
 
@@ -25,6 +25,14 @@ def directory(given: Path | None, environment: Mapping[str, str] = os.environ) -
         return given
     named = environment.get("INTENDANT_CONTROL", "").strip()
     return default_directory(environment) if named in ("", "0", "1") else Path(named)
+
+
+def running(where: Path) -> list[Found]:
+    """The runtimes that listen there; none where that can't be seen."""
+    try:
+        return [each for each in find(where) if not is_stale(each.path)]
+    except PermissionError:
+        return []
 
 
 def choose(where: Path, wanted: str | None) -> Found:
@@ -52,13 +60,14 @@ class Silent(Refusal):
     """A runtime is there and does not answer in time."""
 
 
-def ask(found: Found, view: View) -> Answer:
-    """Ask a runtime. Raises Refusal when it has ended or refuses, Silent when it does not answer."""
+def ask(found: Found, request: Request, seconds: float | None = None) -> Answer:
+    """Ask a runtime, and wait for `seconds`. Raises Refusal when it has ended or refuses, Silent for no answer."""
+    seconds = SECONDS if seconds is None else seconds
     try:
         with socket.socket(socket.AF_UNIX) as stream:
-            stream.settimeout(SECONDS)
+            stream.settimeout(seconds)
             stream.connect(str(found.path))
-            stream.sendall(msgspec.json.encode(view) + b"\n")
+            stream.sendall(msgspec.json.encode(request) + b"\n")
             answer = msgspec.json.decode(_read(stream), type=Answer)
     except (FileNotFoundError, ConnectionError):
         raise Refusal(f"{_named(found)} has ended") from None
@@ -66,14 +75,18 @@ def ask(found: Found, view: View) -> Answer:
         raise Refusal(f"{found.path} belongs to another user, who alone may ask {_named(found)}") from None
     except TimeoutError:
         raise Silent(
-            f"{_named(found)} did not answer within {SECONDS:g} s: something holds its event loop; with a watchdog its "
+            f"{_named(found)} did not answer within {seconds:g} s: something holds its event loop; with a watchdog its "
             "log says what"
         ) from None
     except msgspec.MsgspecError as error:
         raise Refusal(f"{_named(found)} answered what this version does not understand: {error}") from None
     if answer.error:
-        raise Refusal(f"{_named(found)}: {answer.error}", FAILED)
+        raise Refusal(answer.error if answer.code else f"{_named(found)}: {answer.error}", _code(answer.code))
     return answer
+
+
+def _code(code: str) -> int:
+    return USAGE if code in WRONG else FAILED
 
 
 def _read(stream: socket.socket) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -15,27 +14,15 @@ import typer
 from msgspec import Struct
 
 from intendant.adapters.urls import without_secrets
+from intendant.cli.erase import Manner
 from intendant.cli.exits import OK, USAGE, Refusal
+from intendant.cli.places import Places
 from intendant.domain.erasure import Erased, Scope
 from intendant.domain.errors import InvalidIntent, InvalidValue, PartitionOwned, StillOpen
 from intendant.domain.ids import check_id
 from intendant.runtime.at_rest import StoreAtRest
-from intendant.runtime.config import DEFAULT_HOT
 
 _COUNTS: Final = ("executions", "records", "documents", "keys", "events", "journals", "files")
-
-
-class Places(Struct, frozen=True):
-    """URLs as they were given."""
-
-    hot: str | None
-    cold: str | None
-    files: str | None
-
-    @property
-    def hot_url(self) -> str:
-        """The hot store that is meant."""
-        return self.hot or os.environ.get("INTENDANT_HOT") or DEFAULT_HOT
 
 
 class Told(Struct, frozen=True):
@@ -46,10 +33,9 @@ class Told(Struct, frozen=True):
     erased: Erased
 
 
-def erase(
-    places: Places, tenant: str, session: str, *, drop_open: bool, dry_run: bool, yes: bool, as_json: bool
-) -> int:
+def erase(places: Places, tenant: str, session: str, manner: Manner) -> int:
     """Erase, or tell what would be erased. Returns the exit code; raises Refusal, or an error of ours."""
+    drop_open, dry_run, yes, as_json = manner.drop_open, manner.dry_run, manner.yes, manner.as_json
     scope = _scope(tenant, session)
     if not (dry_run or yes or sys.stdin.isatty()):
         raise Refusal(f"nobody can be asked whether {scope} is to be erased: say --yes, or --dry-run to look", USAGE)

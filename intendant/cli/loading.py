@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
 import platform
 import signal
@@ -14,12 +13,13 @@ import time
 from collections.abc import AsyncGenerator, Generator
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Final, cast
 
 import anyio
 
 from intendant.adapters.urls import open_store, without_secrets
 from intendant.cli.asking import directory
+from intendant.cli.backend import loop_options
 from intendant.cli.exits import FAILED, INTERRUPTED, OK, USAGE, Refusal
 from intendant.cli.figures import Figures, milliseconds, print_json, print_table, rss_bytes, show
 from intendant.cli.load import ForeignWork, Load, Plan, finish, open_executions, realm
@@ -41,7 +41,7 @@ def load(plan: Plan, *, hot: str | None, cold: str | None, backend: str, as_json
     """Run a plan and print what came of it. Returns the exit code; raises Refusal, or an error of ours."""
     if plan.sessions < plan.tenants:
         raise Refusal(f"--tenants {plan.tenants} need as many --sessions at least, not {plan.sessions}", USAGE)
-    options = _backend(backend)
+    options = loop_options(backend)
     with _store_url(hot) as url:
         ran = _Ran(plan, named(open_store, "--hot", url), cold_of("--cold", cold))
         try:
@@ -228,17 +228,6 @@ async def _opened(store: Store) -> AsyncGenerator[None]:
     finally:
         with anyio.CancelScope(shield=True):
             await store.close()
-
-
-def _backend(name: str) -> dict[str, Any]:
-    """What `anyio.run` wants for an event loop. Raises Refusal when it is not installed."""
-    if name != "asyncio" and importlib.util.find_spec(name) is None:
-        raise Refusal(
-            f"--backend {name} needs {name}: pip install 'intendant[{name}]', or choose --backend asyncio", USAGE
-        )
-    if name == "trio":
-        return {"backend": "trio"}
-    return {"backend": "asyncio", "backend_options": {"use_uvloop": name == "uvloop"}}
 
 
 def _first(error: Exception) -> Exception:

@@ -6,6 +6,8 @@ from typing import Annotated, Final
 
 import typer
 
+from intendant.cli.panels import KEEP
+
 _FROM: Final = "From where"
 _TO: Final = "To where"
 _OUTPUT: Final = "What is shown"
@@ -42,6 +44,7 @@ def migrate(
 def mount(app: typer.Typer) -> None:
     """Make it a command of `app`."""
     app.command(
+        rich_help_panel=KEEP,
         help="Copy a whole runtime into other stores, and [bold]prove that the copy is equal[/].\n\n"
         "Log, documents, journals, keys, outbox, cold state and files come along; the source stays as it is. Nothing "
         "may run on either side. Interrupted or killed, the target says that it is unfinished, no runtime starts on "

@@ -8,6 +8,8 @@ from typing import Annotated, Final
 
 import typer
 
+from intendant.cli.panels import ACT
+
 _WHICH: Final = "Which runtime"
 _SHOWN: Final = "What is shown"
 
@@ -68,9 +70,10 @@ def ps(
 def mount(app: typer.Typer) -> None:
     """Make it a command of `app`."""
     app.command(
+        rich_help_panel=ACT,
         help="Show what a running runtime is doing: its [bold]supervision tree[/], with sessions and executions.\n\n"
-        "The program offers a control socket with Runtime(..., control=True) or INTENDANT_CONTROL=1; `intendant load` "
-        "does. Only the same user can ask, and nothing can be changed through it. Idle sessions are only counted.",
+        "The program offers a control socket with Runtime(..., control=True) or INTENDANT_CONTROL=1; `intendant run` "
+        "and `intendant load` do. Only the same user can ask. Idle sessions are only counted.",
         epilog="[bold]Examples[/]\n"
         "  intendant ps\n"
         "  intendant ps --watch --fold tenant\n"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from collections.abc import Iterable
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from intendant.cli.panels import KEEP
 
 if TYPE_CHECKING:
     from intendant.realm import Repertoire
@@ -53,16 +52,11 @@ def replay(
 def repertoire_of(name: str) -> Repertoire:
     """The handlers of `module:name`, imported from here. Raises Refusal when there are none."""
     from intendant.cli.exits import USAGE, Refusal  # noqa: PLC0415
+    from intendant.cli.imports import imported  # noqa: PLC0415
     from intendant.realm import Realm, Repertoire  # noqa: PLC0415
     from intendant.runtime.runtime import Runtime  # noqa: PLC0415
 
-    module, _, attribute = name.partition(":")
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
-    try:
-        given: Any = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise Refusal(f"--app: {name!r} can't be imported: {error}; say module:realms", USAGE) from error
+    given = imported("--app", name)
     if isinstance(given, Runtime):
         return given.repertoire
     try:
@@ -97,6 +91,7 @@ def print_table(found: Iterable[Rehearsed]) -> None:
 def mount(app: typer.Typer) -> None:
     """Make it a command of `app`."""
     app.command(
+        rich_help_panel=KEEP,
         help="Say before a deploy [bold]which open executions the new code can't continue[/].\n\n"
         "Each one's handler is called with what its journal holds, up to where it would do something new. No step "
         "runs, nothing is recorded, and a runtime may work on the store meanwhile. Code between steps does run.",

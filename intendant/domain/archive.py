@@ -69,7 +69,8 @@ class Piece:
             changed = _state_set.decode(record.raw)
             self.touched[tenant, changed.collection, changed.key] = record.sequence
         elif type == "event_published":
-            for event in _event_published.decode(record.raw).dead:
+            round_ = _event_published.decode(record.raw)
+            for event in [*round_.dead, *(f"{record.execution}-{each.number}" for each in round_.revived)]:
                 self.touched[tenant, states.DEAD_LETTERS, event] = record.sequence
         elif type in _SILENT:
             return

@@ -357,11 +357,15 @@ class StateSet(Struct, frozen=True, gc=False):
 
 
 class EventPublished(Struct, frozen=True, omit_defaults=True, gc=False):
-    """`event_published`: a relay round settled these outbox positions (inclusive ranges), or gave these events up."""
+    """`event_published`: a relay round settled these outbox positions (inclusive ranges), or gave these events up.
+
+    Or events of the record's execution that were given up wait again, from this record on: `revived`.
+    """
 
     published: list[tuple[int, int]]
     at: int
     dead: list[str] = []
+    revived: list[Emitted] = []
 
 
 class WriterOpened(Struct, frozen=True, omit_defaults=True, gc=False):

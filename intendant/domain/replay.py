@@ -321,6 +321,10 @@ def _event_published(world: World, record: LogRecord) -> None:
         world.dead.extend(payload.dead)
         gone = set(payload.dead)
         world.outbox = {position: event for position, event in world.outbox.items() if event not in gone}
+    for place, emitted in enumerate(payload.revived):
+        event = f"{record.execution}-{emitted.number}"
+        world.dead[:] = [each for each in world.dead if each != event]
+        world.outbox[record.sequence * PLACES + place] = event
 
 
 def _content_expired(world: World, record: LogRecord) -> None:

@@ -34,6 +34,16 @@ class Retention:
         if not timedelta(0) <= self.hot <= self.total:
             raise ValueError(f"retention: hot ({self.hot}) must be from 0 to total ({self.total})")
 
+    def __str__(self) -> str:
+        hot, total = map(_told, (self.hot, self.total))
+        return f"hot {hot}, in all {total}"
+
+
+def _told(time: timedelta) -> str:
+    if time == timedelta.max:
+        return "for ever"
+    return str(time) if time % timedelta(days=1) else f"{time.days} days"
+
 
 class RetentionPolicy:
     """Which retention holds: the tenant's, else the realm's, else the runtime's."""
@@ -62,6 +72,13 @@ class RetentionPolicy:
             if realm in self._realms:
                 return self._realms[realm]
         return self._default
+
+    def told(self) -> dict[str, str]:
+        """Each rule in words, by whom it is for: the default, realms, tenants."""
+        rules = {"default": self._default}
+        rules |= {f"realm {name}": each for name, each in self._realms.items()}
+        rules |= {f"tenant {name}": each for name, each in self._tenants.items()}
+        return {name: str(each) for name, each in rules.items()}
 
     def shortest(self, tenant: str) -> Retention:
         """The shortest limits that any of the tenant's executions may have."""

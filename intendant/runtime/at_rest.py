@@ -5,8 +5,9 @@ What is open stays open for the next runtime: no handler runs, no event leaves, 
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Final
 
 import anyio
@@ -16,6 +17,7 @@ from intendant.actors.eraser import Eraser
 from intendant.actors.erasure import Erasure, Surroundings
 from intendant.actors.orphans import WatchedFiles
 from intendant.actors.outbox_relay import RelaySettings
+from intendant.actors.revival import revival
 from intendant.actors.services import Limits
 from intendant.actors.state_writer import StateWriter
 from intendant.actors.survey import Survey
@@ -25,17 +27,41 @@ from intendant.adapters.process import current_owner
 from intendant.domain.commit import Batch
 from intendant.domain.erasure import Erased, Scope
 from intendant.domain.ids import partition_of
-from intendant.domain.ports import ColdStore, FileStore, Store
+from intendant.domain.ports import ColdStore, FileStore, Holding, Store
 from intendant.domain.retention import Retention, RetentionPolicy
 from intendant.parking import current_seam
 from intendant.realm import Repertoire
 from intendant.runtime.config import Shutdown
+from intendant.runtime.outbox import OutboxReader
+from intendant.runtime.readable import Resting
 from intendant.runtime.settings import Settings
+from intendant.runtime.state_reader import StateReader
 from intendant.runtime.stores import OpenStores
+from intendant.runtime.tenants import TenantView, list_tenants
+from intendant.runtime.views import Page
+from intendant.runtime.wal import LogQueries
 from intendant.supervisor import Backoff
 
 TAKEOVER: Final = 1.0  # seconds: a released or orphaned store is free at once, a living owner does not leave for us
 _LEASE: Final = 30.0
+
+
+class StoreReading:
+    """Answers questions from open stores. That a handler waits, or is blocked, is not stored, and so not told."""
+
+    def __init__(self, stores: OpenStores) -> None:
+        hot, self._cold = stores.hot, stores.cold
+        self._partitions = [Resting(number, hot.log(number), self._cold) for number in range(hot.partitions)]
+        self.state = StateReader(self._of)
+        self.wal = LogQueries(self._of)
+        self.outbox = OutboxReader(self._of)
+
+    async def tenants(self, *, limit: int, cursor: str | None) -> Page[TenantView]:
+        """All tenants, by id."""
+        return await list_tenants(self._partitions, len(self._partitions), self._cold, limit=limit, cursor=cursor)
+
+    def _of(self, tenant: str) -> Resting:
+        return self._partitions[partition_of(tenant, len(self._partitions))]
 
 
 class StoreAtRest:
@@ -92,8 +118,29 @@ class StoreAtRest:
             raise _first(errors) from None
 
     @asynccontextmanager
-    async def _opened(self) -> AsyncGenerator[OpenStores]:
-        stores = OpenStores(self._settings)
+    async def reading(self) -> AsyncGenerator[StoreReading]:
+        """What is stored, read as a runtime reads it. Changes nothing, and may be used beside one that works on it."""
+        async with self._opened(replace(self._settings, durability="memory")) as stores:  # whatever it gives
+            yield StoreReading(stores)
+
+    async def holder(self) -> list[Holding | None]:
+        """Who owns each partition now."""
+        async with self._opened(replace(self._settings, durability="memory")) as stores:
+            return [await stores.hot.log(number).holder() for number in range(stores.hot.partitions)]
+
+    async def retry_events(self, tenant: str, events: Sequence[str]) -> list[str]:
+        """See `Outbox.retry`: they are published by the next runtime. Raises PartitionOwned, StoreUnavailable."""
+        try:
+            async with self._opened() as stores, self._owned(stores, tenant) as around:
+                letters = await StoreReading(stores).outbox.letters(tenant, events)
+                await around.writer.commit(revival(tenant, letters, self._settings.clock.now()))
+                return [each.event.id for each in letters]
+        except BaseExceptionGroup as errors:
+            raise _first(errors) from None
+
+    @asynccontextmanager
+    async def _opened(self, settings: Settings | None = None) -> AsyncGenerator[OpenStores]:
+        stores = OpenStores(settings or self._settings)
         await stores.open()
         try:
             yield stores

@@ -90,15 +90,19 @@ def resolve_own(
 
 
 def resolve_control(
-    name: str, control: bool | str | os.PathLike[str] | None, environment: Mapping[str, str] = os.environ
+    name: str,
+    control: bool | str | os.PathLike[str] | None,
+    environment: Mapping[str, str] = os.environ,
+    *,
+    default: bool = False,
 ) -> Path | None:
     """Settle the directory of the control socket: as given, else by `INTENDANT_CONTROL`, else None: there is none.
 
-    True, or the variable as 1, is the default directory; False, or 0, is none.
+    True, or the variable as 1, is the default directory; False, or 0, is none. `default` holds where nothing is said.
     """
     if control is None:
         text = environment.get(f"{variable_prefix(name)}CONTROL", "").strip()
-        control = {"": False, "0": False, "1": True}.get(text, text)
+        control = {"": default, "0": False, "1": True}.get(text, text)
     if isinstance(control, bool):
         return default_directory(environment) if control else None
     return Path(control).absolute()

@@ -26,15 +26,14 @@ from intendant.domain.ports import Owner, Usage
 from intendant.parking import Reply, current_seam
 from intendant.runtime import tree
 from intendant.runtime.config import resolve_own
-from intendant.runtime.control import Control
+from intendant.runtime.control import Answer, Control, Request
 from intendant.runtime.failure import cause_of
 from intendant.runtime.foreign import Foreign
-from intendant.runtime.observer import Observer, View
+from intendant.runtime.observer import Observer
 from intendant.runtime.partition import LOST, Partition
 from intendant.runtime.settings import Settings
-from intendant.runtime.stats import stats_of
 from intendant.runtime.stores import OpenStores
-from intendant.runtime.tree_node import LoopBlock, TreeNode
+from intendant.runtime.tree_node import LoopBlock
 from intendant.runtime.watchdog import Watchdog
 from intendant.supervisor import ChildCrashed, ChildRestarting, Start
 from intendant.supervisor import Event as SupervisorEvent
@@ -47,7 +46,7 @@ logger = logging.getLogger("intendant")
 class Engine:
     """Belongs to the event loop and the thread that it was made in."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, answer: Callable[[Request], Awaitable[Answer]]) -> None:
         self.failed: BaseException | None = None
         self.running = False  # from the beginning of `start` to the end of `stop`
         self.serving = False
@@ -61,6 +60,7 @@ class Engine:
         self.control: Control | None = None
         self.portal: anyio.from_thread.BlockingPortal
         self._settings = settings
+        self._answer = answer
         self._thread = threading.get_ident()
         self.lost: list[int] = []  # those of them that ended for good while others went on
         self._by_number: dict[int, Partition] = {}
@@ -155,12 +155,9 @@ class Engine:
             self._watchdog = Watchdog(settings.watchdog, self.seam, self._type_of)
             watchers["watchdog"] = self._watchdog.run
         if settings.control is not None:
-            self.control = Control(settings.control, settings.name, self._look, lambda: stats_of(self))
+            self.control = Control(settings.control, settings.name, self._answer)
             watchers["control"] = self.control.run
         return watchers
-
-    async def _look(self, view: View) -> TreeNode:
-        return await self.observer.look(view)  # made after the tree, which has the socket in it
 
     def _type_of(self, tenant: str, execution: str) -> str:
         """For the watchdog's thread: one look-up in a dictionary for each partition, and nothing is changed."""

@@ -1,4 +1,4 @@
-"""Where handles ask for forks: the origin is read from the log, hot and archived, so that it may have ended."""
+"""Where handles ask for forks and retries. A fork is read from the log, hot or archived: its origin may have ended."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from intendant.domain.forks import fork
 from intendant.domain.ids import check_id, make_id
 from intendant.domain.journal import Row, row_of_record
 from intendant.domain.records import LogRecord
+from intendant.domain.state import Status
 
 if TYPE_CHECKING:
     from intendant.runtime.handles import Execution
@@ -47,6 +48,31 @@ class Forks:
             digest=digest(state.type.encode(), bytes(state.parameters), origin.id.encode(), step.encode()),
             version=state.version,
             fork=fork(origin.id, await self._rows(origin.tenant, origin.id), step),
+        )
+        return (await runtime.submit_prepared(origin.tenant, state.session, (prepared,), timeout))[0]
+
+    async def retry(self, origin: Execution[Any], key: str | None, timeout: float | None) -> Execution[Any]:
+        """See `Execution.retry`."""
+        runtime = self._runtime
+        state = await runtime.state.tracked_execution(origin.tenant, origin.id)
+        if state is None:
+            raise UnknownExecution(origin.id)
+        if state.status not in (Status.FAILED, Status.CANCELLED):
+            why = "completed: submit its intent anew" if state.status.ended else "not ended: cancel it, or wait"
+            raise InvalidIntent("execution", f"{origin.id} has {why}; what failed or was cancelled can be retried")
+        handler, parameters = runtime.repertoire.find(state.type), bytes(state.parameters)
+        if handler is not None:
+            parameters = handler.encode(msgspec.msgpack.decode(parameters))
+        prepared = PreparedIntent(
+            id=make_id(runtime.now()),
+            type=state.type,
+            key=f"{origin.id}:retry" if key is None else check_id(key, "idempotency_key"),
+            parameters=parameters,
+            metadata=state.metadata,
+            solution=state.solution,
+            priority=state.priority,
+            digest=digest(state.type.encode(), parameters),
+            version=0 if handler is None else handler.version,
         )
         return (await runtime.submit_prepared(origin.tenant, state.session, (prepared,), timeout))[0]
 

@@ -157,6 +157,17 @@ class Execution(Generic[R]):
         """
         return await self._runtime.forks.fork(self, from_step, idempotency_key, timeout)
 
+    async def retry(self, *, idempotency_key: str | None = None, timeout: float | None = None) -> Execution[R]:
+        """Run its intent once more, from the beginning, as a new execution of the same session; it must have failed,
+        or been cancelled, and is not changed.
+
+        The new one has the same parameters, metadata, solution and priority, and the newest version of the handler;
+        nothing that was recorded comes along (`fork` does that). Repeated, it returns the same execution, unless there
+        is another `idempotency_key`: retry that one when it fails as well. Raises InvalidIntent when this one has not
+        failed, or its parameters no longer fit; UnknownExecution; else as `Session.submit`.
+        """
+        return await self._runtime.forks.retry(self, idempotency_key, timeout)
+
     async def status(self) -> Status:
         """Where it stands now. Raises UnknownExecution."""
         status = (await self.view()).status

@@ -35,7 +35,7 @@ _STEPS_MAX: Final = 10
 _RESIDENTS: Final = 4  # how deep sessions and executions lie
 
 
-class View(Struct, frozen=True):
+class View(Struct, frozen=True, tag_field="ask", tag="tree", forbid_unknown_fields=True):
     """What of a tree is wanted. Checked when it is made: raises InvalidIntent naming the field."""
 
     depth: int = DEPTH_MAX

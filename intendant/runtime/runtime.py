@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from os import PathLike
@@ -41,6 +42,8 @@ from intendant.parking import Reply
 from intendant.realm import Realm, Repertoire
 from intendant.runtime.cancellations import Cancellations
 from intendant.runtime.config import DurabilityName, Shutdown, resolve_control, resolve_watchdog
+from intendant.runtime.configuration import Configuration, configuration_of
+from intendant.runtime.control import answer
 from intendant.runtime.ends import Ends
 from intendant.runtime.engine import Engine, not_running
 from intendant.runtime.event_stream import EventStreams
@@ -54,6 +57,7 @@ from intendant.runtime.partition import Partition
 from intendant.runtime.settings import Settings
 from intendant.runtime.stats import Stats, stats_of
 from intendant.runtime.surface import StateSurface
+from intendant.runtime.tenants import TenantView, list_tenants
 from intendant.runtime.tree_node import TreeNode
 from intendant.runtime.views import ExecutionView, Page, SessionView
 from intendant.runtime.wal import WalReader
@@ -134,8 +138,9 @@ class Runtime:
         self.wal = WalReader(self._reach)
         self.forks = Forks(self)
         self.streams = EventStreams(self._reach, self.state)
-        self.outbox = Outbox(self._reach)
+        self.outbox = Outbox(self._reach, self.now, timeout)
         self._engine: Engine | None = None
+        self._control = control
         self._settings = Settings(
             name=name,
             repertoire=repertoire,
@@ -159,12 +164,19 @@ class Runtime:
             watchdog=resolve_watchdog(name, watchdog),
         )
 
+    def offer_control(self) -> None:
+        """Have a control socket when it is entered next, where nothing says whether there is to be one.
+
+        For whoever runs a runtime that others have made. It lies at the default place.
+        """
+        self._settings = replace(self._settings, control=resolve_control(self.name, self._control, default=True))
+
     # --- entering and leaving
 
     async def __aenter__(self) -> Runtime:
         if self._engine is not None and self._engine.running:
             raise RuntimeStopped(f"runtime {self.name!r} is entered already; make another one, with another name")
-        engine = Engine(self._settings)
+        engine = Engine(self._settings, partial(answer, self))
         self._engine = engine
         await engine.start()
         return self
@@ -178,6 +190,14 @@ class Runtime:
     def failed(self) -> BaseException | None:
         """What made the root supervisor give up; None as long as it has not."""
         return None if self._engine is None else self._engine.failed
+
+    # --- tenants
+
+    async def tenants(self, *, limit: int = 100, cursor: str | None = None) -> Page[TenantView]:
+        """Tenants of the partitions that are served here, by id; `cursor` continues an earlier page."""
+        engine = self._serving()
+        stores = engine.stores
+        return await list_tenants(engine.live(), stores.hot.partitions, stores.cold, limit=limit, cursor=cursor)
 
     # --- sessions
 
@@ -523,6 +543,10 @@ class Runtime:
         """
         view = View(depth, check_id(tenant, "tenant") if tenant is not None else "", limit, fold or "")
         return await self._serving().observer.look(view)
+
+    def configuration(self) -> Configuration:
+        """What it was made with, and what its stores give; without secrets."""
+        return configuration_of(self._settings, self._serving())
 
     @property
     def control_socket(self) -> Path | None:

@@ -13,14 +13,15 @@ from intendant.domain.records import TYPES, LogRecord
 from intendant.domain.replay import World, replay
 from intendant.parking import current_seam
 from intendant.runtime.partition import Partition
+from intendant.runtime.readable import Readable
 from intendant.runtime.views import Page, check_cursor, check_limit, microseconds
 
 
-class WalReader:
+class LogQueries:
     """Queries over the write-ahead log of one tenant at a time."""
 
-    def __init__(self, partition_of: Callable[[str], Partition]) -> None:
-        self._partition_of = partition_of
+    def __init__(self, partition_of: Callable[[str], Readable]) -> None:
+        self._readable = partition_of
 
     async def query(
         self,
@@ -41,7 +42,7 @@ class WalReader:
         InvalidIntent, naming the argument, for one that can't be.
         """
         _check(tenant, type, session, limit, cursor)
-        tiers = self._partition_of(tenant).tiers
+        tiers = self._readable(tenant).tiers
         earliest = None if since is None else microseconds(since, "since")
         end = None if until is None else microseconds(until, "until")
         first, last = await _range(tiers, tenant, execution, earliest, end)
@@ -63,20 +64,10 @@ class WalReader:
                         return Page(found, str(record.sequence))
         return Page(found, None)
 
-    def tail(self, tenant: str, *, after: int | None = None) -> AsyncIterator[LogRecord]:
-        """Yield a tenant's records as they are committed, for ever: those behind the sequence `after`, or new ones.
-
-        Raises RuntimeStopped (or Fenced) when the partition does not serve any more.
-        """
-        partition = self._partition_of(check_id(tenant, "tenant"))
-        if after is not None and (type(after) is not int or after < 0):
-            raise InvalidIntent("after", f"must be a sequence, a whole number from 0 on, not {after!r:.40}")
-        return _Tail(partition, tenant, partition.writer.committed if after is None else after)
-
     async def replay(self, tenant: str, execution: str | None = None) -> World:
         """Fold a tenant's records, or those of one execution, into the state they lead to."""
         check_id(tenant, "tenant")
-        tiers = self._partition_of(tenant).tiers
+        tiers = self._readable(tenant).tiers
         first, _ = await _range(tiers, tenant, execution, None, None)
         world = World()
         rest = tiers.records(tenant, first=first)
@@ -86,6 +77,24 @@ class WalReader:
                     world.last_sequence = record.sequence - 1  # other tenants' records stand in between
                     replay([record], world)
         return world
+
+
+class WalReader(LogQueries):
+    """Reads the log of a running runtime, and follows it."""
+
+    def __init__(self, partition_of: Callable[[str], Partition]) -> None:
+        super().__init__(partition_of)
+        self._partition_of = partition_of
+
+    def tail(self, tenant: str, *, after: int | None = None) -> AsyncIterator[LogRecord]:
+        """Yield a tenant's records as they are committed, for ever: those behind the sequence `after`, or new ones.
+
+        Raises RuntimeStopped (or Fenced) when the partition does not serve any more.
+        """
+        partition = self._partition_of(check_id(tenant, "tenant"))
+        if after is not None and (type(after) is not int or after < 0):
+            raise InvalidIntent("after", f"must be a sequence, a whole number from 0 on, not {after!r:.40}")
+        return _Tail(partition, tenant, partition.writer.committed if after is None else after)
 
 
 async def _range(

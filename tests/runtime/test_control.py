@@ -16,9 +16,11 @@ import pytest
 from intendant import Runtime
 from intendant.runtime import control
 from intendant.runtime.config import resolve_control
-from intendant.runtime.control import CONNECTIONS_MAX, QUESTION_BYTES_MAX, Answer
+from intendant.runtime.control import CONNECTIONS_MAX, REQUEST_BYTES_MAX, Answer
 
 pytestmark = pytest.mark.anyio
+
+TREE = b'{"ask": "tree"}\n'
 
 
 @pytest.fixture
@@ -69,7 +71,7 @@ async def test_it_is_ours_alone_and_gone_afterwards(place: Path) -> None:
         for runtime in (first, second):
             path = socket_of(runtime)
             assert mode(path) == 0o600
-            assert (await say(path, b"{}\n")).pid == os.getpid()
+            assert (await say(path, TREE)).pid == os.getpid()
         assert mode(place) == 0o700
         assert len(names(place)) == 2
     assert names(place) == set()
@@ -78,7 +80,7 @@ async def test_it_is_ours_alone_and_gone_afterwards(place: Path) -> None:
 async def test_it_answers_what_was_asked(place: Path) -> None:
     async with Runtime(hot="memory:", control=place, name="shop") as runtime:
         await runtime.open_session("acme", "desk-1")
-        answer = await say(socket_of(runtime), b'{"depth": 0}\n')
+        answer = await say(socket_of(runtime), b'{"ask": "tree", "depth": 0}\n')
         assert (answer.name, answer.error) == ("shop", "")
         assert answer.tree is not None
         assert answer.tree.children == ()
@@ -89,18 +91,22 @@ async def test_it_answers_what_was_asked(place: Path) -> None:
 @pytest.mark.parametrize(
     "said",
     [
-        b"\n", b"tree\n", b"\xff\xfe\n", b"[" * 4_000 + b"\n", b'{"a":' * 800 + b"\n", b'{"limit": 1e99}\n',
-        b'{"limit": -1}\n', b'{"depth": 99999999999999999999}\n', b'{"tenant": "../x"}\n', b'{"fold": "x"}\n',
-        b"x" * (QUESTION_BYTES_MAX + 1),
+        b"{}\n", b'{"ask": "fire"}\n', b'{"ask": "tree", "dept": 1}\n', b'{"ask": "session", "tenant": "acme"}\n',
+        b"\n", b"tree\n", b"\xff\xfe\n", b"[" * 4_000 + b"\n", b'{"a":' * 800 + b"\n",
+        b'{"ask": "tree", "limit": 1e99}\n', b'{"ask": "tree", "limit": -1}\n',
+        b'{"ask": "tree", "depth": 99999999999999999999}\n', b'{"ask": "tree", "tenant": "../x"}\n',
+        b'{"ask": "tree", "fold": "x"}\n', b'{"ask": "session", "tenant": "acme", "session": "none"}\n',
+        b'{"ask": "executions", "tenant": "acme", "limit": 501}\n',
+        b"x" * (REQUEST_BYTES_MAX + 1),
     ],
-    ids=lambda said: repr(said[:12]),
+    ids=lambda said: repr(said[:32]),
 )  # fmt: skip
 async def test_what_makes_no_sense_is_refused_and_hurts_nobody(place: Path, said: bytes) -> None:
     async with Runtime(hot="memory:", control=place) as runtime:
         answer = await say(socket_of(runtime), said)
         assert answer.error
         assert answer.tree is None
-        assert not (await say(socket_of(runtime), b"{}\n")).error
+        assert not (await say(socket_of(runtime), TREE)).error
         assert runtime.stats().restarts == 0
 
 
@@ -110,10 +116,10 @@ async def test_who_says_nothing_or_leaves_hurts_nobody(place: Path, monkeypatch:
         assert "line of JSON" in (await say(path, b'{"depth"', end=True)).error
         for _ in range(3):
             async with await anyio.connect_unix(path) as stream:
-                await stream.send(b"{}\n")  # and does not read
+                await stream.send(TREE)  # and does not read
         monkeypatch.setattr(control, "SECONDS", 0.02)
-        assert "no question came" in (await say(path, b"{")).error
-        assert not (await say(path, b"{}\n")).error
+        assert "no request came" in (await say(path, b"{")).error
+        assert not (await say(path, TREE)).error
         assert runtime.stats().restarts == 0
 
 
@@ -121,11 +127,11 @@ async def test_no_more_are_served_at_a_time_than_it_says(place: Path) -> None:
     async with Runtime(hot="memory:", control=place) as runtime:
         path = socket_of(runtime)
         silent = [await anyio.connect_unix(path) for _ in range(CONNECTIONS_MAX)]
-        assert "ask again" in (await say(path, b"{}\n")).error
+        assert "ask again" in (await say(path, TREE)).error
         for each in silent:
             await each.aclose()
         with anyio.fail_after(10):
-            while (await say(path, b"{}\n")).error:  # noqa: ASYNC110  nobody announces it
+            while (await say(path, TREE)).error:  # noqa: ASYNC110  nobody announces it
                 await anyio.sleep(0.001)
 
 

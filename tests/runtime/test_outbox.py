@@ -1,17 +1,23 @@
 """Events: at least once, in order per session, with a stable id; or visibly given up."""
 
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
 import anyio
 import anyio.lowlevel
+import msgspec
 import pytest
 
-from intendant import Context, Event, Realm, RelaySettings, Runtime, Shutdown
+from intendant import Context, DeadLetter, Event, InvalidIntent, Realm, RelaySettings, Runtime, Shutdown
+from intendant.actors.revival import revival
+from intendant.adapters.memory import MemoryColdStore, MemoryStore
+from intendant.domain.commit import AddToOutbox, Commit, DeleteDocument
 from intendant.domain.ports import Store
 from intendant.domain.replay import World
+from intendant.runtime.audit import Audit as Found
+from intendant.runtime.audit import audit as find_faults
 from intendant.supervisor import Backoff
 
 pytestmark = pytest.mark.anyio
@@ -224,3 +230,125 @@ async def test_published_events_are_listed_by_page(runtime: Callable[..., Runtim
                 break
         assert seen == ["desk-3", "desk-2", "desk-1", "desk-0"]
         assert (await running.outbox.published("bolt")).items == []
+
+
+async def test_dead_letters_wait_again_when_they_are_retried(
+    runtime: Callable[..., Runtime], eventually: Eventually, hot: Store, audit: Audit
+) -> None:
+    refused = {"down"}
+    post = Post(lambda event, attempt: bool(refused) and event.payload["number"] % 2 == 1)
+    async with runtime(shop, publisher=post, relay=AT_ONCE) as running:
+        execution = await run(running)
+        await eventually(is_empty(running))
+        dead = [each.event.id for each in (await running.outbox.dead_letters("acme")).items]
+        assert dead == [f"{execution}-1", f"{execution}-3"]
+        for wrong in ([], dead * 60, ["no-such"], [dead[0], f"{execution}-0"]):
+            with pytest.raises(InvalidIntent):
+                await running.outbox.retry("acme", wrong)
+        with pytest.raises(InvalidIntent, match="no dead letter of this tenant"):
+            await running.outbox.retry("bolt", dead)
+        refused.clear()
+        assert await running.outbox.retry("acme", dead) == dead
+        await eventually(is_empty(running))
+        assert post.numbers("desk-1") == [0, 2, 1, 3]
+        assert (await running.outbox.dead_letters("acme")).items == []
+        assert [each.id for each in (await running.outbox.published("acme")).items][:2] == dead[::-1]
+        world = await audit(hot)
+        assert (world.dead, sorted(world.published)) == ([], [f"{execution}-{number}" for number in range(4)])
+    found = await audit_stored(hot)
+    assert found.sound, found.findings
+
+
+async def test_a_retried_event_may_be_given_up_again_and_waits_over_a_restart(
+    runtime: Callable[..., Runtime], eventually: Eventually, hot: Store
+) -> None:
+    post = Post(lambda event, attempt: True)
+    async with runtime(shop, publisher=post, relay=AT_ONCE) as running:
+        execution = await run(running, events=1)
+        await eventually(is_empty(running))
+        await running.outbox.retry("acme", [f"{execution}-0"])
+        await eventually(is_empty(running))
+        assert len((await running.outbox.dead_letters("acme")).items) == 1
+    async with runtime(shop) as running:  # nobody publishes
+        await running.outbox.retry("acme", [f"{execution}-0"])
+        assert [each.id for each in await running.outbox.pending("acme")] == [f"{execution}-0"]
+    found = await audit_stored(hot)
+    assert found.sound, found.findings
+    async with runtime(shop, publisher=(second := Post())) as running:
+        await eventually(is_empty(running))
+    assert [each.id for each in second.delivered] == [f"{execution}-0"]
+    assert second.delivered[0].payload == {"number": 0}
+
+
+async def test_a_retried_event_leaves_the_dead_letters_of_cold_state(eventually: Eventually) -> None:
+    hot, cold, refused = MemoryStore(), MemoryColdStore(), {"down"}
+    post = Post(lambda event, attempt: bool(refused))
+    async with Runtime([shop], hot=hot, cold=cold, publisher=post, relay=AT_ONCE) as running:
+
+        async def archived() -> bool:
+            return running.stats().lag == 0
+
+        event = f"{await run(running, events=1)}-0"
+        await eventually(is_empty(running))
+        await eventually(archived)
+        assert await cold.document("acme", "dead_letters", event) is not None
+        refused.clear()
+        await running.outbox.retry("acme", [event])
+        await eventually(is_empty(running))
+        await eventually(archived)
+        assert await cold.document("acme", "dead_letters", event) is None
+
+
+async def audit_stored(hot: Store) -> Found:
+    """Everything that was derived, too."""
+    await hot.open()
+    try:
+        return await find_faults(hot.log(0))
+    finally:
+        await hot.close()
+
+
+@pytest.mark.parametrize("left_out", [DeleteDocument, AddToOutbox])
+async def test_a_revival_that_does_half_of_it_is_found(left_out: type, eventually: Eventually) -> None:
+    """Planted: the audit sees that the outbox, or the dead letters, are not what the log leads to."""
+    hot = MemoryStore()
+
+    def half(tenant: str, letters: Sequence[DeadLetter], now: int) -> Commit:
+        commit = revival(tenant, letters, now)
+        kept = [each for each in commit.operations if not isinstance(each, left_out)]
+        return Commit(commit.tenant, commit.records, kept)
+
+    async with Runtime([shop], hot=hot, publisher=Post(lambda event, attempt: True), relay=AT_ONCE) as running:
+        event = f"{await run(running, events=1)}-0"
+        await eventually(is_empty(running))
+    async with Runtime([shop], hot=hot) as running:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("intendant.runtime.outbox.revival", half)
+            await running.outbox.retry("acme", [event])
+    assert (await audit_stored(hot)).diverged == 1
+
+
+async def test_what_was_retried_is_erased_with_its_session(eventually: Eventually) -> None:
+    hot, payload = MemoryStore(), {"number": 987_654_321}
+    word = msgspec.msgpack.encode(payload)
+    realm = Realm("shop")
+
+    @realm.handler
+    async def tell(ctx: Context, order: dict[str, int]) -> None:
+        ctx.emit("happened", payload)
+
+    async def held() -> bool:
+        return any(word in entry for entry in await hot.log(0).entries("acme", limit=100))
+
+    async with Runtime([realm], hot=hot, publisher=Post(lambda event, attempt: True), relay=AT_ONCE) as running:
+        desk = await running.open_session("acme", "desk-1")
+        execution = await desk.submit(tell, {"n": 1})
+        await execution.result(timeout=10)
+        await eventually(is_empty(running))
+    async with Runtime([realm], hot=hot) as running:
+        await running.outbox.retry("acme", [f"{execution.id}-0"])
+        assert await held()
+        assert (await running.erase_session("acme", "desk-1")).events == 1
+        assert not await held()
+        assert (await running.outbox.pending("acme")).items == []
+    assert (await audit_stored(hot)).sound

@@ -92,11 +92,16 @@ def _version(client: Client, address: Address) -> str:
 
 
 def _version_of(said: str, address: Address) -> tuple[int, int]:
-    found = _VERSION.match(said)
-    major, minor = (int(found[1]), int(found[2])) if found else (0, 0)
-    if (major, minor) < VERSION_MIN:
+    version = version_in(said)
+    if version < VERSION_MIN:
         raise ColdStoreMisconfigured(f"{address.name}: the server is ArangoDB {said[:40]!r}; use 3.11 or newer")
-    return major, minor
+    return version
+
+
+def version_in(said: str) -> tuple[int, int]:
+    """The version that a server says it has; (0, 0) when that is none."""
+    found = _VERSION.match(said)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
 def _create(database: StandardDatabase, name: str, address: Address) -> None:

@@ -1,0 +1,5 @@
+"""`python -m intendant`: the command line."""
+
+from intendant.cli import main
+
+main()
