@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 
@@ -11,6 +10,7 @@ import msgspec
 import pytest
 
 from intendant import Context, Execution, Realm, Runtime, Shutdown
+from tests.infrastructure.tier import full
 
 pytestmark = pytest.mark.anyio
 MakeRuntime = Callable[..., Runtime]
@@ -89,7 +89,7 @@ async def test_many_steps_and_signals(runtime: MakeRuntime, kind: str, count: in
 @pytest.mark.stress
 @pytest.mark.parametrize(("kind", "count"), [("steps", 50_000), ("signals", 10_000)])
 async def test_what_one_costs_does_not_grow(runtime: MakeRuntime, kind: str, count: int) -> None:
-    count *= int(os.environ.get("STRESS", "1"))
+    count = full(count)
     found = {number: await live(runtime, kind, number) for number in (count // 4, count // 2, count)}
     for number, (took, resumed) in found.items():
         print(f"\n{number} {kind}: {took:.2f} s, {1e6 * took / number:.0f} µs each; resumed in {resumed:.2f} s")

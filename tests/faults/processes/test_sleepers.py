@@ -9,6 +9,7 @@ import pytest
 from tests.faults.reader import Reader
 from tests.faults.sleepers import SESSIONS
 from tests.faults.stable import Stable
+from tests.infrastructure.tier import full
 
 RATE = 400.0  # that are begun each second at least: the times come when all of them wait
 
@@ -42,4 +43,4 @@ def test_two_hundred(stable: Stable, reader: Reader, hot: str, resident: int) ->
 @pytest.mark.stress
 @pytest.mark.parametrize("resident", [0, 1_000_000])
 def test_a_hundred_thousand(stable: Stable, reader: Reader, hot: str, resident: int) -> None:
-    sleep_through_a_kill(1_000 * SESSIONS, resident, stable, reader, hot)
+    sleep_through_a_kill(full(1_000) * SESSIONS, resident, stable, reader, hot)
