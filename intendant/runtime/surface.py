@@ -14,7 +14,7 @@ from intendant.domain import state as states
 from intendant.domain.children import child_records
 from intendant.domain.codec import encode_value
 from intendant.domain.commit import Commit, PutDocument
-from intendant.domain.errors import ActorStopped, InvalidIntent, InvalidValue, OutcomeUnknown
+from intendant.domain.errors import ActorStopped, InvalidIntent, InvalidValue, OutcomeUnknown, UnreadableJournal
 from intendant.domain.ids import check_id, check_type
 from intendant.domain.journal import Journal
 from intendant.domain.payloads import ChildRecord, SagaRecord, StateSet
@@ -90,7 +90,7 @@ class StateSurface:
         return child_records(journal.children, found, ending=False)
 
     async def _with_journal(self, tenant: str, id: str) -> tuple[ExecutionState | None, Journal]:
-        """An execution's document, and if it has not ended its journal."""
+        """An execution's document, and if it has not ended its journal. Raises UnreadableJournal."""
         check_id(tenant, "tenant")
         check_id(id, "execution")
         rows: list[bytes] = []
@@ -99,7 +99,10 @@ class StateSurface:
             rows = await self._partition_of(tenant).log.journal(tenant, id)
             if not rows:  # it may have ended meanwhile, which takes its journal away
                 state = await self.tracked_execution(tenant, id)
-        return state, Journal.of(rows)
+        try:
+            return state, Journal.of(rows)
+        except msgspec.MsgspecError as error:
+            raise UnreadableJournal(id, str(error)) from error
 
     async def file(self, tenant: str, reference: str) -> FileReference | None:
         """A file reference, or None if this tenant has none of that name."""
