@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import anyio
 import msgspec
@@ -121,10 +122,10 @@ class Lines:
     def __exit__(self, *_: object) -> None:
         sys.settrace(self._before)
 
-    def _called(self, frame: FrameType, _event: str, _argument: object) -> Callable[..., object] | None:
+    def _called(self, frame: FrameType, _event: str, _argument: object) -> Any:
         return self._line if frame.f_code.co_filename.startswith(OURS) else None
 
-    def _line(self, _frame: FrameType, event: str, _argument: object) -> Callable[..., object]:
+    def _line(self, _frame: FrameType, event: str, _argument: object) -> Any:
         self.count += event == "line"
         return self._line
 
