@@ -48,6 +48,7 @@ from intendant.domain.errors import (
     UnknownExecution,
     UnknownQuery,
     UnknownSession,
+    UnreadableJournal,
     WrongThread,
 )
 from intendant.domain.payloads import ChildRecord, ChildState, Failure, SagaRecord, SagaStep, Signal, StepState
@@ -163,6 +164,7 @@ __all__ = [
     "UnknownExecution",
     "UnknownQuery",
     "UnknownSession",
+    "UnreadableJournal",
     "WrongThread",
     "blocking",
 ]

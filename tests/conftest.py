@@ -1,6 +1,5 @@
 """Event loops, stores, runtimes and an audit, for every test that needs them."""
 
-import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from intendant.domain.ports import LogReader, Store
 from intendant.domain.records import LogRecord, decode_entry
 from intendant.domain.replay import World, replay
 from intendant.domain.state import EXECUTIONS, OPEN, SESSIONS, ExecutionState, SessionState
+from tests.infrastructure.tier import STRESS
 
 pytest_plugins = ["tests.infrastructure.fixtures"]
 
@@ -27,7 +27,7 @@ LOOP_PARAMETERS = ("backend", "anyio_backend")
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """`in_turn`: of a slow test `make test` tries each case on one of the loops, in turn; `make stress` on all."""
-    if "STRESS" in os.environ:
+    if STRESS:
         return
     cases: dict[tuple[str, str], dict[str, int]] = {}
     left = {item for item in items if isinstance(item, pytest.Function) and _is_on_another_loop(item, cases)}

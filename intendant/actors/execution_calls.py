@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import msgspec
+
 from intendant.actors.executions import Executions
 from intendant.actors.history import decode_execution
 from intendant.actors.open_execution import OpenExecution
 from intendant.actors.services import Services
 from intendant.actors.waits import ExecutionWaits, Query
 from intendant.domain import state as states
-from intendant.domain.journal import Journal
-from intendant.domain.state import Status
+from intendant.domain.journal import Journal, cancel_among
+from intendant.domain.state import ExecutionState, Status
 from intendant.domain.waits import Waits
 from intendant.parking import Reply
 
@@ -24,7 +28,7 @@ class ExecutionCalls:
     async def signal(self, tenant: str, execution: str, name: str, id: str, payload: bytes) -> bool:
         """Send a signal; it is durable when this returns. False when there is no such open execution.
 
-        Raises ActorStopped while executions do not serve, Overloaded, IdempotencyConflict.
+        Raises ActorStopped while executions do not serve, Overloaded, IdempotencyConflict, UnreadableJournal.
         """
         entry = self._executions.entry(tenant, execution)
         waits = None if entry is None else await self._waits_of(entry)
@@ -100,6 +104,14 @@ class ExecutionCalls:
                 return None
             if entry.waits is None:
                 state = decode_execution(document.body)
-                entry.unstarted = state.status is Status.ACCEPTED
-                entry.open_waits(Journal.of(rows).waits, state.session)
+                self._fold_waits(entry, state, rows)
         return entry.waits
+
+    def _fold_waits(self, entry: OpenExecution, state: ExecutionState, rows: Sequence[bytes]) -> None:
+        try:
+            waits = Journal.of(rows).waits
+        except msgspec.MsgspecError as error:
+            entry.open_waits(Waits(cancelled=cancel_among(rows)), state.session).unreadable = str(error)
+        else:
+            entry.unstarted = state.status is Status.ACCEPTED
+            entry.open_waits(waits, state.session)

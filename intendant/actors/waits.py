@@ -27,7 +27,7 @@ from intendant.domain.commit import (
     RemoveFromIndex,
     check_commit,
 )
-from intendant.domain.errors import ActorStopped, IdempotencyConflict, InternalError, Overloaded
+from intendant.domain.errors import ActorStopped, IdempotencyConflict, InternalError, Overloaded, UnreadableJournal
 from intendant.domain.journal import encode_journal_row, record_type
 from intendant.domain.payloads import CancelRequested, SignalReceived, TimerFired, TimerSet
 from intendant.domain.records import Record
@@ -120,6 +120,7 @@ class ExecutionWaits:
     ) -> None:
         self.fold = fold
         self.flying = 0  # commits that are not durable yet
+        self.unreadable = ""  # why the journal can't be read: then the fold has its cancel, and nothing else
         self._stopped = False  # the writer has: what is folded here is not what the log has
         self._services = services
         self._tenant = tenant
@@ -171,9 +172,11 @@ class ExecutionWaits:
     def receive(self, name: str, id: str, payload: bytes) -> Reply[None]:
         """Take a signal; the reply comes when it is durable. One with an id that was received is not taken again.
 
-        Raises Overloaded, IdempotencyConflict, ActorStopped.
+        Raises Overloaded, IdempotencyConflict, UnreadableJournal, ActorStopped.
         """
         self._check_log()
+        if self.unreadable:
+            raise UnreadableJournal(self._execution, self.unreadable)
         reply: Reply[None] = Reply()
         known = self.fold.received.get(id)
         if known is None:

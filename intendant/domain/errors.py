@@ -10,6 +10,7 @@ IntendantError
 │   ├── InvalidIntent        malformed input; `field` names it
 │   ├── InvalidValue         a value that can't be stored; says where and which limit
 │   ├── UnknownSession, SessionExists, SessionClosed, UnknownExecution, ExecutionEnded, UnknownQuery
+│   ├── UnreadableJournal    what an execution recorded can't be read by the code that is here
 │   ├── IdempotencyConflict  the key is taken by something else; shows both
 │   ├── StillOpen            what is to be erased has executions that have not ended
 │   ├── DuplicateStep, JournalMismatch, StepFailed, SagaFailed, NotExclusive     inside a handler
@@ -176,6 +177,20 @@ class ExecutionEnded(Rejected):
         super().__init__(f"execution {execution_id!r} has ended ({status}); its outcome() has what it came to")
         self.execution_id = execution_id
         self.status = status
+
+
+class UnreadableJournal(Rejected):
+    """What an open execution has recorded can't be read by the code that is here: it is blocked."""
+
+    code = "unreadable_journal"
+
+    def __init__(self, execution_id: str, reason: str) -> None:
+        super().__init__(
+            f"the journal of execution {execution_id!r} can't be read: {reason}; until a start with code that can, "
+            f"it takes no signals and can't be forked: cancel() is recorded all the same"
+        )
+        self.execution_id = execution_id
+        self.reason = reason
 
 
 class UnknownQuery(Rejected):

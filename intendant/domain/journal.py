@@ -140,6 +140,13 @@ def encode_journal_row(row: Row, body: bytes) -> bytes:
     return _LETTERS[type(row)] + body
 
 
+def cancel_among(rows: Iterable[bytes]) -> CancelRequested | None:
+    """The cancel that stands in a journal, whether or not its other rows can be read."""
+    letter = _LETTERS[CancelRequested]
+    stored = next((row for row in rows if row[:1] == letter), None)
+    return None if stored is None else msgspec.msgpack.decode(memoryview(stored)[1:], type=CancelRequested)
+
+
 def decode_journal_row(row: bytes) -> Row:
     """The row that was stored. Raises msgspec.DecodeError for what is none."""
     kind, _ = _KINDS.get(row[:1], (None, ""))

@@ -97,7 +97,8 @@ class Execution(Generic[R]):
         again. Without it one is made.
 
         Raises InvalidIntent, InvalidValue, UnknownExecution; ExecutionEnded when it has ended and did not receive it;
-        IdempotencyConflict for an `id` that came with another name or payload; Overloaded when too many lie ready; or
+        IdempotencyConflict for an `id` that came with another name or payload; Overloaded when too many lie ready;
+        UnreadableJournal when what it has recorded can't be read by the code that is here; or
         OutcomeUnknown after `timeout` seconds: then sending it again with `id=error.key` is safe.
         """
         await self._runtime.signal(self.tenant, self.id, name, payload, id, timeout)

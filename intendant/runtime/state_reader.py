@@ -10,7 +10,7 @@ import msgspec
 
 from intendant.domain import state as states
 from intendant.domain.children import child_records
-from intendant.domain.errors import InvalidIntent
+from intendant.domain.errors import InvalidIntent, UnreadableJournal
 from intendant.domain.ids import check_id, check_type
 from intendant.domain.journal import Journal
 from intendant.domain.payloads import ChildRecord, SagaRecord
@@ -84,7 +84,7 @@ class StateReader:
         return child_records(journal.children, found, ending=False)
 
     async def _with_journal(self, tenant: str, id: str) -> tuple[ExecutionState | None, Journal]:
-        """An execution's document, and if it has not ended its journal."""
+        """An execution's document, and if it has not ended its journal. Raises UnreadableJournal."""
         check_id(tenant, "tenant")
         check_id(id, "execution")
         rows: list[bytes] = []
@@ -93,7 +93,10 @@ class StateReader:
             rows = await self._readable(tenant).log.journal(tenant, id)
             if not rows:  # it may have ended meanwhile, which takes its journal away
                 state = await self.tracked_execution(tenant, id)
-        return state, Journal.of(rows)
+        try:
+            return state, Journal.of(rows)
+        except msgspec.MsgspecError as error:
+            raise UnreadableJournal(id, str(error)) from error
 
     async def file(self, tenant: str, reference: str) -> FileReference | None:
         """A file reference, or None if this tenant has none of that name."""

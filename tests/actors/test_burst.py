@@ -9,7 +9,6 @@ burst is frozen for the garbage collector, as a process with so many actors does
 from __future__ import annotations
 
 import gc
-import os
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -32,11 +31,11 @@ from intendant.supervisor import (
     Started,
 )
 from intendant.testing.clock import virtual_backend
+from tests.infrastructure.tier import STRESS, scaled
 
 pytestmark = pytest.mark.anyio
 
-STRESS = "STRESS" in os.environ
-ACTORS = round(10_000 * float(os.environ["STRESS"])) if STRESS else 500
+ACTORS = scaled(10_000, few=500)
 WATCHED = 10.0  # seconds from the burst
 PER_SECOND, AT_ONCE = 1000.0, 100  # the pace of a dynamic supervisor, when nothing is said
 TWICE = 20  # one in so many crashes again when it is back: one time too many

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
 import subprocess
@@ -21,6 +20,7 @@ from intendant.adapters.urls import open_store
 from intendant.cli import main
 from intendant.domain.state import COLLECTIONS, MIGRATION
 from intendant.runtime.migration import Side
+from tests.infrastructure.tier import scaled
 from tests.runtime.author import Author
 
 ROOT = Path(__file__).parent.parent.parent
@@ -191,10 +191,10 @@ def kill_loop(source: str, target: str, kills: int, options: tuple[str, ...]) ->
 def test_killed_at_random_moments_it_goes_on(
     request: pytest.FixtureRequest, tmp_path: Path, to: str, options: tuple[str, ...]
 ) -> None:
-    source, scale = source_of(tmp_path), int(os.environ.get("STRESS", "0"))
-    for number in range(max(scale, 1)):
+    source = source_of(tmp_path)
+    for number in range(scaled(1, few=1)):
         target = f"sqlite:{tmp_path / f'{number}.db'}"
         if to == "redis":
             prefix = request.getfixturevalue("fresh_prefix")()
             target = f"{request.getfixturevalue('test_redis')}?prefix={prefix}"
-        kill_loop(source, target, 10 if scale else 2, options)
+        kill_loop(source, target, scaled(10, few=2), options)

@@ -1606,7 +1606,7 @@ class Lives:
         self.commits = 0
         self.reads = 0
         self.wrap: Callable[[MemoryStore], Store] = lambda store: store
-        self._realms = [make_realm(self.ledger), make_sagas(self.ledger), make_children(self.ledger)]
+        self.realms = [make_realm(self.ledger), make_sagas(self.ledger), make_children(self.ledger)]
 
     def live(
         self,
@@ -1644,7 +1644,7 @@ class Lives:
 
     def _runtime(self, store: Store, drain: float) -> Runtime:
         return Runtime(
-            self._realms,
+            self.realms,
             hot=store,
             publisher=self.published,
             files=self.files,

@@ -13,6 +13,7 @@ import anyio
 import msgspec
 
 from intendant import Context, Intent, Limits, Realm, Runtime, Shutdown, Status
+from intendant.adapters.clock import SystemClock
 
 SESSIONS: Final = 100
 AT_ONCE: Final = 250  # intents in one call, and signals side by side
@@ -46,9 +47,20 @@ def make_realm() -> Realm:
     return realm
 
 
-def runtime_over(order: dict[str, Any]) -> Runtime:
-    limits = Limits(open=order["count"] + 1_000, resident=order["resident"])
-    return Runtime([make_realm()], hot=order["hot"], limits=limits, shutdown=Shutdown(drain=0.0), timeout=600.0)
+class Later(SystemClock):
+    """The clock of a machine on which so many seconds have passed meanwhile."""
+
+    def __init__(self, seconds: float) -> None:
+        self._passed = round(seconds * 1e6)
+
+    def now(self) -> int:
+        return super().now() + self._passed
+
+
+def runtime_over(order: dict[str, Any], later: float = 0.0) -> Runtime:
+    limits, clock = Limits(open=order["count"] + 1_000, resident=order["resident"]), Later(later)
+    shutdown = Shutdown(drain=0.0)
+    return Runtime([make_realm()], hot=order["hot"], limits=limits, shutdown=shutdown, timeout=600.0, clock=clock)
 
 
 async def begin(order: dict[str, Any], book: Book) -> int:
@@ -78,7 +90,7 @@ async def begin(order: dict[str, Any], book: Book) -> int:
 async def finish(order: dict[str, Any], book: Book) -> int:
     """Send the signals, wait for all ends, and tell how many there were, and when."""
     began = time.monotonic()
-    async with runtime_over(order) as runtime:
+    async with runtime_over(order, order["later"]) as runtime:
         book.note("resumed", runtime.stats().open, time.monotonic() - began)
         ids: dict[str, int] = {}
         cursor: str | None = None

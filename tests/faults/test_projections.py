@@ -16,6 +16,7 @@ from intendant.domain.ports import Chunk, ColdDocument, LogReader
 from intendant.domain.records import decode_entry
 from intendant.supervisor import ChildCrashed, ChildRestarting
 from intendant.supervisor import Event as SupervisorEvent
+from tests.infrastructure.tier import full
 
 if TYPE_CHECKING:
     from tests.faults.conftest import Published, Stage
@@ -138,7 +139,7 @@ async def crash_both(stage: Stage, crashes: int, auditing: Auditing, in_order: I
     assert len({event.id for event in theatre.published.events}) == 4 * count
 
 
-@pytest.mark.parametrize("crashes", [20, pytest.param(1000, marks=pytest.mark.stress)])
+@pytest.mark.parametrize("crashes", [20, pytest.param(full(1_000), marks=pytest.mark.stress)])
 def test_their_crashes_restart_nobody_else(
     stage: Stage, crashes: int, virtual: Virtual, auditing: Auditing, in_order: InOrder
 ) -> None:

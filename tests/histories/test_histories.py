@@ -16,7 +16,7 @@ import pytest
 
 from intendant import Context, IdempotencyConflict, Realm, Runtime, Shutdown, Status
 
-HISTORIES = sorted(Path(__file__).parent.glob("*.db"))
+HISTORIES = sorted(Path(__file__).parent.glob("v*.db"))
 
 
 class Order(msgspec.Struct):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -28,11 +27,12 @@ from intendant.domain.commit import Batch, KeysTaken, Verdict
 from intendant.domain.ports import Chunk, ColdDocument, Document, FileStore, OutboxItem, Store
 from intendant.supervisor import Backoff
 from tests.adapters.arango.recorder import recorder
+from tests.infrastructure.tier import scaled
 from tests.isolation.diary import NAMES, House, Publisher, diary
 from tests.isolation.neighbours import PATIENCE, Neighbour, neighbours
 
 pytestmark = pytest.mark.anyio
-COUNT: Final = 1_000 if "STRESS" not in os.environ else round(50_000 * float(os.environ["STRESS"]))  # on each loop
+COUNT: Final = scaled(50_000, few=1_000)  # on each loop
 NOTHING_STAYS_HOT: Final = Retention(hot=timedelta(0), total=timedelta(days=30))
 IMPATIENT: Final = RelaySettings(attempts=2, retry=Backoff(initial=0.001, maximum=0.001))
 

@@ -152,7 +152,7 @@ async def test_what_an_earlier_process_of_the_same_pid_left_stops_nobody(place: 
         bound.bind(str(place / f"default-{os.getpid()}.sock"))
     async with Runtime(hot="memory:", control=place) as runtime:
         assert names(place) == {socket_of(runtime).name} == {f"default-{os.getpid()}.sock"}
-        assert (await say(socket_of(runtime), b"{\"ask\": \"tree\"}\n")).pid == os.getpid()
+        assert (await say(socket_of(runtime), b'{"ask": "tree"}\n')).pid == os.getpid()
     assert names(place) == set()
 
 

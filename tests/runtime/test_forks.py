@@ -132,6 +132,21 @@ async def test_what_a_saga_undoes_can_not_be_gone_on_from() -> None:
         assert play.ran[5:] == ["before", "book", "pay", "pay"]
 
 
+async def test_what_was_erased_can_not_be_forked() -> None:
+    play, store = Play(), MemoryStore()
+    async with Runtime([play.realm], hot=store) as runtime:
+        origin = await finished(runtime)
+        fork = await origin.fork("signal(go)")
+        await runtime.erase_session("acme", "desk", drop_open=True)
+        with pytest.raises(UnknownExecution):
+            await origin.fork("a")
+        with pytest.raises(UnknownExecution):
+            await fork.fork("a")
+        await runtime.open_session("acme", "desk")  # it begins anew, and knows nothing of them
+        with pytest.raises(UnknownExecution):
+            await origin.fork("a", idempotency_key="again")
+
+
 async def test_what_can_not_be_forked_is_refused() -> None:
     play, store = Play(), MemoryStore()
     async with Runtime([play.realm], hot=store) as runtime:

@@ -39,13 +39,13 @@ from intendant.supervisor import (
 )
 from intendant.supervisor.child import Child
 from intendant.supervisor.dynamic import _Record as DynamicRecord  # pyright: ignore[reportPrivateUsage]
+from tests.infrastructure.tier import STRESS, scaled
 
 pytestmark = pytest.mark.anyio
 
-SCALE = float(os.environ.get("STRESS", "0"))
-ACTORS = round(200_000 * SCALE) or 2_000
-EXECUTIONS = round(20_000 * SCALE) or 50
-WRITERS = round(1_000 * SCALE) or 15  # restarts of each writer
+ACTORS = scaled(200_000, few=2_000)
+EXECUTIONS = scaled(20_000, few=50)
+WRITERS = scaled(1_000, few=15)  # restarts of each writer
 ROUNDS = 5
 RSS_MAX = 1.05  # of what it was after the second round, and a little for what the interpreter keeps
 RSS_SLACK = 2 << 20  # bytes
@@ -104,7 +104,7 @@ async def rounds(do: Callable[[int], Awaitable[None]], *, grows: bool = False) -
         sizes.append(rss())
     for later in counts[2:]:
         assert later - counts[1] == Counter(), "more than there was"
-    assert SCALE < 1 or grows or sizes[-1] <= sizes[1] * RSS_MAX + RSS_SLACK, sizes
+    assert STRESS < 1 or grows or sizes[-1] <= sizes[1] * RSS_MAX + RSS_SLACK, sizes
     print(f"\n{ROUNDS} rounds: RSS {[size >> 20 for size in sizes]} MiB, alive {sum(counts[-1].values())}")
 
 

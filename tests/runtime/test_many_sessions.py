@@ -14,11 +14,11 @@ from intendant import Context, Limits, Realm, Runtime, Shutdown
 from intendant.adapters.redis import RedisStore
 from intendant.adapters.sqlite import SqliteStore
 from intendant.domain.ports import Store
+from tests.infrastructure.tier import STRESS, scaled
 
 pytestmark = pytest.mark.anyio
 
-STRESS = float(os.environ.get("STRESS", "0"))
-SESSIONS = round(1_000_000 * STRESS) or 2_000  # on SQLite
+SESSIONS = scaled(1_000_000, few=2_000)  # on SQLite
 ON_REDIS = max(SESSIONS // 10, 500)
 RESIDENT = max(SESSIONS // 100, 50)
 CALLERS = 64

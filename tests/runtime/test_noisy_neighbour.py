@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 import time
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from intendant import Context, Intent, Limits, Realm, Runtime, Shutdown
 from intendant.actors import landing, wal_writer
 from intendant.domain.commit import RECORDS_MAX
 from intendant.domain.ports import Store
+from tests.infrastructure.tier import full
 
 pytestmark = pytest.mark.anyio
 STEPS = 3
@@ -106,7 +106,7 @@ async def test_its_waits_are_short(runtime: Callable[..., Runtime], queued: int)
     options: dict[str, Any] = {"limits": LIMITS, "shutdown": Shutdown(drain=0.0)}
     async with runtime(yard, **options) as running:
         alone = await waits(running)
-        await fill_up(running, queued * int(os.environ.get("STRESS", "1")))
+        await fill_up(running, full(queued))
         beside = await waits(running)
         left = running.stats().open
     print(

@@ -10,7 +10,17 @@ from typing import Any
 import anyio
 import pytest
 
-from intendant import Context, Event, FileReference, Realm, Retention, Runtime, SessionClosed, StoreUnavailable
+from intendant import (
+    Context,
+    Event,
+    FileReference,
+    Realm,
+    Retention,
+    Runtime,
+    SessionClosed,
+    StoreUnavailable,
+    UnknownExecution,
+)
 from intendant.adapters.memory import MemoryColdStore, MemoryFileStore, MemoryStore
 from intendant.domain import state as states
 from intendant.domain.ports import Chunk, LogReader
@@ -229,6 +239,22 @@ async def test_realms_and_tenants_have_limits_of_their_own() -> None:
         assert await theatre.where("museum", kept) == "cold"
         assert len(await runtime.wal.query("museum", execution=kept)) == 3
         await theatre.check()
+
+
+async def test_what_left_the_hot_store_is_forked_and_what_left_every_store_is_not() -> None:
+    theatre = Theatre()
+    async with theatre.make() as runtime:
+        origin = runtime.execution("acme", await theatre.run(runtime, "shop.hold", "a", seconds=1))
+        await anyio.sleep(HOT + SWEEP)
+        assert await theatre.where("acme", origin.id) == "cold"
+        fork = await origin.fork("first", idempotency_key="fork")
+        assert await fork.result() == 1
+        await anyio.sleep(TOTAL - HOT)
+        assert await theatre.where("acme", origin.id) == "nowhere"
+        with pytest.raises(UnknownExecution):
+            await origin.fork("first")
+        view = await fork.view()
+        assert view.forked_from == origin.id, "it tells of one that is not kept any more"
 
 
 class DeafColdStore(MemoryColdStore):

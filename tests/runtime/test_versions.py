@@ -6,11 +6,26 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio
+import msgspec
 import pytest
 from msgspec import Struct
 
-from intendant import CancelResult, Context, Execution, ExecutionView, Realm, Runtime, Saga, Status
+from intendant import (
+    CancelResult,
+    Context,
+    Execution,
+    ExecutionView,
+    Limits,
+    Realm,
+    Runtime,
+    Saga,
+    Shutdown,
+    Status,
+    UnreadableJournal,
+)
 from intendant.adapters.memory import MemoryStore
+from intendant.domain import journal
+from intendant.domain.journal import decode_journal_row
 
 pytestmark = pytest.mark.anyio
 
@@ -123,6 +138,59 @@ async def test_a_cancelled_one_waits_for_its_code_to_clean_up() -> None:
     async with over(store, realm_of((1, booking))) as runtime:
         assert (await runtime.execution(*old).outcome(timeout=5)).status is Status.CANCELLED
         assert undone == ["book"]
+
+
+async def test_blocked_ones_that_have_not_begun_end_cancelled_and_run_no_code() -> None:
+    ran: list[str] = []
+
+    async def occupying(ctx: Context, _nothing: Nothing) -> None:
+        ran.append(ctx.execution_id)
+        await anyio.sleep_forever()
+
+    store = MemoryStore()
+    realm = realm_of((1, occupying))
+    async with Runtime([realm], hot=store, limits=Limits(running=1), shutdown=Shutdown(drain=0.0)) as runtime:
+        desks = [await runtime.open_session("acme", f"desk-{number}", concurrency=1) for number in range(2)]
+        running = await desks[0].submit("orders.place", {})
+        tried, in_line = [await desks[1].submit("orders.place", {}) for _ in range(2)]
+        await until(running, Status.RUNNING)
+    async with over(store, realm_of((2, newer))) as runtime:
+        await until(runtime.execution("acme", tried.id), Status.BLOCKED)
+        for each in (in_line, tried):
+            handle = runtime.execution("acme", each.id)
+            assert await handle.cancel() in (CancelResult.CANCELLED, CancelResult.REQUESTED)
+            assert (await handle.outcome(timeout=5)).status is Status.CANCELLED
+        assert await (await runtime.session("acme", "desk-1").submit("orders.place", {})).result(timeout=5) == "new"
+    assert ran == [running.id]
+
+
+async def test_one_whose_journal_can_not_be_read_takes_a_cancel_and_no_signal(monkeypatch: pytest.MonkeyPatch) -> None:
+    def of_a_newer_release(row: bytes) -> Any:
+        if row[:1] == b"c":
+            raise msgspec.DecodeError("a row of a newer release")
+        return decode_journal_row(row)
+
+    store = MemoryStore()
+    old = await begin(store, realm_of((1, waiting)))
+    with monkeypatch.context() as patch:
+        patch.setattr(journal, "decode_journal_row", of_a_newer_release)
+        for _ in range(2):
+            async with over(store, realm_of((1, waiting))) as runtime:
+                execution = runtime.execution(*old)
+                view = await until(execution, Status.BLOCKED)
+                assert view.blocked == "its journal can't be read: a row of a newer release"
+                with pytest.raises(UnreadableJournal, match="can't be read: a row of a newer release; until"):
+                    await execution.signal("go")
+                with pytest.raises(UnreadableJournal):
+                    await execution.children()
+                for _ in range(2):
+                    assert await execution.cancel() is CancelResult.REQUESTED
+                await until(execution, Status.BLOCKED)  # it was looked at once more
+    async with over(store, realm_of((1, waiting))) as runtime:
+        outcome = await runtime.execution(*old).outcome(timeout=5)
+        assert outcome.status is Status.CANCELLED
+        cancels = await runtime.wal.query(old[0], execution=old[1], type="cancel_requested")
+        assert len(cancels.items) == 1
 
 
 async def test_parameters_that_no_longer_decode_block() -> None:

@@ -6,7 +6,6 @@ ones, spread evenly, and one in 50 of the random ones.
 """
 
 import itertools
-import os
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -36,6 +35,7 @@ from intendant.supervisor import (
     Supervisor,
     SupervisorError,
 )
+from tests.infrastructure.tier import STRESS, scaled
 from tests.supervisor.otp import (
     GAP,
     Add,
@@ -58,15 +58,14 @@ Running = Callable[[Supervisor], AbstractAsyncContextManager[None]]
 MakePuppet = Callable[[str], Any]
 MakeSpec = Callable[..., ChildSpec]
 
-STRESS = float(os.environ.get("STRESS", "0"))
 SHARE = max(1, round(1 / STRESS)) if STRESS else 97  # one in so many of the short histories
 MODEL, MOMENTS, REQUESTS, NESTED, DYNAMIC = 6_000, 4_000, 4_000, 4_000, 4_000
 """Random histories on each loop, the first three of each strategy: 50,000 in all."""
 
 
-def seeds(full: int) -> range:
+def seeds(count: int) -> range:
     """The random histories of one case; their number is told."""
-    number = round(full * (STRESS or 1 / 50))
+    number = scaled(count, count // 50)
     print(f"{number:,} random histories")
     return range(number)
 

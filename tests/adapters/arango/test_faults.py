@@ -5,7 +5,6 @@ Each fault of the stand-in, met by requests that write and by those that read, i
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Awaitable, Callable
 
@@ -23,10 +22,11 @@ from intendant.supervisor import Backoff
 from tests.arango_standin.contract import VERSIONS
 from tests.arango_standin.faults import Plan
 from tests.arango_standin.process import StandIn
+from tests.infrastructure.tier import full
 
 pytestmark = pytest.mark.anyio
 
-FEW, MANY = 2, 50 * int(os.environ.get("STRESS", "1"))  # on each event loop
+FEW, MANY = 2, full(50)  # on each event loop
 ROUNDS = 4  # calls of each run, every one of which may meet the fault a few times
 SHARE = 0.3  # of the requests that meet it
 COLLECTIONS = ("sessions", "executions", "session_data")

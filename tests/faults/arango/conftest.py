@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,12 +11,6 @@ from intendant.adapters.redis import RedisStore
 from intendant.adapters.sqlite import SqliteStore
 from intendant.domain.ports import Store
 from tests.arango_standin.process import StandIn
-
-
-@pytest.fixture
-def scale() -> int:
-    """STRESS=n multiplies the counts of `make stress`."""
-    return int(os.environ.get("STRESS", "1"))
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from intendant.adapters.arango.driver import Client
 from intendant.domain.ports import Store
 from tests.arango_standin.process import StandIn
 from tests.faults.arango.load import compare, loaded
+from tests.infrastructure.tier import full
 
 pytestmark = pytest.mark.anyio
 QUARTER = 25  # of a hundred: on each event loop, over each of two hot stores
@@ -67,5 +68,5 @@ async def test_two_losses(hot_on: Callable[[str], Store], server: StandIn) -> No
 
 @pytest.mark.stress
 @pytest.mark.parametrize("kind", ["redis", "sqlite"])
-async def test_many_losses(hot_on: Callable[[str], Store], server: StandIn, kind: str, scale: int) -> None:
-    await losses(hot_on(kind), server, QUARTER * scale)
+async def test_many_losses(hot_on: Callable[[str], Store], server: StandIn, kind: str) -> None:
+    await losses(hot_on(kind), server, full(QUARTER))

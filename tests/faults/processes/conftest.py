@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,9 +29,3 @@ def examining(hot: str, reader: Reader) -> Callable[..., Verdict]:
         return verdict
 
     return examine_now
-
-
-@pytest.fixture
-def scale() -> int:
-    """STRESS=n multiplies the counts of `make stress`."""
-    return int(os.environ.get("STRESS", "1"))

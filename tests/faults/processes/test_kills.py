@@ -11,6 +11,7 @@ import pytest
 
 from tests.faults.reader import Reader
 from tests.faults.stable import Stable
+from tests.infrastructure.tier import full
 
 ACKNOWLEDGED_MIN = 50  # since the last kill, and
 OPEN_MIN = 20  # at the moment of a kill: a run with less proves nothing
@@ -73,5 +74,5 @@ def test_four_kills(stable: Stable, reader: Reader, hot: str, examining: Callabl
 
 
 @pytest.mark.stress
-def test_a_thousand_kills(stable: Stable, reader: Reader, hot: str, examining: Callable[..., Any], scale: int) -> None:
-    kill_loop(1_000 * scale, stable, reader, hot, examining, every=20)
+def test_a_thousand_kills(stable: Stable, reader: Reader, hot: str, examining: Callable[..., Any]) -> None:
+    kill_loop(full(1_000), stable, reader, hot, examining, every=20)

@@ -13,6 +13,7 @@ import pytest
 
 from tests.faults.reader import Reader
 from tests.faults.stable import Stable
+from tests.infrastructure.tier import full
 
 LEASE = 30.0  # seconds: so long that no take-over in these tests can be by its end
 LEASE_SHORT = 0.5
@@ -115,10 +116,8 @@ def test_two_hand_overs(stable: Stable, reader: Reader, hot: str, examining: Cal
 
 
 @pytest.mark.stress
-def test_a_hundred_hand_overs(
-    stable: Stable, reader: Reader, hot: str, examining: Callable[..., Any], scale: int
-) -> None:
-    hand_overs(100 * scale, stable, reader, hot, examining, at_most=HAND_OVER_MAX)
+def test_a_hundred_hand_overs(stable: Stable, reader: Reader, hot: str, examining: Callable[..., Any]) -> None:
+    hand_overs(full(100), stable, reader, hot, examining, at_most=HAND_OVER_MAX)
 
 
 def take_over(stable: Stable, reader: Reader, hot: str, first: int, common: dict[str, Any]) -> tuple[int, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,12 +13,6 @@ from tests.faults.stable import Stable, stable
 from tests.infrastructure.redis_server import RedisServer
 
 __all__ = ["reader", "stable"]
-
-
-@pytest.fixture
-def scale() -> int:
-    """STRESS=n multiplies the counts of `make stress`."""
-    return int(os.environ.get("STRESS", "1"))
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import pytest
 from tests.faults.redis.trial import ACKNOWLEDGED_MIN, Trial
 from tests.infrastructure.proxy import Proxy, random_cut
 from tests.infrastructure.redis_server import RedisServer
+from tests.infrastructure.tier import full
 
 AUDIT_EVERY = 400
 
@@ -46,5 +47,5 @@ def test_forty_cuts(servers: Callable[..., RedisServer], trial: Callable[..., Tr
 
 
 @pytest.mark.stress
-def test_two_thousand_cuts(servers: Callable[..., RedisServer], trial: Callable[..., Trial], scale: int) -> None:
-    cut(2_000 * scale, servers(appendfsync="always"), trial)
+def test_two_thousand_cuts(servers: Callable[..., RedisServer], trial: Callable[..., Trial]) -> None:
+    cut(full(2_000), servers(appendfsync="always"), trial)

@@ -9,6 +9,7 @@ import pytest
 from tests.faults.redis.trial import Trial
 from tests.faults.stable import Stable
 from tests.infrastructure.redis_server import RedisServer
+from tests.infrastructure.tier import full
 
 PATIENCE = 30.0  # seconds until what is open must have ended
 TRIES = 10  # kills within which a planted fault must show; the first that shows it is the last
@@ -32,10 +33,8 @@ def test_two_kills(stable: Stable, servers: Callable[..., RedisServer], trial: C
 
 
 @pytest.mark.stress
-def test_a_thousand_kills(
-    stable: Stable, servers: Callable[..., RedisServer], trial: Callable[..., Trial], scale: int
-) -> None:
-    kill_processes(1_000 * scale, stable, trial(servers().url), every=20)
+def test_a_thousand_kills(stable: Stable, servers: Callable[..., RedisServer], trial: Callable[..., Trial]) -> None:
+    kill_processes(full(1_000), stable, trial(servers().url), every=20)
 
 
 @pytest.mark.parametrize("bug", ["acknowledge_before_commit", "outbox_outside_the_commit", "key_without_tenant"])

@@ -9,6 +9,7 @@ import pytest
 
 from tests.faults.redis.trial import Trial
 from tests.infrastructure.redis_server import RedisServer
+from tests.infrastructure.tier import full
 
 AUDIT_EVERY = 20
 LOSS_MAX = 0.3  # seconds of writes that a server forgets
@@ -77,8 +78,8 @@ def test_two_kills_of_a_server_that_syncs(servers: Servers, trial: Callable[...,
 
 
 @pytest.mark.stress
-def test_a_hundred_kills_of_a_server_that_syncs(servers: Servers, trial: Callable[..., Trial], scale: int) -> None:
-    kill_synced(100 * scale, servers, trial)
+def test_a_hundred_kills_of_a_server_that_syncs(servers: Servers, trial: Callable[..., Trial]) -> None:
+    kill_synced(full(100), servers, trial)
 
 
 def test_two_kills_of_a_server_that_forgets(servers: Servers, trial: Callable[..., Trial]) -> None:
@@ -86,5 +87,5 @@ def test_two_kills_of_a_server_that_forgets(servers: Servers, trial: Callable[..
 
 
 @pytest.mark.stress
-def test_a_hundred_kills_of_a_server_that_forgets(servers: Servers, trial: Callable[..., Trial], scale: int) -> None:
-    kill_losing(100 * scale, servers, trial)
+def test_a_hundred_kills_of_a_server_that_forgets(servers: Servers, trial: Callable[..., Trial]) -> None:
+    kill_losing(full(100), servers, trial)

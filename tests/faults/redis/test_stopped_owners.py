@@ -12,6 +12,7 @@ import pytest
 from tests.faults.reader import Reader, examine
 from tests.faults.stable import Stable
 from tests.infrastructure.redis_server import RedisServer
+from tests.infrastructure.tier import full
 
 LEASE = 0.5  # seconds
 SERVED_MIN = 5  # intents accepted of each owner, before it is stopped
@@ -86,8 +87,8 @@ def test_one_stopped_owner(stable: Stable, reader: Reader, servers: Callable[...
 
 
 @pytest.mark.stress
-def test_fifty_stopped_owners(stable: Stable, reader: Reader, servers: Callable[..., RedisServer], scale: int) -> None:
-    stop_owners(50 * scale, stable, reader, servers().url)
+def test_fifty_stopped_owners(stable: Stable, reader: Reader, servers: Callable[..., RedisServer]) -> None:
+    stop_owners(full(50), stable, reader, servers().url)
 
 
 def test_owners_without_a_fence_are_noticed(

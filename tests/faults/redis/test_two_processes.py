@@ -12,6 +12,7 @@ from intendant.domain.ids import partition_of
 from tests.faults.redis.trial import Trial
 from tests.faults.stable import Stable
 from tests.infrastructure.redis_server import RedisServer
+from tests.infrastructure.tier import full
 
 PARTITIONS = 4
 HALVES = ([0, 1], [2, 3])
@@ -44,8 +45,8 @@ def test_two_rolling_restarts(servers: Callable[..., RedisServer], trial: Callab
 
 
 @pytest.mark.stress
-def test_fifty_rolling_restarts(servers: Callable[..., RedisServer], trial: Callable[..., Trial], scale: int) -> None:
-    roll(50 * scale, servers, trial)
+def test_fifty_rolling_restarts(servers: Callable[..., RedisServer], trial: Callable[..., Trial]) -> None:
+    roll(full(50), servers, trial)
 
 
 def tenants_of(own: list[int]) -> list[str]:
@@ -120,6 +121,6 @@ def test_two_processes_with_two_partitions_each(
 
 @pytest.mark.stress
 def test_twenty_kills_of_one_of_two_processes(
-    stable: Stable, servers: Callable[..., RedisServer], trial: Callable[..., Trial], scale: int
+    stable: Stable, servers: Callable[..., RedisServer], trial: Callable[..., Trial]
 ) -> None:
-    half_and_half(20 * scale, stable, servers, trial)
+    half_and_half(full(20), stable, servers, trial)
