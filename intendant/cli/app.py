@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from intendant.cli import archive, erase, migrate, ps, replay
+from intendant.cli import archive, erase, migrate, ps, replay, tokens
 from intendant.cli.exits import FAILED, INTERRUPTED, OK, USAGE, Refusal
 from intendant.domain.errors import IntendantError
 
@@ -31,6 +31,7 @@ app = typer.Typer(
 )
 app.add_typer(erase.tenants)
 app.add_typer(erase.sessions)
+app.add_typer(tokens.tokens)
 
 
 class Backend(StrEnum):

@@ -1,0 +1,68 @@
+"""`intendant tokens`: tokens of the HTTP API."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from intendant.cli.exits import FAILED, OK, Refusal
+
+tokens = typer.Typer(name="tokens", help="Tokens of the HTTP API.", no_args_is_help=True)
+
+_File = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="The file of tokens. Without it INTENDANT_TOKENS, or intendant-tokens.json."),
+]
+_Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@tokens.command(epilog="[bold]Example[/]\n  intendant tokens create acme --scope submit --scope read")
+def create(
+    tenant: Annotated[str, typer.Argument(metavar="TENANT", help="What it reaches.")],
+    scope: Annotated[list[str] | None, typer.Option(help="submit, read or operate. Without it: all.")] = None,
+    label: Annotated[str, typer.Option(help="What it is for.")] = "",
+    file: _File = None,
+    as_json: _Json = False,
+) -> int:
+    """Make a token, and print it: this once, and never again."""
+    from intendant.domain.ids import check_id  # noqa: PLC0415  a command imports what it needs when it is called
+    from intendant.http.token_file import TokenFile  # noqa: PLC0415
+    from intendant.http.tokens import SCOPES, make_token  # noqa: PLC0415
+
+    wanted = tuple(each for each in SCOPES if scope is None or each in scope)
+    if scope and not set(scope) <= set(SCOPES):
+        raise Refusal(f"--scope is {', '.join(SCOPES)}, not {', '.join(sorted(set(scope) - set(SCOPES)))}", 2)
+    text, stored = make_token(check_id(tenant, "tenant"), wanted, time.time_ns() // 1000, label)
+    TokenFile(file).add(stored)
+    typer.echo(msgspec.json.encode({"token": text, "id": stored.id}).decode() if as_json else text)
+    return OK
+
+
+@tokens.command("list")
+def list_tokens(file: _File = None, as_json: _Json = False) -> int:
+    """List tokens; their secrets are nowhere."""
+    from intendant.http.token_file import TokenFile  # noqa: PLC0415
+
+    found = TokenFile(file).all()
+    if as_json:
+        rows = [{"id": each.id, "tenant": each.tenant, "scopes": each.scopes, "label": each.label} for each in found]
+        typer.echo(msgspec.json.encode(rows).decode())
+    else:
+        for each in found:
+            typer.echo(f"{each.id}  {each.tenant}  {','.join(each.scopes)}  {each.label}".rstrip())
+    return OK
+
+
+@tokens.command()
+def revoke(id: Annotated[str, typer.Argument(metavar="ID", help="Its id.")], file: _File = None) -> int:
+    """Revoke a token: the next request with it is refused."""
+    from intendant.http.token_file import TokenFile  # noqa: PLC0415
+
+    if not TokenFile(file).revoke(id):
+        typer.echo(f"there is no token {id}", err=True)
+        return FAILED
+    return OK
