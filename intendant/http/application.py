@@ -213,14 +213,19 @@ async def _body(request: Request, type: Any, limits: HttpLimits) -> Any:
     media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media != "application/json" or request.headers.get("content-encoding", "identity") != "identity":
         raise Refused(415, "unsupported_media_type", "the body must be application/json, not encoded")
+    most = limits.body_bytes
+    too_large = Refused(413, "too_large", f"a body may have {most:,} bytes")
+    told = request.headers.get("content-length", "0")
+    if not (told.isascii() and told.isdecimal()) or len(told) > 18 or int(told) > most:
+        raise too_large
     data = bytearray()
     try:
         with anyio.fail_after(limits.body_seconds):
             async with aclosing(request.stream()) as chunks:
                 async for chunk in chunks:
                     data += chunk
-                    if len(data) > limits.body_bytes:
-                        raise Refused(413, "too_large", f"a body may have {limits.body_bytes:,} bytes")
+                    if len(data) > most:
+                        raise too_large
     except TimeoutError:
         raise Refused(408, "timeout", f"the body did not come within {limits.body_seconds:g} s") from None
     try:
