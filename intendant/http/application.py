@@ -139,7 +139,7 @@ class _Path:
         request = Request(scope, receive, send)
         endpoint = self._methods.get("GET" if request.method == "HEAD" else request.method)
         if endpoint is None or (endpoint.stream and request.method == "HEAD"):
-            allowed = {"Allow": ", ".join(sorted(self._methods))}
+            allowed = {"Allow": ", ".join(sorted(self._methods)), **_unread(request)}
             await problem(405, "method_not_allowed", "", allowed)(scope, receive, send)
             return
         try:
@@ -154,6 +154,7 @@ class _Path:
                 response = await self._answer(endpoint, request, caller)
                 await response(scope, receive, send)
         except Refused as error:
+            error.headers |= _unread(request)
             await problem_of(error)(scope, receive, send)
 
     async def _answer(self, endpoint: Endpoint, request: Request, caller: Caller) -> Response:
@@ -175,6 +176,12 @@ class _Path:
         if request.method == "HEAD":
             response.body = b""
         return response
+
+
+def _unread(request: Request) -> dict[str, str]:
+    """A body that was refused may not have been read: then nothing can follow on this connection."""
+    has_body = request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
+    return {"Connection": "close"} if has_body and request.scope.get("http_version", "")[:1] == "1" else {}
 
 
 async def _not_found(_request: Request, _error: Exception) -> Response:

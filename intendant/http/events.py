@@ -43,6 +43,7 @@ class _Stream(Response):
         self._name = name
         self._events = events
         self._first = first
+        self._begun = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
         async def listen() -> None:
@@ -52,21 +53,29 @@ class _Stream(Response):
 
         async with anyio.create_task_group() as group:
             group.start_soon(listen)
+            over = False
             with self._call.application.until_drain():
-                await self._write(send)
+                over = await self._write(send)
+            if not over and self._begun:  # a drain: the answer is ended as it should be
+                await self._send(send, b"", more=False)
             group.cancel_scope.cancel()
 
-    async def _write(self, send: Send) -> None:
-        limits = self._call.application.limits
-        with anyio.move_on_after(limits.send_seconds):
-            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+    async def _write(self, send: Send) -> bool:
+        """Write until nothing follows, or nobody reads; always True."""
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        self._begun = True
         more = True
         while more:
-            part, more = await self._next(limits.keep_alive_seconds)
-            with anyio.move_on_after(limits.send_seconds) as waited:
-                await send({"type": "http.response.body", "body": part, "more_body": more})
-            if waited.cancelled_caught:
-                return  # nobody reads: the connection is closed by the server
+            part, more = await self._next(self._call.application.limits.keep_alive_seconds)
+            if not await self._send(send, part, more=more):
+                break  # the server closes the connection
+        return True
+
+    async def _send(self, send: Send, part: bytes, *, more: bool) -> bool:
+        """Write a part; False when the reader has not taken it in time."""
+        with anyio.move_on_after(self._call.application.limits.send_seconds) as waited:
+            await send({"type": "http.response.body", "body": part, "more_body": more})
+        return not waited.cancelled_caught
 
     async def _next(self, seconds: float) -> tuple[bytes, bool]:
         """What to write next, and whether more may follow."""

@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 import anyio
-import anyio.lowlevel
 import hypercorn.asyncio
 import hypercorn.trio
 import sniffio
@@ -52,9 +51,14 @@ async def serve(
     async with anyio.create_task_group() as group:
         group.start_soon(_wait, until, stop, group.cancel_scope)
         group.start_soon(_drain, application, stop, drain_seconds, group.cancel_scope)
-        server: Any = hypercorn.trio if sniffio.current_async_library() == "trio" else hypercorn.asyncio
-        await server.serve(cast("Any", application), config, shutdown_trigger=stop.wait)
-        group.cancel_scope.cancel()
+        group.start_soon(_listen, application, config, stop, group.cancel_scope)
+
+
+async def _listen(application: Application, config: Config, stop: anyio.Event, scope: anyio.CancelScope) -> None:
+    """A task of its own: hypercorn leaves cancellations of its task uncounted, which would end the caller's."""
+    server: Any = hypercorn.trio if sniffio.current_async_library() == "trio" else hypercorn.asyncio
+    await server.serve(cast("Any", application), config, shutdown_trigger=stop.wait)
+    scope.cancel()
 
 
 async def _wait(until: Callable[[], Awaitable[None]] | None, stop: anyio.Event, scope: anyio.CancelScope) -> None:

@@ -8,7 +8,7 @@ import anyio
 
 from intendant import Runtime
 from intendant.http import app, serve
-from tests.http.conftest import work
+from tests.http.desk import work
 
 
 async def main(store: str, tokens: str) -> None:

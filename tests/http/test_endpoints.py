@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from intendant.http import HttpLimits
-from tests.http.conftest import held
+from tests.http.desk import held
 
 pytestmark = pytest.mark.anyio
 

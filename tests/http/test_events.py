@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from intendant.http import HttpLimits
-from tests.http.conftest import Desk, held
+from tests.http.desk import Desk, held
 
 pytestmark = pytest.mark.anyio
 

@@ -12,7 +12,7 @@ import pytest
 
 from intendant.http import TokenFile, application, cursors, tokens
 from intendant.http.tokens import Caller, make_token
-from tests.http.conftest import desk, held
+from tests.http.desk import desk, held
 
 pytestmark = pytest.mark.anyio
 PATHS = (
@@ -101,11 +101,13 @@ async def _try(
     kind = pick.randrange(3)
     if kind == 0:
         method, path = pick.choice(PATHS)
-        body = {"json": {"type": "work.count", "parameters": {"text": "x"}}} if path.endswith("intents") else {}
+        body: dict[str, Any] = (
+            {"json": {"type": "work.count", "parameters": {"text": "x"}}} if path.endswith("intents") else {}
+        )
         body = {"json": {}} if path.endswith("go") else body
-        theirs = await client.request(method, path.format(**ids), **body)  # type: ignore[arg-type]
+        theirs = await client.request(method, path.format(**ids), **body)
         nobody = {"s": "f" * len(ids["s"]), "e": "f" * len(ids["e"])}
-        none = await client.request(method, path.format(**nobody), **body)  # type: ignore[arg-type]
+        none = await client.request(method, path.format(**nobody), **body)
         assert theirs.status_code == none.status_code == 404
         text = theirs.text.replace(ids["s"], nobody["s"]).replace(ids["e"], nobody["e"])
         assert text == none.text
@@ -141,13 +143,21 @@ async def test_planted_the_tenant_is_not_checked(tmp_path: Path, monkeypatch: py
 
 
 async def test_planted_a_cursor_of_another_tenant_is_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cursors, "_mark", lambda *_: b"12345678")
+    monkeypatch.setattr(cursors, "_mark", _same_mark)
     with pytest.raises(AssertionError):
         await crossing(tmp_path, 50, seed=7)
 
 
 async def test_planted_a_token_is_compared_by_its_prefix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tokens, "digest_of", lambda secret: secret)
-    monkeypatch.setattr(tokens, "same", lambda given, stored: given[:8] == stored[:8])
+    monkeypatch.setattr(tokens, "digest_of", str)
+    monkeypatch.setattr(tokens, "same", _same_beginning)
     with pytest.raises(AssertionError):
         await scopes_and_revocation(tmp_path)
+
+
+def _same_mark(_tenant: str, _list: str, _cursor: str) -> bytes:
+    return b"12345678"
+
+
+def _same_beginning(given: str, stored: str) -> bool:
+    return given[:8] == stored[:8]
