@@ -33,7 +33,7 @@ def create(
     from intendant.http.token_file import TokenFile  # noqa: PLC0415
     from intendant.http.tokens import SCOPES, Scope, make_token  # noqa: PLC0415
 
-    wanted: tuple[Scope, ...] = tuple(each for each in SCOPES if scope is None or each in scope)
+    wanted: tuple[Scope, ...] = tuple(each for each in SCOPES if not scope or each in scope)
     if scope and not set(scope) <= set(SCOPES):
         raise Refusal(f"--scope is {', '.join(SCOPES)}, not {', '.join(sorted(set(scope) - set(SCOPES)))}", 2)
     text, stored = make_token(check_id(tenant, "tenant"), wanted, time.time_ns() // 1000, label)

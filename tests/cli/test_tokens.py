@@ -29,3 +29,5 @@ def test_create_list_and_revoke(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert run(capsys, "revoke", made["id"], "--file", file)[0] == 1
     assert run(capsys, "create", "acme", "--scope", "all", "--file", file)[0] == 2
     assert run(capsys, "create", "no spaces", "--file", file)[0] == 1
+    assert run(capsys, "create", "acme", "--file", file)[1].startswith("intendant_")
+    assert json.loads(run(capsys, "list", "--file", file, "--json")[1])[0]["scopes"] == ["submit", "read", "operate"]

@@ -130,7 +130,7 @@ async def _try(
 @pytest.mark.scaled
 @pytest.mark.timeout(0)
 async def test_nothing_crosses(tmp_path: Path) -> None:
-    await crossing(tmp_path, 50_000 if "STRESS" in os.environ else 500, seed=7)
+    await crossing(tmp_path, 50_000 if "STRESS" in os.environ else 1_000, seed=7)
 
 
 async def test_planted_the_tenant_is_not_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
