@@ -169,6 +169,9 @@ class _Path:
                 response = await endpoint.run(call)
         except ClientDisconnect:
             return Response(status_code=499)  # nobody reads it
+        except Refused as error:
+            error.headers |= _unread(request)
+            response = problem_of(error)
         except Exception as error:
             response = problem_of(error)
             if response.status_code == 500:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -70,7 +70,7 @@ class Endpoint:
     headers: tuple[str, ...] = ()
     problems: tuple[int, ...] = ()
     media: str = "application/json"
-    stream: bool = field(default=False)
+    stream: bool = False
 
 
 def json(value: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:

@@ -17,10 +17,6 @@ Moment = Annotated[datetime, Meta(tz=True)]
 Limit = Annotated[int, Meta(ge=1, le=100)]
 
 
-class Nothing(Struct, forbid_unknown_fields=True):
-    """No parameters."""
-
-
 class PageQuery(Struct, forbid_unknown_fields=True):
     """Which part of a list."""
 

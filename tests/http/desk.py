@@ -58,6 +58,11 @@ async def desk(path: Path, limits: HttpLimits | None = None) -> AsyncGenerator[D
         yield Desk(app(runtime, tokens=tokens, limits=limits), tokens)
 
 
+@work.handler
+async def odd(ctx: Context, given: Text) -> dict[int, bytes]:
+    return {1: given.text.encode()}
+
+
 async def held(client: httpx.AsyncClient, session: str = "s") -> str:
     """An execution that waits for a signal."""
     await client.put(f"/v1/sessions/{session}", json={})

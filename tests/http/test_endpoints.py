@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import anyio
@@ -155,3 +156,28 @@ async def test_a_drain_answers_waits_and_refuses_new_requests(opened: Any) -> No
         assert got == [202]
         assert (await client.get("/ready")).status_code == 503
         assert (await client.get("/v1/sessions")).status_code == 503
+
+
+async def test_a_body_without_length_is_cut_off_and_a_slow_one_is_not_waited_for(opened: Any) -> None:
+    async def endless() -> AsyncGenerator[bytes]:
+        while True:
+            yield b" " * 1000
+
+    async def slow() -> AsyncGenerator[bytes]:
+        await anyio.sleep_forever()
+        yield b""
+
+    async with opened(HttpLimits(body_bytes=2_000, body_seconds=0.02)) as desk, desk.client(desk.token("a")) as client:
+        for body, status in ((endless(), 413), (slow(), 408)):
+            answer = await client.post("/v1/sessions", content=body, headers={"Content-Type": "application/json"})
+            assert (answer.status_code, answer.headers["connection"]) == (status, "close")
+            await body.aclose()
+
+
+async def test_what_json_does_not_have_is_told_as_text(opened: Any) -> None:
+    async with opened() as desk, desk.client(desk.token("acme")) as client:
+        await client.put("/v1/sessions/s", json={})
+        intent = {"type": "work.odd", "parameters": {"text": "x"}}
+        done = await client.post("/v1/sessions/s/intents", json=intent, headers={"Prefer": "wait=10"})
+        assert done.json()["result"] == {"1": "eA=="}
+        assert (await client.get("/v1/wal", params={"type": "execution_completed"})).status_code == 200
