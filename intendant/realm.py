@@ -213,6 +213,10 @@ class Repertoire:
         """The newest handler of an intent type, or None."""
         return self._by_type.get(type)
 
+    def types(self) -> list[Handler]:
+        """The newest handler of each intent type, by type."""
+        return [self._by_type[type] for type in sorted(self._by_type)]
+
     def of_version(self, type: str, version: int) -> Handler | None:
         """The handler of an intent type that has this version, or None; of version 0 the newest."""
         return self._versions.get((type, version)) if version else self._by_type.get(type)

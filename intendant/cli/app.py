@@ -24,6 +24,7 @@ from intendant.cli import (
     run,
     sessions,
     tenants,
+    tokens,
     wal,
 )
 from intendant.cli.backend import Backend
@@ -221,6 +222,7 @@ for group in (tenants.app, sessions.app, executions.app, wal.app, outbox.app):
     app.add_typer(group, rich_help_panel=panels.ACT)
 doctor.mount(app)
 app.add_typer(config.app, rich_help_panel=panels.KEEP)
+app.add_typer(tokens.app, rich_help_panel=panels.KEEP)
 backup.mount(app)
 migrate.mount(app)
 app.add_typer(archive.app, name="archive", rich_help_panel=panels.KEEP)

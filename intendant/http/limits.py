@@ -1,0 +1,23 @@
+"""What a caller may ask of the HTTP API at most."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+
+class HttpLimits(Struct, frozen=True):
+    """Bytes of a body; seconds for a body, an answer, a wait and a write; how much may go on at a time.
+
+    More than `requests` at a time are answered 503, more than `requests_of_tenant` or `streams_of_tenant` of one tenant
+    429, both at once and with `Retry-After`.
+    """
+
+    body_bytes: int = 256 * 1024
+    body_seconds: float = 10.0
+    seconds: float = 30.0
+    wait_seconds: float = 60.0
+    send_seconds: float = 30.0
+    keep_alive_seconds: float = 15.0
+    requests: int = 1_024
+    requests_of_tenant: int = 512
+    streams_of_tenant: int = 64
