@@ -225,7 +225,8 @@ class ExecutionWaits:
     def _check_room(self) -> None:
         self._services.writer.check_room()
         if self.fold.ready_count >= READY_MAX:
-            raise Overloaded(f"the signals that execution {self._execution} has not waited for", READY_MAX)
+            waiting = f"the signals that execution {self._execution} has not waited for"
+            raise Overloaded(waiting, READY_MAX, own=True)
 
     def _append(self, row: WaitRow, outbox: list[AddToOutbox] | None = None) -> Reply[Receipt]:
         body = encode(row)

@@ -52,15 +52,17 @@ class Retryable(IntendantError):
 class Overloaded(Retryable):
     """A bounded queue is full, or the store is nearly so. Nothing was accepted; wait and send again.
 
-    `queue` names what is full, and `limit` how much it may hold: items of a queue, bytes of a store.
+    `queue` names what is full, and `limit` how much it may hold: items of a queue, bytes of a store. `own` says that it
+    is a limit of the caller's tenant or execution, and others are served; else it is the runtime that has no room.
     """
 
     code = "overloaded"
 
-    def __init__(self, queue: str, limit: int, message: str = "") -> None:
+    def __init__(self, queue: str, limit: int, message: str = "", *, own: bool = False) -> None:
         super().__init__(message or f"{queue} holds its limit of {limit}; nothing was accepted, send again later")
         self.queue = queue
         self.limit = limit
+        self.own = own
 
 
 class StoreUnavailable(Retryable):

@@ -58,7 +58,7 @@ def problem_of(error: Exception) -> Response:
     if not isinstance(error, errors.IntendantError):
         return problem(500, "internal_error", "this request failed; the server's log has more")
     status = next(_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS)
-    if isinstance(error, errors.Overloaded) and "store" not in error.queue:
+    if isinstance(error, errors.Overloaded) and error.own:
         status = 429
     told = Problem(HTTPStatus(status).phrase, status, error.code, str(error))
     if isinstance(error, errors.InvalidIntent):

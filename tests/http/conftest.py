@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
+from intendant import Limits
 from intendant.http import HttpLimits
 from tests.http.desk import desk
 
 
 @pytest.fixture
 def opened(tmp_path: Path) -> Callable[..., Any]:
-    def make(limits: HttpLimits | None = None) -> Any:
-        return desk(tmp_path, limits)
+    def make(limits: HttpLimits | None = None, within: Limits | None = None) -> Any:
+        return desk(tmp_path, limits, within)
 
     return make

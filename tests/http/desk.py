@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 from msgspec import Struct
 
-from intendant import Context, Realm, Runtime
+from intendant import Context, Limits, Realm, Runtime
 from intendant.adapters.memory import MemoryStore
 from intendant.http import Application, HttpLimits, TokenFile, app
 from intendant.http.tokens import SCOPES, Scope, make_token
@@ -52,8 +52,8 @@ class Desk:
 
 
 @asynccontextmanager
-async def desk(path: Path, limits: HttpLimits | None = None) -> AsyncGenerator[Desk]:
-    async with Runtime([work], hot=MemoryStore()) as runtime:
+async def desk(path: Path, limits: HttpLimits | None = None, within: Limits | None = None) -> AsyncGenerator[Desk]:
+    async with Runtime([work], hot=MemoryStore(), limits=within or Limits()) as runtime:
         tokens = TokenFile(path / "tokens.json")
         yield Desk(app(runtime, tokens=tokens, limits=limits), tokens)
 

@@ -9,6 +9,7 @@ from typing import Any
 import anyio
 import pytest
 
+from intendant import Limits, TenantLimits
 from intendant.http import HttpLimits
 from tests.http.desk import held
 
@@ -137,6 +138,19 @@ async def test_too_many_at_a_time_are_refused_at_once(opened: Any) -> None:
             assert (answer.status_code, answer.json()["code"]) == (status, "overloaded")
             assert answer.headers["retry-after"] == "1"
             assert (await client.get("/health")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("within", "status"), [(Limits(open=1), 503), (Limits(tenants={"acme": TenantLimits(open=1)}), 429)]
+)
+async def test_a_full_runtime_is_unavailable_and_a_tenants_own_limit_too_many(
+    opened: Any, within: Limits, status: int
+) -> None:
+    async with opened(None, within) as desk, desk.client(desk.token("acme")) as client:
+        await held(client)
+        answer = await client.post("/v1/sessions/s/intents", json={"type": "work.hold", "parameters": {"text": "x"}})
+        assert (answer.status_code, answer.json()["code"]) == (status, "overloaded")
+        assert answer.headers["retry-after"] == "1"
 
 
 async def test_a_drain_answers_waits_and_refuses_new_requests(opened: Any) -> None:
