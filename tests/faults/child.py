@@ -349,13 +349,13 @@ class Round(msgspec.Struct):
 
 async def soak(order: dict[str, Any], book: Book) -> int:
     """Identical rounds of many intents over many sessions in one process; counts after each."""
-    from intendant.actors.actor import Cell
+    from intendant.actors.direct_cell import DirectCell
     from intendant.actors.endings import Ending
     from intendant.actors.execution import ExecutionActor
     from intendant.actors.ref import Question
     from intendant.parking import Reply
 
-    watched: list[type[Any]] = [Cell, Ending, ExecutionActor, Question, Reply]
+    watched: list[type[Any]] = [DirectCell, Ending, ExecutionActor, Question, Reply]
     realm = Realm("load")
 
     @realm.handler

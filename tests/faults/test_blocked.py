@@ -66,17 +66,17 @@ def test_it_dies_with_its_code_and_without(stage: Stage, name: str, *, thorough:
 _block: Callable[[Any, Any], Any] = getattr(ExecutionActor, "_block")  # noqa: B009  private to all but those who break it
 
 
-async def end_blocked(self: Any, why: Any) -> None:
+def end_blocked(self: Any, why: Any) -> None:
     """What can't go on is ended, failed."""
-    await self._end_failed(why, None).wait(self._services.seam)
+    self._end_failed(why, None)
 
 
-async def end_cancelled_at_once(self: Any, why: Any) -> None:
+def end_cancelled_at_once(self: Any, why: Any) -> None:
     """A cancel ends what is blocked, and nothing is cleaned up or undone."""
     if self.history.fold.cancelled is not None:
-        await self._end_cancelled(None, None).wait(self._services.seam)
+        self._end_cancelled(None, None)
     else:
-        await _block(self, why)
+        _block(self, why)
 
 
 BUGS: dict[str, tuple[str, str, Any]] = {

@@ -291,7 +291,7 @@ async def record_without_waiting(self: Any, step: StepCompleted | StepFailed) ->
 
 _record_step = ExecutionActor.record_step
 _end = History.end
-_ended = getattr(History, "_ended")  # noqa: B009
+_end_settled = getattr(History, "_end_settled")  # noqa: B009
 _seal = getattr(WalWriter, "_seal")  # noqa: B009  private to all but those who break it
 
 
@@ -400,15 +400,16 @@ def end_without_state(self: Any, payload: Any, shared: bytes | None = None) -> A
     return _end(self, payload)
 
 
-def set_state_behind_the_end(self: Any, state: Any, outcome: Any) -> None:
+def set_state_behind_the_end(self: Any, outcome: Any) -> None:
     """A session's state is set in a commit of its own, once the execution's end is durable."""
     if self.left_out is not None:
+        state = self.state
         record = Record(
             "state_set", state.session, state.id, StateSet(SESSION_STATE, state.session, Raw(self.left_out))
         )
         put = PutDocument(SESSION_STATE, state.session, self.left_out)
         getattr(self, "_services").writer.append(Commit(state.tenant, [record], [put]))  # noqa: B009
-    _ended(self, state, outcome)
+    _end_settled(self, outcome)
 
 
 def set_by_anybody(self: Any, recording: Any, steps: Any, type: str, *, exclusive: bool) -> None:
@@ -455,7 +456,7 @@ ACTORS: dict[str, list[tuple[type, str, Any]]] = {
     "another attempt follows a cancel": [(ExecutionActor, "_attempt_failed", try_again)],
     "a session's state is set behind the end": [
         (History, "end", end_without_state),
-        (History, "_ended", set_state_behind_the_end),
+        (History, "_end_settled", set_state_behind_the_end),
     ],
     "a session's state is set by anybody": [(SharedState, "__init__", set_by_anybody)],
     "an exclusive handler is not alone": [(getattr(turns, "_Lane"), "admits", admit_beside_exclusive)],  # noqa: B009

@@ -363,8 +363,10 @@ async def test_full_mailbox_of_a_session_refuses_at_once_and_loses_nothing(
 
     accepted: list[Execution[Any]] = []
     refused: list[Overloaded] = []
+    async with runtime(realm) as running:
+        await running.open_session("acme", "desk-1")
     async with runtime(realm, limits=Limits(session_mailbox=5)) as running:
-        session = await running.open_session("acme", "desk-1")
+        session = running.session("acme", "desk-1")  # not in memory: what comes waits until it is read
 
         async def submit() -> None:
             try:

@@ -386,6 +386,7 @@ def random_request(rng: Random, run: History, puppet: MakePuppet, spec: MakeSpec
 
 async def settles(run: History, seed: int) -> None:
     """When nobody disturbs it any more, each child runs or is stopped, and what is stopped can be started."""
+    await anyio.sleep(0.001)  # what was asked last has begun: its child is among the puppets
     for each in run.puppets:
         each.start_seconds = each.refusals = 0
     await anyio.sleep(300.0)

@@ -36,7 +36,7 @@ def soak(intents: int, sessions: int, stable: Stable, reader: Reader, hot: str, 
     assert all(each.pop("workers") <= WORKERS_MAX for each in alive)
     assert alive[1:] == [alive[1]] * (ROUNDS - 1), "counts return exactly"
     assert alive[1]["open"] == alive[1]["running"] == alive[1]["ExecutionActor"] == alive[1]["Question"] == 0
-    assert alive[1]["Cell"] == alive[1]["sessions"] == sessions
+    assert alive[1]["DirectCell"] == alive[1]["sessions"] == sessions
     print(
         f"\n{ROUNDS} rounds of {intents} intents over {sessions} sessions on {backend}: "
         f"RSS {[each['rss'] // 2**20 for each in rounds]} MiB, {[round(each['seconds'], 1) for each in rounds]} s, "
