@@ -98,7 +98,8 @@ class Reply(Generic[T]):
 
     def _settle(self) -> None:
         if self._on_settled is not None:
-            self._on_settled(self)
+            call, self._on_settled = self._on_settled, None  # nothing more is held by an answer that is kept
+            call(self)
         if self._waiter is not None:
             self._waiter.wake()
 

@@ -207,6 +207,7 @@ class Executions:
                 self.places.end(entry)
             entry.dropped = anyio.Event()
             entry.leave(None)
+            entry.let_go()
             if entry.actor is not None:
                 entry.actor.cut_off()
                 self._supervisor.cancel_work(entry.child_id)
@@ -251,8 +252,8 @@ class Executions:
         finally:
             self.serving = False
             self._trials.end()
-            for entry in self.open:
-                entry.leave(ActorStopped(f"{self._path}/executions has stopped"))
+            self.open.leave(ActorStopped(f"{self._path}/executions has stopped"))
+            self.places.begin_anew()
 
     def stop(self) -> None:
         """Suspend every handler and end; nothing is recorded by that."""

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 import anyio
+from msgspec import Struct
 
 from intendant.actors.actor import Cell
 from intendant.actors.endings import Ending
@@ -67,106 +68,65 @@ class Owner(Protocol):
         ...
 
 
-class OpenExecution:
+class OpenExecution(Struct, eq=False, gc=False):
     """An execution that has not ended: waiting for its turn, running, resting in a wait, or passive until that ends.
+
+    A hundred thousand may be queued, and each full collection of cyclic garbage would look at all of them while
+    everybody waits: the collector does not see them. So what refers to one and is referred to by it is let go when it
+    is not open here any more (`let_go`), or its handler has left (`left`).
 
     It is the `Place` of its actor. Its `lane` is its session: of one session those accepted first begin first. One that
     is `within` another execution of its session begins in the place of that, and has a lane of its own.
     """
 
-    __slots__ = (
-        "_newest",
-        "accepted",
-        "actor",
-        "after_end",
-        "awaited",
-        "begun",
-        "blocked",
-        "cell",
-        "child_id",
-        "closed",
-        "concurrency",
-        "dropped",
-        "exclusive",
-        "held",
-        "id",
-        "lane",
-        "launched",
-        "life",
-        "loading",
-        "news",
-        "on_change",
-        "owner",
-        "parted",
-        "passive",
-        "priority",
-        "queries",
-        "resting",
-        "session",
-        "tenant",
-        "type",
-        "unstarted",
-        "waiting",
-        "waits",
-        "written",
-    )  # fmt: skip
+    owner: Owner
+    tenant: str
+    session: str
+    id: str
+    concurrency: int  # of its session
+    type: str = ""
+    exclusive: bool = False
+    priority: int = 0
+    within: bool = False
+    lane: str = ""  # no session's id is like that of one within another execution
+    child_id: str = ""  # its name under the supervisor, and its key here
+    accepted: Accepted | None = None  # what its acceptance handed over, until its handler has it
+    written: int = 0
+    life: int = 0  # of its owner, in which it was given a place before it was accepted
+    waiting: bool = True  # for its turn
+    unstarted: bool = False  # it waits for its first turn, as far as is known
+    begun: bool = False  # it was given a place, in this life of its owner
+    launched: bool = False  # its handler runs, or is about to
+    resting: bool = False  # its handler does nothing but wait, and takes no place to run
+    passive: bool = False  # its handler was suspended in a wait
+    news: bool = False  # what it waited for has come, and no handler stood there
+    blocked: str = ""  # why it can't go on with the code that is here
+    closed: bool = False  # its end is decided
+    parted: bool = False  # and its handler has left
+    held: bool = False  # it is not to run before its trial
+    dropped: anyio.Event | None = None  # it is not to go on; set when its handler has left
+    loading: int = 0  # callers who read its journal
+    actor: ExecutionActor | None = None
+    cell: Cell[ExecutionMessage] | None = None  # made when somebody has a message for it
+    waits: ExecutionWaits | None = None  # made when somebody needs them
+    recorded: Reply[Receipt] | None = None  # the newest commit of it
+    on_change: Callable[[], None] | None = None  # called when it records something, rests, or has left
+    queries: list[Query] | None = None
+    awaited: Ending | None = None  # of a child, by a handler that was suspended alone
+    after_end: list[Reply[None]] | None = None  # who wait for the end that is decided
 
-    def __init__(
-        self,
-        owner: Owner,
-        tenant: str,
-        session: str,
-        id: str,
-        *,
-        concurrency: int,
-        type: str = "",
-        exclusive: bool = False,
-        priority: int = 0,
-        within: bool = False,
-    ) -> None:
-        self.owner = owner
-        self.tenant = tenant
-        self.session = session
-        self.lane = f"/{id}" if within else session  # no session's id is like that
-        self.id = id
-        self.type = type
-        self.child_id = f"{tenant}/{id}"  # its name under the supervisor, and its key here
-        self.concurrency = concurrency  # of its session
-        self.exclusive = exclusive
-        self.priority = priority
-        self.accepted: Accepted | None = None  # what its acceptance handed over, until its handler has it
-        self.written = 0
-        self.life = 0  # of its owner, in which it was given a place before it was accepted
-        self.waiting = True  # for its turn
-        self.unstarted = False  # it waits for its first turn, as far as is known
-        self.begun = False  # it was given a place, in this life of its owner
-        self.launched = False  # its handler runs, or is about to
-        self.resting = False  # its handler does nothing but wait, and takes no place to run
-        self.passive = False  # its handler was suspended in a wait
-        self.news = False  # what it waited for has come, and no handler stood there
-        self.blocked = ""  # why it can't go on with the code that is here
-        self.closed = False  # its end is decided
-        self.parted = False  # and its handler has left
-        self.held = False  # it is not to run before its trial
-        self.dropped: anyio.Event | None = None  # it is not to go on; set when its handler has left
-        self.loading = 0  # callers who read its journal
-        self.actor: ExecutionActor | None = None
-        self.cell: Cell[ExecutionMessage] | None = None  # made when somebody has a message for it
-        self.waits: ExecutionWaits | None = None  # made when somebody needs them
-        self._newest: Reply[Receipt] | None = None
-        self.on_change: Callable[[], None] | None = None  # called when it records something, rests, or has left
-        self.queries: list[Query] | None = None
-        self.awaited: Ending | None = None  # of a child, by a handler that was suspended alone
-        self.after_end: list[Reply[None]] | None = None  # who wait for the end that is decided
+    def __post_init__(self) -> None:
+        self.lane = f"/{self.id}" if self.within else self.session
+        self.child_id = f"{self.tenant}/{self.id}"
 
     @property
     def newest(self) -> Reply[Receipt] | None:
         """See `Place`."""
-        return self._newest
+        return self.recorded
 
     @newest.setter
     def newest(self, commit: Reply[Receipt] | None) -> None:
-        self._newest = commit
+        self.recorded = commit
         if self.on_change is not None:
             self.on_change()
 
@@ -206,6 +166,8 @@ class OpenExecution:
         if error is None:
             self.owner.ended(self)
         self.leave(error)
+        if error is None:
+            self.let_go()
 
     def rest(self, resting: bool) -> None:
         """See `Place`."""
@@ -264,6 +226,10 @@ class OpenExecution:
             reply.set(None) if error is None else reply.fail(error)
         for query in queries or ():
             query.reply.fail(error or ActorStopped(f"execution {self.id} has ended"))
+
+    def let_go(self) -> None:
+        """It is not open here any more."""
+        self.waits = self.recorded = self.awaited = None
 
     def left(self) -> None:
         """Its handler does not run any more: what it was asked is answered with ActorStopped."""

@@ -16,9 +16,10 @@ class OpenSet:
         self._services = services
         self._entries: dict[str, OpenExecution] = {}
         self._of: dict[str, int] = {}  # how many of each tenant
+        self._left = 0  # how many there were when nobody ran them any more
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._entries) or self._left
 
     def __iter__(self) -> Iterator[OpenExecution]:
         return iter(self._entries.values())
@@ -56,6 +57,16 @@ class OpenSet:
         """Nothing is known any more."""
         self._entries.clear()
         self._of.clear()
+        self._left = 0
+
+    def leave(self, error: BaseException) -> None:
+        """Nobody runs them any more: who waits at them is told so. Only their number is kept."""
+        entries = list(self._entries.values())
+        self.clear()
+        self._left = len(entries)
+        for entry in entries:
+            entry.leave(error)
+            entry.let_go()
 
     def check_room(self, tenant: str, count: int) -> None:
         """Raise Overloaded when `count` more executions would be too many, at all or of the tenant."""

@@ -233,9 +233,9 @@ def _end(world: World, record: LogRecord, state: ExecutionState) -> None:
     if (state.status is Status.CANCELLED) != (waits.cancelled is not None):
         asked = "was to be cancelled" if waits.cancelled else "was not to be cancelled"
         world.violations.append(f"{record.type} of {record.execution}, which {asked}, at {record.sequence}")
-    if state.sagas != journal.sagas.records():
+    if state.sagas != tuple(journal.sagas.records()):
         world.violations.append(f"the sagas of {record.execution} are not told as they were, at {record.sequence}")
-    if (state.undelivered, state.undelivered_count) != (waits.undelivered(), waits.ready_count):
+    if (state.undelivered, state.undelivered_count) != (tuple(waits.undelivered()), waits.ready_count):
         told = f"{state.undelivered_count} undelivered signals of {record.execution}"
         world.violations.append(f"{told} were told where there were {waits.ready_count}, at {record.sequence}")
     _check_children(world, record, state, journal)

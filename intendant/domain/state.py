@@ -143,12 +143,12 @@ class ExecutionState(Struct, frozen=True, omit_defaults=True, gc=False):
     artifacts: dict[str, Raw] = {}
     events: int = 0
     error: Failure | None = None
-    undelivered: list[Signal] = []
+    undelivered: tuple[Signal, ...] = ()
     undelivered_count: int = 0
     priority: int = 0
-    sagas: list[SagaRecord] = []
+    sagas: tuple[SagaRecord, ...] = ()
     parent: Parent | None = None
-    children: list[ChildRecord] = []
+    children: tuple[ChildRecord, ...] = ()
     children_count: int = 0
     version: int = 1
     forked_from: str = ""
@@ -311,10 +311,10 @@ def execution_ended(state: ExecutionState, payload: End, events: int) -> Executi
         error=None if isinstance(payload, ExecutionCompleted) else payload.error,
         artifacts=payload.artifacts,
         events=events,
-        undelivered=payload.undelivered,
+        undelivered=tuple(payload.undelivered),
         undelivered_count=payload.undelivered_count,
-        sagas=payload.sagas,
-        children=payload.children,
+        sagas=tuple(payload.sagas),
+        children=tuple(payload.children),
         children_count=payload.children_count,
     )
 
@@ -333,11 +333,11 @@ def outcome_of(state: ExecutionState, result_type: Any = Any) -> Outcome[Any]:
         events=state.events,
         error=state.error,
         metadata=state.metadata,
-        undelivered=state.undelivered,
+        undelivered=list(state.undelivered),
         undelivered_count=state.undelivered_count,
-        sagas=state.sagas,
+        sagas=list(state.sagas),
         parent=state.parent.execution if state.parent else "",
-        children=state.children,
+        children=list(state.children),
         children_count=state.children_count,
         version=state.version,
         forked_from=state.forked_from,

@@ -73,13 +73,13 @@ class StateReader:
     async def sagas(self, tenant: str, id: str) -> list[SagaRecord] | None:
         """An execution's sagas, step by step, or None if this tenant has no such execution."""
         state, journal = await self._with_journal(tenant, id)
-        return None if state is None else state.sagas if state.status.ended else journal.sagas.records()
+        return None if state is None else list(state.sagas) if state.status.ended else journal.sagas.records()
 
     async def children(self, tenant: str, id: str) -> list[ChildRecord] | None:
         """What an execution has submitted, or None if this tenant has no such execution."""
         state, journal = await self._with_journal(tenant, id)
         if state is None or state.status.ended:
-            return None if state is None else state.children
+            return None if state is None else list(state.children)
         found = [await self.tracked_execution(tenant, child) for child in journal.children]
         return child_records(journal.children, found, ending=False)
 

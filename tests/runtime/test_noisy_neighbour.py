@@ -51,6 +51,15 @@ async def fill_up(runtime: Runtime, intents: int) -> None:
             await session.submit_many([Intent("yard.work", {"n": number}) for number in range(count)])
 
 
+async def keep_full(runtime: Runtime, intents: int) -> None:
+    """It queues new ones for those that have ended, a few at a time."""
+    session = runtime.session("noisy", "s0")
+    while True:
+        if runtime.stats().open < intents:
+            await session.submit_many([Intent("yard.work", {"n": number}) for number in range(16)])
+        await anyio.sleep(0.002)
+
+
 async def others_meanwhile(runtime: Runtime, tries: int) -> int:
     """How many records of others were committed at most while one execution of the quiet tenant ran."""
     session = await runtime.open_session("quiet", "s")
@@ -107,11 +116,16 @@ async def test_its_waits_are_short(runtime: Callable[..., Runtime], queued: int)
     async with runtime(yard, **options) as running:
         alone = await waits(running)
         await fill_up(running, full(queued))
-        beside = await waits(running)
-        left = running.stats().open
+        beside: list[float] = []
+        left = 0
+        async with anyio.create_task_group() as group:
+            group.start_soon(keep_full, running, full(queued))
+            beside = await waits(running)
+            left = running.stats().open
+            group.cancel_scope.cancel()
     print(
         f"\n{queued} queued, {left} left: p50 {statistics.median(beside):.1f} ms, p99 {p99(beside):.1f} ms of "
         f"{len(beside)}; alone {statistics.median(alone):.1f} and {p99(alone):.1f} ms"
     )
-    assert left > 0, "the neighbour was busy all the time"
+    assert left >= 0.3 * full(queued), "the neighbour was busy all the time"
     assert p99(beside) <= max(2 * p99(alone), MS_MAX)
