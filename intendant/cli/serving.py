@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import json
 import os
@@ -33,6 +34,8 @@ def serve(target: str, *, backend: str, control: bool, as_json: bool) -> int:
     if isinstance(given, Realm) or (isinstance(given, list | tuple) and given):
         raise Refusal(f"{target} is realms, not a runtime: write runtime = Runtime({target.partition(':')[2]})", USAGE)
     serving = _Serving(target, given, control=control, as_json=as_json)
+    gc.collect()
+    gc.freeze()  # programs, which stay: no full collection is to look at them while everybody waits
     try:
         return anyio.run(serving.run, **options)
     except PartitionOwned as owned:

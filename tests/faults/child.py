@@ -189,7 +189,7 @@ class Load:
                     await self._surely(partial(self._runtime.open_session, tenant, session))
             async with anyio.create_task_group() as group:
                 for tenant, key, execution in self._order["open"]:
-                    group.start_soon(self._result, tenant, key, self._runtime.execution(tenant, execution))
+                    group.start_soon(self._ask_again, tenant, key, execution)
                 for tenant, key in self._order["doubt"]:
                     group.start_soon(self._submit, tenant, key)
                 while not self._draining:
@@ -222,6 +222,11 @@ class Load:
             await self._submit(tenant, key)
         finally:
             self._room.release()
+
+    async def _ask_again(self, tenant: str, key: str, execution: str) -> None:
+        """After many lives these are thousands: all at once would hold the loop for longer than a store's timeout."""
+        async with self._room:
+            await self._result(tenant, key, self._runtime.execution(tenant, execution))
 
     async def _submit(self, tenant: str, key: str) -> None:
         session = self._runtime.session(tenant, SESSIONS[zlib.crc32(key.encode()) % len(SESSIONS)])

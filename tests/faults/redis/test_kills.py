@@ -11,7 +11,8 @@ from tests.faults.stable import Stable
 from tests.infrastructure.redis_server import RedisServer
 from tests.infrastructure.tier import full
 
-PATIENCE = 30.0  # seconds until what is open must have ended
+PATIENCE = 30.0  # seconds until what is open must have ended,
+EACH_KILL = 0.2  # and for each kill, because all whose end was told to somebody who died are asked for again
 TRIES = 10  # kills within which a planted fault must show; the first that shows it is the last
 
 
@@ -24,7 +25,7 @@ def kill_processes(kills: int, stable: Stable, tried: Trial, *, every: int, bug:
         tried.starts_over()
         if kill % every == 0:
             tried.look_into()
-    tried.finish(patience=PATIENCE)
+    tried.finish(patience=PATIENCE + kills * EACH_KILL)
     tried.report("kills of the process", tried.audit())
 
 
