@@ -58,7 +58,7 @@ from intendant.domain.state import ExecutionState, Status
 from intendant.domain.waits import Wait, WaitEnd
 from intendant.parking import Reply
 from intendant.realm import Handler
-from intendant.steps.attempt import sleep_until, within
+from intendant.steps.attempt import TimeLimits, sleep_until
 from intendant.steps.cancellation import Cancellation
 from intendant.steps.steps import failure_of
 from intendant.supervisor import SupervisorError, Worker, current_worker
@@ -296,7 +296,7 @@ class ExecutionActor(Actor[ExecutionMessage]):
         limit, until = "", state.parent.deadline if state.parent else 0
         if until and not self.history.cancelled and (left is None or (until - self.now()) / 1e6 < left):
             left, limit = max(until - self.now(), 0) / 1e6, "its parent had left"
-        return within(handler.policy, left, partial(handler.function, context, parameters), limit)
+        return TimeLimits(handler.policy, left, limit).run(partial(handler.function, context, parameters))
 
     @property
     def _called(self) -> Context:

@@ -82,6 +82,22 @@ class _Submission:
         self.message.reply.set([self.known[intent.key] for intent in self.message.intents])
 
 
+class _Handed(Reply[Receipt]):
+    """The answer to a commit that was handed over: once it is given, and told, the commit has landed."""
+
+    __slots__ = ("_place",)
+
+    def __init__(self, place: Place, settled: Callable[[Reply[Receipt]], None]) -> None:
+        super().__init__()
+        self._place = place
+        self.on_settled(settled)
+        place.handed_over()
+
+    def _settle(self) -> None:
+        super()._settle()
+        self._place.landed()
+
+
 class Place(Protocol):
     """What a session's actor shares with whoever keeps it in memory, and with its successor after a crash."""
 
@@ -279,7 +295,7 @@ class SessionActor(DirectActor[SessionMessage]):
         before, self._state = self._state, states.session_extended(self._state, payload)
         if payload.active:
             self._place.watch_work()
-        self._commit(self._change("session_extended", payload, before, self._state), self._has_landed, new=False)
+        self._commit(self._change("session_extended", payload, before, self._state), _nothing, new=False)
 
     # --- accepting intents
 
@@ -339,7 +355,6 @@ class SessionActor(DirectActor[SessionMessage]):
                 self._settle_claims(submission, error)
             else:
                 submission.message.reply.fail(error)
-        self._place.landed()
 
     def _plan(self, intent: PreparedIntent, parent: Parent | None = None) -> OpenExecution:
         concurrency = self._state.concurrency if self._state else 0
@@ -368,9 +383,7 @@ class SessionActor(DirectActor[SessionMessage]):
         at_once = not self._unplaced and self._executions.begin([entry])
         commit, accepted = self._acceptance([message.intent], [entry], message.parent, at_once=at_once)
         self._unplaced += not at_once
-        reply: Reply[Receipt] = Reply()
-        reply.on_settled(partial(self._spawned, message, entry, accepted[0], at_once))
-        self._place.handed_over()
+        reply = _Handed(self._place, partial(self._spawned, message, entry, accepted[0], at_once))
         try:
             message.accept(entry.id, commit, reply)
         except Exception as error:
@@ -398,7 +411,6 @@ class SessionActor(DirectActor[SessionMessage]):
             if at_once:
                 self._executions.give_back([entry])
             message.reply.fail(outcome.error)
-        self._place.landed()
 
     def _accepted(self, submission: _Submission, first: int) -> None:
         for entry, state in zip(submission.entries, submission.accepted, strict=True):
@@ -496,21 +508,15 @@ class SessionActor(DirectActor[SessionMessage]):
         def settled(outcome: Reply[Receipt]) -> None:
             if self.ref.alive:
                 self.ref.tell_control(Settled(proceed, outcome))
-            self._place.landed()
 
         return settled
-
-    def _has_landed(self, _outcome: Reply[Receipt]) -> None:
-        self._place.landed()
 
     def _commit(self, commit: Commit, settled: Callable[[Reply[Receipt]], None], *, new: bool = True) -> None:
         """Hand a commit to the writer, which calls `settled` with its outcome, in the order they came.
 
-        That has to say that it has landed. One that is not `new` work is never refused for lack of room and goes first.
+        One that is not `new` work is never refused for lack of room, and goes first.
         """
-        reply: Reply[Receipt] = Reply()
-        reply.on_settled(settled)
-        self._place.handed_over()
+        reply = _Handed(self._place, settled)
         writer = self._services.writer
         try:
             (writer.accept if new else writer.append)(commit, reply)
@@ -526,6 +532,10 @@ def _move_timer(before: SessionState | None, after: SessionState) -> list[Operat
     if after.timer is not None:
         operations.append(AddToIndex(states.TIMERS, after.timer[1], after.timer[0]))
     return operations
+
+
+def _nothing(_outcome: Reply[Receipt]) -> None:
+    """Nobody waits for it."""
 
 
 def _conflict(intent: PreparedIntent, claim: Claim) -> IdempotencyConflict:

@@ -30,10 +30,14 @@ class TimeLimits:
         self._scope: anyio.CancelScope | None = None
         self._end = 0.0
 
-    async def run(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Await `call()`. Raises TimeoutError that names the limit; a thread that runs on is left behind."""
-        if self._left is None and self._heartbeat is None:
-            return await call()
+    def run(self, call: Callable[[], Awaitable[T]]) -> Awaitable[T]:
+        """`call()`, to be awaited; where there is no limit, nothing stands between.
+
+        Raises TimeoutError that names the limit; a thread that runs on is left behind.
+        """
+        return call() if self._left is None and self._heartbeat is None else self._limited(call)
+
+    async def _limited(self, call: Callable[[], Awaitable[T]]) -> T:
         self._end = float("inf") if self._left is None else anyio.current_time() + self._left
         with anyio.CancelScope() as self._scope:
             self.beat()
@@ -53,13 +57,6 @@ class TimeLimits:
             return f"took longer than {self._why}"
         limits = [f"{name}={limit}" for name in ("timeout", "deadline") if (limit := getattr(self._policy, name))]
         return f"took longer than its {' and '.join(limits)}"
-
-
-def within(policy: Policy, left: float | None, call: Callable[[], Awaitable[T]], why: str = "") -> Awaitable[T]:
-    """`call()`, awaited within its time limits (`TimeLimits`); where it has none, nothing stands between."""
-    if left is None and policy.heartbeat is None:
-        return call()
-    return TimeLimits(policy, left, why).run(call)
 
 
 async def call(
