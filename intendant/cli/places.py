@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from typing import Annotated, Final
 
 import typer
 
 from intendant.cli.options import Options
-from intendant.runtime.config import DEFAULT_HOT
+from intendant.runtime.config import hot_url
 
 _PANEL: Final = "Where it is done"
 
@@ -42,4 +41,4 @@ class Places(Options, frozen=True):
     @property
     def hot_url(self) -> str:
         """The hot store that is meant."""
-        return self.hot or os.environ.get("INTENDANT_HOT") or DEFAULT_HOT
+        return hot_url(self.hot)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -18,7 +17,7 @@ from intendant.cli.exits import FAILED, USAGE, Refusal
 from intendant.cli.options import Options
 from intendant.domain.errors import IntendantError, InvalidIntent, InvalidValue, PartitionOwned
 from intendant.runtime.at_rest import StoreAtRest
-from intendant.runtime.config import DEFAULT_HOT
+from intendant.runtime.config import hot_url
 from intendant.runtime.control import encoded
 from intendant.runtime.control_place import Found
 from intendant.runtime.reports import Waits
@@ -93,7 +92,7 @@ class Where(Options, frozen=True):
     @property
     def hot_url(self) -> str:
         """The hot store that is meant."""
-        return self.hot or os.environ.get("INTENDANT_HOT") or DEFAULT_HOT
+        return hot_url(self.hot)
 
     def store(self) -> StoreAtRest:
         """The store, not opened yet. Raises Refusal when there can't be one."""

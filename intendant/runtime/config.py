@@ -38,6 +38,11 @@ class Stores:
     durability: Durability
 
 
+def hot_url(given: str | None, environment: Mapping[str, str] = os.environ, *, prefix: str = "INTENDANT_") -> str:
+    """The hot store that is meant: as given, else as the environment names it, else the default."""
+    return given or environment.get(f"{prefix}HOT") or DEFAULT_HOT
+
+
 def resolve(
     name: str,
     hot: str | None,
@@ -51,7 +56,7 @@ def resolve(
     `INTENDANT_<NAME>_...`. Raises ValueError naming what is wrong.
     """
     prefix = variable_prefix(name)
-    url = hot or environment.get(f"{prefix}HOT") or DEFAULT_HOT
+    url = hot_url(hot, environment, prefix=prefix)
     level = (
         durability or environment.get(f"{prefix}DURABILITY") or ("memory" if url.startswith("memory:") else "written")
     )
