@@ -177,7 +177,8 @@ class DocumentWrite(Struct, frozen=True, gc=False):
 class Batch(Struct, frozen=True, gc=False):
     """A sealed row of commits: numbered, encoded, ready to be applied by an adapter as it stands.
 
-    Lists are in commit order; documents and index changes hold only the last word on each key.
+    All is in commit order; documents and index changes hold only the last word on each key. It is tuples, because
+    thousands of batches are kept (`Ring`), and the collector looks into lists again and again, into those never.
     """
 
     partition: int
@@ -187,19 +188,19 @@ class Batch(Struct, frozen=True, gc=False):
     count: int
     time: int
     digest: bytes
-    entries: list[tuple[str, int, int, bytes]]  # tenant, first sequence, number of records, entry
-    claims: list[tuple[str, str, bytes]]  # tenant, key, value
-    releases: list[tuple[str, str]]  # tenant, key
-    documents: list[DocumentWrite]
-    journal: list[tuple[str, str, int, bytes]]  # tenant, execution, position, body
-    drops: list[tuple[str, str]]  # tenant, execution
-    index_adds: list[tuple[str, int, str, str]]  # index, score, tenant, member
-    index_removes: list[tuple[str, int, str, str]]
-    outbox_adds: list[tuple[int, str, str, int, bytes]]  # position, tenant, session, time, body
-    outbox_settles: list[int]  # positions
+    entries: tuple[tuple[str, int, int, bytes], ...]  # tenant, first sequence, number of records, entry
+    claims: tuple[tuple[str, str, bytes], ...]  # tenant, key, value
+    releases: tuple[tuple[str, str], ...]  # tenant, key
+    documents: tuple[DocumentWrite, ...]
+    journal: tuple[tuple[str, str, int, bytes], ...]  # tenant, execution, position, body
+    drops: tuple[tuple[str, str], ...]  # tenant, execution
+    index_adds: tuple[tuple[str, int, str, str], ...]  # index, score, tenant, member
+    index_removes: tuple[tuple[str, int, str, str], ...]
+    outbox_adds: tuple[tuple[int, str, str, int, bytes], ...]  # position, tenant, session, time, body
+    outbox_settles: tuple[int, ...]  # positions
     checkpoints: dict[str, int]
-    replaces: list[tuple[str, int, bytes]] = []  # tenant, first sequence, entry
-    trims: list[tuple[str, int]] = []  # tenant, below
+    replaces: tuple[tuple[str, int, bytes], ...] = ()  # tenant, first sequence, entry
+    trims: tuple[tuple[str, int], ...] = ()  # tenant, below
 
 
 def check_commit(commit: Commit) -> int:
@@ -251,19 +252,19 @@ def seal(
         count=sequence - first,
         time=time,
         digest=digest(*(entry[3] for entry in entries)),
-        entries=entries,
-        claims=sealing.claims,
-        releases=sealing.releases,
-        documents=list(sealing.documents.values()),
-        journal=sealing.journal,
-        drops=sealing.drops,
-        index_adds=[key for key, present in sealing.index.items() if present],
-        index_removes=[key for key, present in sealing.index.items() if not present],
-        outbox_adds=sealing.outbox_adds,
-        outbox_settles=sealing.outbox_settles,
+        entries=tuple(entries),
+        claims=tuple(sealing.claims),
+        releases=tuple(sealing.releases),
+        documents=tuple(sealing.documents.values()),
+        journal=tuple(sealing.journal),
+        drops=tuple(sealing.drops),
+        index_adds=tuple([key for key, present in sealing.index.items() if present]),
+        index_removes=tuple([key for key, present in sealing.index.items() if not present]),
+        outbox_adds=tuple(sealing.outbox_adds),
+        outbox_settles=tuple(sealing.outbox_settles),
         checkpoints=sealing.checkpoints,
-        replaces=sealing.replaces,
-        trims=sealing.trims,
+        replaces=tuple(sealing.replaces),
+        trims=tuple(sealing.trims),
     )
     return batch, [receipts[place] for place in range(len(commits))]
 

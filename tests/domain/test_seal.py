@@ -167,7 +167,7 @@ def test_nothing_that_was_asked_for_is_left_out(gathered: list[Commit]) -> None:
 
 def test_checkpoint_alone_needs_no_record() -> None:
     batch, receipts = sealed([Commit("", (), [MoveCheckpoint("cold", 7)])])
-    assert (batch.count, batch.entries, batch.checkpoints) == (0, [], {"cold": 7})
+    assert (batch.count, batch.entries, batch.checkpoints) == (0, (), {"cold": 7})
     assert receipts == [Receipt(FIRST, TIME)]
 
 

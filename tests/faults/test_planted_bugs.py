@@ -187,7 +187,7 @@ class OutboxOutsideTheCommit(BuggyLog):
             events, self.events = self.events, None
             for item in events.outbox_adds:
                 self.shared.partition.apply(_only_outbox(events, item))
-        verdict = await self.inner.commit(msgspec.structs.replace(batch, outbox_adds=[]))
+        verdict = await self.inner.commit(msgspec.structs.replace(batch, outbox_adds=()))
         if verdict is Verdict.OK and batch.outbox_adds:
             self.events = batch
         return verdict
@@ -195,7 +195,7 @@ class OutboxOutsideTheCommit(BuggyLog):
 
 def _only_outbox(batch: Batch, item: tuple[int, str, str, int, bytes]) -> Batch:
     return Batch(
-        batch.partition, batch.epoch, batch.token, 0, 0, 0, b"", [], [], [], [], [], [], [], [], [item], [], {}
+        batch.partition, batch.epoch, batch.token, 0, 0, 0, b"", (), (), (), (), (), (), (), (), (item,), (), {}
     )
 
 
