@@ -12,6 +12,7 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Literal, TypeVar, TypeVarTuple, Unpack, overload
 
 import anyio
@@ -24,18 +25,17 @@ from intendant.domain.ids import check_id
 from intendant.domain.payloads import Emitted
 from intendant.domain.ports import FileStore
 from intendant.domain.retry import Policy, Retry
-from intendant.steps.attempt import call
+from intendant.steps.attempt import call_here
 from intendant.steps.children import Child, Children
 from intendant.steps.events import Events
 from intendant.steps.files import Files
-from intendant.steps.function import StepFunction
 from intendant.steps.policy import StepPolicy, policy_of
 from intendant.steps.recording import Recording
 from intendant.steps.saga import UNDO_RETRY, UNDO_TIMEOUT, Saga, undo_policy
 from intendant.steps.scopes import Scope
 from intendant.steps.session import HandlerSession, SharedState
 from intendant.steps.step import Step
-from intendant.steps.steps import Steps
+from intendant.steps.steps import Call, Steps
 from intendant.steps.undoing import Undoing
 from intendant.steps.waiting import Waiting
 
@@ -73,6 +73,7 @@ class Context:
         files: FileStore | None = None,
         limiter: anyio.CapacityLimiter | None = None,
         attempt: int = 1,
+        call: Call | None = None,  # of steps' functions; else they are called here
     ) -> None:
         self.tenant_id = tenant_id
         self.solution = solution
@@ -83,7 +84,6 @@ class Context:
         self._session = session
         self._handler = (type, exclusive)
         self._state: SharedState | None = None  # once the handler has asked for its session
-        self._limiter = limiter
         self._files = files
         self._events = Events(recording.recorded_events)
         self._steps = Steps(
@@ -93,7 +93,7 @@ class Context:
             execution=execution_id,
             now=started_at,
             files=files,
-            call=self._call,
+            call=call or partial(call_here, limiter),  # no method of this: a circle would be left to the collector
         )
         self._recording = recording
 
@@ -498,9 +498,6 @@ class Context:
     def take_events(self) -> list[Emitted]:
         """What was emitted and rides with the next record."""
         return self._events.take()
-
-    async def _call(self, path: str, kind: StepFunction, function: Callable[..., Any], arguments: Any) -> Any:  # noqa: ARG002  for unit tests
-        return await call(function, arguments, kind.is_async, self._limiter)
 
 
 def _first(failures: ExceptionGroup[Exception]) -> Exception:

@@ -127,6 +127,8 @@ class ExecutionActor(Actor[ExecutionMessage]):
             if self._services.writer.serving:
                 raise
             # the writer stopped under it: this is a suspension, whoever restarts the writer resumes it
+        finally:
+            self._context = None  # which knows this actor: without the circle nothing is left to the collector
 
     async def _begin(self) -> Handler | None:
         """Load, and find the handler that is to run; None when nothing is to run any more."""

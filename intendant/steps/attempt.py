@@ -10,6 +10,7 @@ import anyio
 import anyio.to_thread
 
 from intendant.domain.retry import Policy
+from intendant.steps.function import StepFunction
 
 T = TypeVar("T")
 
@@ -59,11 +60,15 @@ class TimeLimits:
         return f"took longer than its {' and '.join(limits)}"
 
 
-async def call(
-    function: Callable[..., Any], arguments: Any, is_async: bool, threads: anyio.CapacityLimiter | None
+async def call_here(
+    threads: anyio.CapacityLimiter | None,
+    _path: str,
+    kind: StepFunction,
+    function: Callable[..., Any],
+    arguments: tuple[Any, ...],
 ) -> Any:
-    """Call an async function here, a plain one in a worker thread."""
-    if is_async:
+    """Call a step's function in this process: an async one here, a plain one in a worker thread."""
+    if kind.is_async:
         return await function(*arguments)
     # In a tuple, because trio refuses a coroutine from a thread: that of a lambda around an async function.
     (value,) = await anyio.to_thread.run_sync(lambda: (function(*arguments),), limiter=threads, abandon_on_cancel=True)

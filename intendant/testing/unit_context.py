@@ -32,6 +32,7 @@ from intendant.domain.sagas import SagaRow, Sagas, is_of_saga
 from intendant.domain.shared_state import encode_shared
 from intendant.domain.state import ExecutionState, Status
 from intendant.domain.waits import Wait, WaitEnd
+from intendant.steps.attempt import call_here
 from intendant.steps.cancellation import CLEANUP, Cancellation
 from intendant.steps.function import StepFunction
 from intendant.steps.steps import failure_of
@@ -78,7 +79,7 @@ class UnitContext(Context):
         self._sagas = Sagas()
         shared = None if state is None else encode_shared(state)
         self._recorder = _Recording(self._recorded, at, signals, children, self._sagas, shared)
-        super().__init__(self._recorder, started_at=at, **facts)
+        super().__init__(self._recorder, started_at=at, call=self._give_or_call, **facts)
 
     @property
     def recorded(self) -> Recorded:
@@ -123,10 +124,12 @@ class UnitContext(Context):
         self._recorder.cancel_at = (path, Cancellation(CLEANUP.total_seconds(), 0, scope.cancel))
         return scope
 
-    async def _call(self, path: str, kind: StepFunction, function: Callable[..., Any], arguments: Any) -> Any:
+    async def _give_or_call(
+        self, path: str, kind: StepFunction, function: Callable[..., Any], arguments: tuple[Any, ...]
+    ) -> Any:
         await self._recorder.come_to(path)
         if path not in self._given:
-            return await super()._call(path, kind, function, arguments)
+            return await call_here(None, path, kind, function, arguments)
         self._unused.discard(path)
         given = self._given[path]
         if isinstance(given, BaseException):
