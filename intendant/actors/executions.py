@@ -71,6 +71,7 @@ class Executions:
         self._loading: anyio.CancelScope
         self._trials: Trials
         services.stage.join(self)
+        services.writer.on_crowded = self._slow_down
 
     # --- what sessions ask
 
@@ -153,6 +154,12 @@ class Executions:
     def has_open(self, tenant: str, session: str) -> bool:
         """Whether a session has executions that have not ended, or it is not known."""
         return not self.serving or self.places.has_open(tenant, session)
+
+    def _slow_down(self, tenant: str, more: int | None) -> None:
+        """Many commits of a tenant wait: only so many more of it are to begin."""
+        self.places.slow_down(tenant, more)
+        self.fill()
+        self.places.tell_idle()
 
     async def stand(self, *, aside: bool) -> None:
         """See `Troupe`. Without a writer nothing of this partition runs anyway."""

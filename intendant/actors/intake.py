@@ -68,6 +68,11 @@ class Intake:
             taken.append(self.take())
         return taken
 
+    def waiting(self, tenant: str) -> int:
+        """How many commits of this tenant's accepted work wait."""
+        lane = self._lanes.get(tenant)
+        return 0 if lane is None else len(lane[0])
+
     def __bool__(self) -> bool:
         return bool(self._lanes)
 

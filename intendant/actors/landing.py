@@ -7,7 +7,7 @@ loop, at each of the commits that the neighbour's handler makes, however small i
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import anyio.lowlevel
@@ -17,15 +17,16 @@ from intendant.domain.commit import Receipt
 from intendant.domain.records import SYSTEM_TENANT
 from intendant.parking import Seam
 
-AT_ONCE: Final = 16  # that are told in one turn of the loop, while several tenants commit
+AT_ONCE: Final = 8  # that are told in one turn of the loop, while several tenants commit
 SEVERAL_S: Final = 5.0  # seconds since another tenant's last commit for which there are several
 
 
 class Landing:
     """Those of one partition; of one tenant they are told in the order of their commits."""
 
-    def __init__(self, seam: Seam) -> None:
+    def __init__(self, seam: Seam, on_told: Callable[[], None] = lambda: None) -> None:
         self._seam = seam
+        self._on_told = on_told  # some, in a turn
         self._parking = seam.parking()
         self._waiting: dict[str, deque[tuple[Append, Receipt]]] = {}  # by tenant, whose turn it is first
         self._tenant = ""  # of the newest commit
@@ -42,14 +43,24 @@ class Landing:
         """Whether more than one tenant commits, these days."""
         return self._several_until > 0 and self._seam.time() < self._several_until
 
+    def waiting(self, tenant: str) -> int:
+        """How many commits of this tenant have landed and wait to be told."""
+        return len(self._waiting.get(tenant, ()))
+
     def tell(self, appends: Sequence[Append], receipts: Sequence[Receipt]) -> None:
         """These have landed: tell them, at once, or in turn when they are many and of several tenants."""
         if not self._waiting and (len(appends) <= AT_ONCE or not self.several):
             for append, receipt in zip(appends, receipts, strict=True):
                 append.reply.set(receipt)
             return
+        at_once = set[str]()  # tenants that have nobody waiting: one each goes before all
         for append, receipt in zip(appends, receipts, strict=True):
-            self._waiting.setdefault(append.commit.tenant, deque()).append((append, receipt))
+            tenant = append.commit.tenant
+            if tenant not in self._waiting and tenant not in at_once:
+                at_once.add(tenant)
+                append.reply.set(receipt)
+            else:
+                self._waiting.setdefault(tenant, deque()).append((append, receipt))
         self._parking.wake()
 
     async def run(self) -> None:
@@ -59,6 +70,7 @@ class Landing:
                 await self._parking.wait()
                 while self._waiting:
                     self._tell_some()
+                    self._on_told()
                     await anyio.lowlevel.checkpoint()
         finally:
             while self._waiting:

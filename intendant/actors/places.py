@@ -101,6 +101,10 @@ class Places:
         """It does not want its turn any more."""
         self._turns.remove(entry)
 
+    def slow_down(self, tenant: str, more: int | None) -> None:
+        """So many more of a tenant may have their turn, until it is said anew; None: as of others."""
+        self._turns.slow_down(tenant, more, self._now())
+
     def next(self) -> OpenExecution | None:
         """Whose turn it is: it has its place from now on. None when none is free, or nobody wants one."""
         if not len(self._turns):

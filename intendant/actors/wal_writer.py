@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from intendant.actors.barred import Barred
 from intendant.actors.intake import Append, Intake
-from intendant.actors.landing import AT_ONCE, Landing
+from intendant.actors.landing import Landing
 from intendant.actors.lives import Lives
 from intendant.actors.ownership import Ownership
 from intendant.actors.ring import RING_BYTES
@@ -45,7 +45,10 @@ from intendant.domain.records import SYSTEM_TENANT, Record
 from intendant.parking import Reply, Seam
 from intendant.supervisor import Backoff, Started
 
-BESIDE_OTHERS: Final = 2 * AT_ONCE  # commits in a batch while several tenants commit: each waits for two or so
+BESIDE_OTHERS: Final = 32  # commits in a batch while several tenants commit: each waits for two or so
+
+
+CROWDED: Final = 128  # commits of a tenant that wait, beside others': it begins only as many as make it so many
 
 
 class KeyClaimed(IntendantError):
@@ -91,13 +94,16 @@ class WalWriter:
         self.records = 0  # records in them, since this process began
         self.serving = False
         self.refusal: Callable[[], Overloaded] | None = None  # set while the store has no room for new work
+        self.on_crowded: Callable[[str, int | None], None] = _ignore  # so many more of a tenant may begin
         self._owner = owner
         self._clock = clock
         self._seam = seam
         self._on_committed = on_committed
         self._intake = Intake(f"wal-writer[{partition}]", settings.capacity)
         self._parking = seam.parking()
-        self._landing = Landing(seam)
+        self._landing = Landing(seam, self._thin_out)
+        self._flying: list[Append] = []
+        self._crowded: set[str] = set()
         self._barred = Barred() if barred is None else barred
         self._stopping = False
         self._lost: AcknowledgedDataMissing | None = None
@@ -153,6 +159,8 @@ class WalWriter:
         append = Append(commit, reply or Reply(), check_commit(commit), erasing=erasing)
         if self._admits(append):
             self._intake.put(append)
+            if self._landing.several:
+                self._crowd(commit.tenant)
             self._parking.wake()
         return append.reply
 
@@ -173,6 +181,22 @@ class WalWriter:
         """Raise what `accept` would: for new work that must keep its place among what accepted work commits."""
         if self.refusal is not None:
             raise self.refusal()
+
+    def _crowd(self, tenant: str) -> None:
+        if tenant not in self._crowded and self._waiting(tenant) >= CROWDED:
+            self._crowded.add(tenant)
+            self.on_crowded(tenant, 0)
+
+    def _thin_out(self) -> None:
+        for tenant in list(self._crowded):
+            waiting = self._waiting(tenant)
+            if not waiting:
+                self._crowded.remove(tenant)
+            self.on_crowded(tenant, max(CROWDED - waiting, 0) if waiting else None)
+
+    def _waiting(self, tenant: str) -> int:
+        flying = sum(append.commit.tenant == tenant for append in self._flying)
+        return self._intake.waiting(tenant) + flying + self._landing.waiting(tenant)
 
     async def commit(self, commit: Commit, *, erasing: bool = False) -> Receipt:
         """Append and wait. A cancelled wait takes nothing back."""
@@ -218,6 +242,8 @@ class WalWriter:
         finally:
             self.serving = False
             self._abandon(self._intake.clear())
+            self._flying = []
+            self._thin_out()
 
     async def _acquired(self) -> bool:
         try:
@@ -241,7 +267,10 @@ class WalWriter:
     async def _write(self) -> None:
         while True:
             while self._lost is None and (gathered := self._gather()):
+                self._flying = gathered
                 await self._land(gathered)
+                self._flying = []
+                self._thin_out()
             if self._lost is not None:
                 raise self._lost
             if self._ownership.torn:
@@ -318,6 +347,10 @@ class WalWriter:
     def _abandon(self, appends: list[Append]) -> None:
         for append in appends:
             append.reply.fail(ActorStopped(f"wal-writer[{self.partition}] stopped before it could tell"))
+
+
+def _ignore(_tenant: str, _more: int | None) -> None:
+    """Nobody begins anything by this writer."""
 
 
 def _of_system(commit: Commit) -> Append:

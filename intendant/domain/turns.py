@@ -91,7 +91,7 @@ class _Share(Generic[C]):
 
     __slots__ = (
         *("credit", "debt_max", "in_ring", "lanes", "lately", "left_at", "places"),
-        *("quantum", "ready", "running", "tenant", "visited", "weight"),
+        *("quantum", "ready", "running", "slack", "tenant", "visited", "weight"),
     )
 
     def __init__(self, tenant: str, weight: float, places: int) -> None:
@@ -105,6 +105,7 @@ class _Share(Generic[C]):
         self.ready: list[_Queued[C]] = []
         self.lanes: dict[object, _Lane[C]] = {}
         self.running = 0
+        self.slack = math.inf  # how many more of it may have a place in turn
         self.in_ring = False  # somebody of it may run
         self.visited = False  # its turn has come round, and it has had its quantum
         self.left_at = 0  # when it last gave a place back
@@ -112,7 +113,12 @@ class _Share(Generic[C]):
     @property
     def may_run(self) -> bool:
         """Whether somebody of it may run, as soon as there is a place."""
-        return bool(self.ready) and self.running < self.places
+        return bool(self.ready) and self.has_room
+
+    @property
+    def has_room(self) -> bool:
+        """Whether it may have one more place."""
+        return self.running < self.places and self.slack > 0
 
     def charge(self, cost: float) -> None:
         """Take a cost, or give one back when it is negative."""
@@ -148,6 +154,7 @@ class Turns(Generic[C]):
         self._held: dict[C, tuple[int, float]] = {}  # who has a place: since when, and what was charged
         self._waiting: dict[C, int] = {}  # by the number that it stands at; at any other it is void
         self._number = 0
+        self._slowed = 0  # tenants
         self._many = _SHARES
 
     # --- who waits
@@ -186,6 +193,14 @@ class Turns(Generic[C]):
         """It does not want to run any more. False when it does not wait."""
         return self._waiting.pop(contender, None) is not None
 
+    def slow_down(self, tenant: str, more: int | None, now: int) -> None:
+        """Give so many places more in turn to this tenant, until it is said anew; None: as many as others have."""
+        share = self._share(tenant, now)
+        self._slowed -= share.slack < math.inf
+        share.slack = math.inf if more is None else more
+        self._slowed += share.slack < math.inf
+        self._join_ring(share, now)
+
     # --- who has a place
 
     def take_at_once(self, contender: C, now: int, *, concurrency: int) -> bool:
@@ -194,9 +209,10 @@ class Turns(Generic[C]):
             return False
         share = self._share(contender.tenant, now)
         lane = self._lane(share, contender, concurrency)
-        if share.ready or share.running >= share.places or lane.waiting or not lane.admits(contender):
+        if share.ready or not share.has_room or lane.waiting or not lane.admits(contender):
             return False
         lane.begin(contender)
+        share.slack -= 1
         self._hold(share, contender, now)
         return True
 
@@ -214,6 +230,7 @@ class Turns(Generic[C]):
             wanted = self._take_out(share, queued, now)
             if wanted:
                 del self._waiting[queued.contender]
+                share.slack -= 1
                 self._hold(share, queued.contender, now)
             if not share.may_run:
                 self._leave_ring(share)
@@ -255,7 +272,7 @@ class Turns(Generic[C]):
     @property
     def idle(self) -> bool:
         """Whether nobody has a place, and nobody may have one."""
-        return not (self.running or self._ring)
+        return not (self.running or self._ring or self._slowed)
 
     def holds(self, contender: C) -> bool:
         """Whether it has a place."""
@@ -359,7 +376,7 @@ class Turns(Generic[C]):
     def _forget_unused(self, now: int) -> None:
         """Of tenants that want nothing only their debts are known, until those are forgiven."""
         for share in list(self._shares.values()):
-            if not (share.lanes or share.ready or share.running):
+            if not (share.lanes or share.ready or share.running or share.slack < math.inf):
                 share.age(now)
                 if share.credit >= 0:
                     del self._shares[share.tenant]

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import anyio
 import pytest
 
-from intendant.actors.wal_writer import KeyClaimed, WalWriter, WriterSettings
+from intendant.actors.wal_writer import BESIDE_OTHERS, CROWDED, KeyClaimed, WalWriter, WriterSettings
 from intendant.adapters.memory import MemoryStore
 from intendant.domain.commit import Batch, ClaimKey, Commit, KeysTaken, Receipt, Verdict
 from intendant.domain.errors import (
@@ -99,6 +99,54 @@ async def test_what_gathers_while_a_batch_flies_is_the_next_batch() -> None:
             receipts = [await reply.wait(current_seam()) for reply in replies]
         assert [batch.count for batch in gate.batches] == [1, 1, 50, 0]  # the last one notes that it leaves
         assert [receipt.first for receipt in receipts] == list(range(2, 53))
+
+
+async def test_a_tenant_of_whom_many_commits_wait_beside_others_is_to_begin_only_what_makes_it_so_many() -> None:
+    said: list[tuple[str, int | None]] = []
+    async with opened() as log:
+        gate = Gate(log)
+        async with writing(gate) as writer:  # type: ignore[arg-type]
+            writer.on_crowded = lambda tenant, more: said.append((tenant, more))
+            alone = [writer.append(commit(f"alone-{number}")) for number in range(2 * CROWDED)]
+            gate.open.set()
+            for reply in alone:
+                await reply.wait(current_seam())
+            assert said == [], "it was alone"
+            await writer.append(commit("other", "beta")).wait(current_seam())
+            gate.open = anyio.Event()
+            replies = [writer.append(commit(f"beside-{number}")) for number in range(CROWDED + 1)]
+            replies.append(writer.append(commit("another", "beta")))
+            assert said == [("acme", 0)]
+            gate.open.set()
+            for reply in replies:
+                await reply.wait(current_seam())
+            await anyio.wait_all_tasks_blocked()
+    more = [number for _, number in said]
+    assert {tenant for tenant, _ in said} == {"acme"}
+    assert more[-1] is None, "nothing of it waits any more"
+    assert [*more[:-1]] == sorted(each for each in more[:-1] if each is not None)
+    assert len(more) > CROWDED // BESIDE_OTHERS, "with each batch"
+
+
+async def test_when_the_writer_ends_no_tenant_is_crowded_any_more() -> None:
+    said: list[tuple[str, int | None]] = []
+    async with opened() as log:
+        gate = Gate(log)
+        gate.verdicts = [Verdict.FENCED]
+
+        async def write() -> None:
+            async with writing(gate) as writer:  # type: ignore[arg-type]
+                writer.on_crowded = lambda tenant, more: said.append((tenant, more))
+                writer.append(commit("other", "beta"))
+                writer.append(commit("one"))
+                await anyio.wait_all_tasks_blocked()
+                for number in range(CROWDED):
+                    writer.append(commit(f"more-{number}"))
+                gate.open.set()
+
+        with pytest.raises(ExceptionGroup):
+            await write()
+    assert said == [("acme", 0), ("acme", None)]
 
 
 async def test_what_accepted_work_needs_goes_ahead_of_new_work() -> None:

@@ -123,7 +123,7 @@ def test_at_once_only_where_nobody_is_passed_over() -> None:
 CALLS = st.lists(
     st.tuples(
         st.sampled_from(
-            ["add", "at once", "now", "next", "rest", "resume", "again", "end", "remove", "prefer", "time"]
+            ["add", "at once", "now", "next", "rest", "resume", "again", "end", "remove", "prefer", "slow", "time"]
         ),
         st.integers(0, 1_000_000),
         st.sampled_from("abc"),
@@ -148,6 +148,7 @@ class Model:
         self.begun: list[One] = []
         self.held: set[One] = set()
         self.wants: set[One] = set()  # who has begun and wants a place
+        self.slack: dict[str, int] = {}  # how many more of a tenant may have their turn
 
     @property
     def waiting(self) -> list[One]:
@@ -180,12 +181,20 @@ class Model:
                 self.line(out).remove(out)
             case "prefer":
                 self.turns.prefer(one.tenant, one.lane, self.now)
+            case "slow":
+                self.slow_down(one.tenant, None if number % 4 == 3 else number % 4)
             case "time":
                 self.now += number
             case _:
                 self.do_with_begun(what, number)
         assert self.turns.running == len(self.held)
         assert len(self.turns) == len(self.wants) + len(self.waiting)
+
+    def slow_down(self, tenant: str, more: int | None) -> None:
+        self.turns.slow_down(tenant, more, self.now)
+        self.slack.pop(tenant, None)
+        if more is not None:
+            self.slack[tenant] = more
 
     def do_with_begun(self, what: str, number: int) -> None:
         wants = what == "resume"  # also who wants a place already
@@ -216,6 +225,9 @@ class Model:
     def took(self, one: One) -> None:
         """It has got a place by its turn."""
         assert len([each for each in self.held if each.tenant == one.tenant]) < self.of_one
+        if one.tenant in self.slack:
+            self.slack[one.tenant] -= 1
+            assert self.slack[one.tenant] >= 0
         if one in self.wants:
             self.wants.discard(one)
         else:
@@ -228,6 +240,9 @@ class Model:
 
     def end_all(self) -> None:
         """In the end everybody has run."""
+        for tenant in list(self.slack):
+            assert not self.turns.idle
+            self.slow_down(tenant, None)
         while self.begun or self.waiting:
             for one in list(self.held):
                 self.turns.rest(one, self.now)

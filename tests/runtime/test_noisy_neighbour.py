@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import time
 from collections.abc import Callable
@@ -53,10 +54,10 @@ async def fill_up(runtime: Runtime, intents: int) -> None:
 
 async def keep_full(runtime: Runtime, intents: int) -> None:
     """It queues new ones for those that have ended, a few at a time."""
-    session = runtime.session("noisy", "s0")
-    while True:
-        if runtime.stats().open < intents:
-            await session.submit_many([Intent("yard.work", {"n": number}) for number in range(16)])
+    for number in itertools.count():
+        if (missing := intents - runtime.stats().open) > 0:
+            session = runtime.session("noisy", f"s{number % SESSIONS}")
+            await session.submit_many([Intent("yard.work", {"n": number}) for number in range(min(missing, 64))])
         await anyio.sleep(0.002)
 
 
