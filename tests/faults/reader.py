@@ -33,6 +33,7 @@ class Reader:
     returned: set[tuple[int, str, str, str]] = field(default_factory=set[tuple[int, str, str, str]])
     notes: list[tuple[str, int, list[str]]] = field(default_factory=list[tuple[str, int, list[str]]])
     faults: list[str] = field(default_factory=list[str])
+    _open: dict[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
     _rest: bytes = b""
     _read: int = 0
 
@@ -56,10 +57,13 @@ class Reader:
             case "A", [tenant, key, execution]:
                 if self.accepted.setdefault((tenant, key), execution) != execution:
                     self.faults.append(f"{key} of {tenant} was told to be {execution} and another")
+                if (tenant, key) not in self.results:
+                    self._open[tenant, key] = execution
             case "R", [tenant, key, result]:
                 if int(result) != zlib.crc32(key.encode()) * 3 + 3:
                     self.faults.append(f"{key} of {tenant} was told to give {result}")
                 self.results[tenant, key] = int(result)
+                self._open.pop((tenant, key), None)
             case "B", [tenant, key, path]:
                 if (life, tenant, key, path) in self.returned:
                     self.faults.append(f"step {path} of {key} of {tenant} ran again in the same life")
@@ -77,7 +81,7 @@ class Reader:
     @property
     def open(self) -> list[tuple[str, str, str]]:
         """Accepted, and no result told yet: tenant, key, execution."""
-        return [(*key, id) for key, id in self.accepted.items() if key not in self.results]
+        return [(*key, id) for key, id in self._open.items()]
 
     @property
     def doubt(self) -> list[tuple[str, str]]:

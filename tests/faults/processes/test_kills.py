@@ -1,4 +1,4 @@
-"""Real `kill -9` of a loaded process, over one SQLite file kept through all kills."""
+"""Real `kill -9` of a loaded process, over one SQLite file kept through many kills."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ BACKENDS = ("asyncio", "uvloop", "trio")
 
 
 def kill_loop(
-    kills: int, stable: Stable, reader: Reader, hot: str, examining: Callable[..., Any], *, every: int
+    kills: int, stable: Stable, reader: Reader, hot: str, examining: Callable[..., Any], *, every: int, seed: int = 0
 ) -> None:
     began = time.monotonic()
-    chance = random.Random(kills)
+    chance = random.Random(f"{kills} {seed}")
     fewest_open = fewest_acknowledged = 1_000_000
     for life in range(1, kills + 1):
         reader.look()
@@ -74,5 +74,7 @@ def test_four_kills(stable: Stable, reader: Reader, hot: str, examining: Callabl
 
 
 @pytest.mark.stress
-def test_a_thousand_kills(stable: Stable, reader: Reader, hot: str, examining: Callable[..., Any]) -> None:
-    kill_loop(full(1_000), stable, reader, hot, examining, every=20)
+@pytest.mark.parametrize("store", range(5))
+def test_a_thousand_kills(stable: Stable, reader: Reader, hot: str, examining: Callable[..., Any], store: int) -> None:
+    """200 over each of five stores: an audit reads all that its store holds, and there is one every 20 kills."""
+    kill_loop(full(200), stable, reader, hot, examining, every=20, seed=store)

@@ -34,8 +34,12 @@ def test_two_kills(stable: Stable, servers: Callable[..., RedisServer], trial: C
 
 
 @pytest.mark.stress
-def test_a_thousand_kills(stable: Stable, servers: Callable[..., RedisServer], trial: Callable[..., Trial]) -> None:
-    kill_processes(full(1_000), stable, trial(servers().url), every=20)
+@pytest.mark.parametrize("store", range(5))
+def test_a_thousand_kills(
+    stable: Stable, servers: Callable[..., RedisServer], trial: Callable[..., Trial], store: int
+) -> None:
+    """200 over each of five stores: an audit reads all that its store holds, and there is one every 20 kills."""
+    kill_processes(full(200), stable, trial(servers().url), every=20)
 
 
 @pytest.mark.parametrize("bug", ["acknowledge_before_commit", "outbox_outside_the_commit", "key_without_tenant"])
