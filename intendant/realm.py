@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dis
 import inspect
 import typing
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from datetime import timedelta
 from types import MappingProxyType
 from typing import Any, TypeVar, overload
@@ -37,7 +38,7 @@ class Handler(Struct, frozen=True):
     """A registered handler: its intent type, its function, and the types of its parameters and its result."""
 
     type: str
-    function: Callable[[Context, Any], Awaitable[Any]]
+    function: Callable[[Context, Any], Coroutine[Any, Any, Any]]
     parameters: Any
     result: Any
     fields: frozenset[str] | None = None  # of the parameters; None when any will do
@@ -46,6 +47,7 @@ class Handler(Struct, frozen=True):
     cleanup: timedelta = CLEANUP
     exclusive: bool = False
     version: int = 1
+    pure: bool = False
 
     def encode(self, parameters: object) -> bytes:
         """Encode parameters; raises InvalidIntent when they do not fit the handler's type, or are too large."""
@@ -123,6 +125,7 @@ class Realm:
         cleanup: timedelta = CLEANUP,
         exclusive: bool = False,
         version: int = 1,
+        pure: bool = False,
     ) -> Callable[[F], F]: ...
     def handler(
         self,
@@ -135,6 +138,7 @@ class Realm:
         cleanup: timedelta = CLEANUP,
         exclusive: bool = False,
         version: int = 1,
+        pure: bool = False,
     ) -> F | Callable[[F], F]:
         """Register `async def function(ctx, parameters) -> result`; the function itself is returned unchanged.
 
@@ -147,6 +151,11 @@ class Realm:
         go on after a cancel; it begins anew at a resume. An `exclusive` one runs alone in its session: it begins when
         all that began before it have ended, and nothing begins before it has.
 
+        A `pure` one awaits nothing and has no effect outside: it only computes, and may emit events. Where it could
+        begin at once it runs while its intent is being accepted, before that is durable, and its end is committed
+        together with the acceptance: one commit instead of two, and no task. If that commit fails, or the process dies
+        before it, nothing was accepted, and the function may have run all the same.
+
         Several may be registered for one type, each with a `version` of its own (from 1 on). A new intent gets the
         newest; an execution keeps the one that it began with, and waits as `blocked` while that one is not registered.
 
@@ -157,14 +166,18 @@ class Realm:
         policy = Policy(retry, timeout, deadline)
         if type(version) is not int or not 1 <= version <= VERSION_MAX:
             raise ValueError(f"version must be a whole number from 1 to {VERSION_MAX:,}, not {version!r:.40}")
+        if pure and exclusive:
+            raise ValueError("a pure handler has no effect on its session: it can't be exclusive as well")
         if cleanup <= timedelta(0):
             raise ValueError(f"cleanup must be longer than nothing, not {cleanup}")
 
         def register(function: F) -> F:
             _check_async(function)
+            if pure:
+                _check_pure(function)
             type = f"{self.name}.{_given_name(function) if name is None else name}"
             found = _inspect(type, function, policy, cleanup)
-            self._add(replace(found, realm=self.name, exclusive=exclusive, version=version))
+            self._add(replace(found, realm=self.name, exclusive=exclusive, version=version, pure=pure))
             return function
 
         return register if function is None else register(function)
@@ -250,6 +263,17 @@ class Repertoire:
 def _check_async(function: object) -> None:
     if not inspect.iscoroutinefunction(function):
         raise TypeError(f"a handler is an `async def`; {function!r} is not (blocking code belongs into steps)")
+
+
+def _check_pure(function: Callable[..., Any]) -> None:
+    """Only a function that can't wait may run in the task of whoever submits: it ends before anything else runs."""
+    code = getattr(function, "__code__", None)
+    if code is None or any(each.opname in _AWAITING for each in dis.get_instructions(code)):
+        name = getattr(function, "__qualname__", repr(function))
+        raise TypeError(f"a pure handler awaits nothing, and {name} does: take the await out, or pure=True")
+
+
+_AWAITING = frozenset({"GET_AWAITABLE", "GET_ANEXT"})  # in the code of every function that awaits something
 
 
 def _inspect(type: str, function: Callable[..., Any], policy: Policy, cleanup: timedelta) -> Handler:

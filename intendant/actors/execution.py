@@ -23,6 +23,7 @@ from intendant.actors.intents import prepare_child
 from intendant.actors.messages import Describe, ExecutionMessage, Progress
 from intendant.actors.noted_files import NotedFiles
 from intendant.actors.offspring import Offspring, Record
+from intendant.actors.pure import value_of
 from intendant.actors.services import Services
 from intendant.actors.waits import Place, Query
 from intendant.context import Context
@@ -217,6 +218,19 @@ class ExecutionActor(Actor[ExecutionMessage]):
             await self._settle_children()
             await self._end_failed(failure, None).wait(self._services.seam)
 
+    def compute(self, handler: Handler) -> ExecutionCompleted | None:
+        """Call a pure handler, here and now; None when it has failed, and is to run as others do."""
+        state = self.history.take_accepted()
+        assert state is not None  # noqa: S101  it is being accepted
+        context = self._new_context(handler, 1)
+        try:
+            result = encode_value(value_of(handler.function(context, handler.decode(state.parameters))), "result")
+        except KeyboardInterrupt:
+            raise
+        except BaseException:
+            return None
+        return ExecutionCompleted(Raw(result), self.now(), context.artifacts, context.take_events())
+
     async def _play(self, handler: Handler) -> bool:
         """One attempt of the handler; False when it failed and there is to be another one."""
         failed = self.history.journal.failed
@@ -277,7 +291,20 @@ class ExecutionActor(Actor[ExecutionMessage]):
     def _call(self, handler: Handler, parameters: Any, failed: StepFailed | None) -> Awaitable[Any]:
         """The handler's run, in a new context and within its time limits; it begins when it is awaited."""
         state = self.history.state
-        context = self._context = Context(
+        context = self._context = self._new_context(handler, failed.attempt + 1 if failed else 1)
+        self._task, self._worker = self._services.seam.current_task(), current_worker()
+        left = handler.policy.seconds_left(*self._begun(), self.now())
+        if self.history.cancelled:
+            self.cancel()
+            left = None  # its clean-up has a limit of its own
+        limit, until = "", state.parent.deadline if state.parent else 0
+        if until and not self.history.cancelled and (left is None or (until - self.now()) / 1e6 < left):
+            left, limit = max(until - self.now(), 0) / 1e6, "its parent had left"
+        return TimeLimits(handler.policy, left, limit).run(partial(handler.function, context, parameters))
+
+    def _new_context(self, handler: Handler, attempt: int) -> Context:
+        state = self.history.state
+        return Context(
             self,
             tenant_id=state.tenant,
             session=state.session,
@@ -288,17 +315,8 @@ class ExecutionActor(Actor[ExecutionMessage]):
             exclusive=handler.exclusive,
             files=self.files,
             limiter=self._services.threads[handler.realm],
-            attempt=failed.attempt + 1 if failed else 1,
+            attempt=attempt,
         )
-        self._task, self._worker = self._services.seam.current_task(), current_worker()
-        left = handler.policy.seconds_left(*self._begun(), self.now())
-        if self.history.cancelled:
-            self.cancel()
-            left = None  # its clean-up has a limit of its own
-        limit, until = "", state.parent.deadline if state.parent else 0
-        if until and not self.history.cancelled and (left is None or (until - self.now()) / 1e6 < left):
-            left, limit = max(until - self.now(), 0) / 1e6, "its parent had left"
-        return TimeLimits(handler.policy, left, limit).run(partial(handler.function, context, parameters))
 
     @property
     def _called(self) -> Context:

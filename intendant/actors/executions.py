@@ -19,13 +19,16 @@ from intendant.actors.messages import ExecutionMessage
 from intendant.actors.open_execution import OpenExecution
 from intendant.actors.open_set import OpenSet
 from intendant.actors.places import Places
+from intendant.actors.pure import with_end
 from intendant.actors.ref import Ref
 from intendant.actors.services import Services
 from intendant.actors.trials import Trials
 from intendant.domain import state as states
-from intendant.domain.errors import ActorStopped, Stopped, UnknownQuery
+from intendant.domain.commit import Commit
+from intendant.domain.errors import ActorStopped, InvalidValue, Stopped, UnknownQuery
 from intendant.domain.ids import Ids
 from intendant.domain.payloads import Failure
+from intendant.domain.state import ExecutionState
 from intendant.supervisor import (
     Backoff,
     DynamicSupervisor,
@@ -118,6 +121,30 @@ class Executions:
     def begin(self, entries: Sequence[OpenExecution]) -> bool:
         """Give all of them places at once, if nobody is passed over by that; else none."""
         return self.serving and self.services.stage.open and self.places.take_at_once(entries)
+
+    def compute(
+        self, entry: OpenExecution, commit: Commit, accepted: ExecutionState
+    ) -> tuple[Commit, ExecutionState] | None:
+        """If its handler is pure, compute it in its place: what accepts and ends it, and what it becomes by that.
+
+        None when it is to run as others do, because it is not pure, or has not come to an end that can be recorded.
+        """
+        handler = self.services.repertoire.of_version(entry.type, accepted.version)
+        if handler is None or not handler.pure:
+            return None
+        actor = ExecutionActor(
+            *(self.services, entry.tenant, entry.id),
+            accepted=Accepted(accepted, since=0),
+            place=entry,
+        )
+        end = actor.compute(handler)
+        try:
+            computed = None if end is None else with_end(commit, accepted, end)
+        except InvalidValue:  # its artifacts and events together are too large
+            return None
+        if computed is not None:
+            self.give_back([entry])
+        return computed
 
     def give_back(self, entries: Iterable[OpenExecution]) -> None:
         """They are not accepted: their places are free again."""

@@ -10,7 +10,7 @@ from msgspec import Struct
 from intendant.domain.commit import Commit, Receipt
 from intendant.domain.forks import Fork
 from intendant.domain.payloads import Parent
-from intendant.domain.state import SessionState
+from intendant.domain.state import ExecutionState, SessionState
 from intendant.parking import Reply
 
 # --- to a SessionActor
@@ -65,10 +65,13 @@ class PreparedIntent(Struct, frozen=True, gc=False):
 
 
 class Submit(Struct, frozen=True):
-    """Accept these intents, all or none; answer with the ids of their executions, in order."""
+    """Accept these intents, all or none; answer with their executions, in order.
+
+    Each is told by its id; one that has ended in the commit that accepted it by all that it has become.
+    """
 
     intents: tuple[PreparedIntent, ...]
-    reply: Reply[list[str]]
+    reply: Reply[list[str | ExecutionState]]
 
 
 class Spawn(Struct, frozen=True):

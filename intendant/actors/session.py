@@ -72,8 +72,8 @@ class _Submission:
     def __init__(self, message: Submit, fresh: list[PreparedIntent]) -> None:
         self.message = message
         self.fresh = fresh
-        self.known: dict[str, str] = {}
-        self.entries: list[OpenExecution] = []  # of those that are being committed,
+        self.known: dict[str, str | ExecutionState] = {}
+        self.entries: list[OpenExecution] = []  # of those that are being committed, and will run,
         self.accepted: list[ExecutionState] = []  # what they become by that,
         self.at_once = False  # and whether they have their places already
 
@@ -316,7 +316,7 @@ class SessionActor(DirectActor[SessionMessage]):
 
     async def _submit_closed(self, message: Submit) -> None:
         """Nothing new is accepted; who asks again for what was accepted before still gets it."""
-        executions: list[str] = []
+        executions: list[str | ExecutionState] = []
         for intent in message.intents:
             value = await self._services.log.key(self._tenant, intent.key)
             if value is None:
@@ -339,6 +339,13 @@ class SessionActor(DirectActor[SessionMessage]):
         may_begin = not (self._unplaced or forked) and 2 * len(entries) <= RECORDS_MAX
         at_once = submission.at_once = may_begin and self._executions.begin(entries)
         commit, submission.accepted = self._acceptance(submission.fresh, entries, at_once=at_once)
+        if (
+            at_once
+            and len(entries) == 1
+            and (computed := self._executions.compute(entries[0], commit, *submission.accepted))
+        ):
+            commit, ended = computed
+            submission.accepted, submission.entries = [ended], []
         self._unplaced += not at_once
         self._commit(commit, partial(self._submitted, submission))
 
@@ -413,9 +420,10 @@ class SessionActor(DirectActor[SessionMessage]):
             message.reply.fail(outcome.error)
 
     def _accepted(self, submission: _Submission, first: int) -> None:
-        for entry, state in zip(submission.entries, submission.accepted, strict=True):
+        for state in submission.accepted:
+            submission.known[state.key] = state if state.status.ended else state.id
+        for entry, state in zip(submission.entries, submission.accepted, strict=False):  # those that have not ended
             self._executions.start(entry, None if state.forked_from else Accepted(state, first))
-            submission.known[state.key] = state.id
         submission.answer()
 
     def _settle_claims(self, submission: _Submission, claimed: KeyClaimed) -> None:

@@ -362,14 +362,19 @@ class Runtime:
         """Submit what was checked and encoded."""
         engine = self._serving()
         try:
-            ids = await engine.ask(tenant, session, partial(Submit, prepared), self._seconds(timeout))
+            accepted = await engine.ask(tenant, session, partial(Submit, prepared), self._seconds(timeout))
         except TimeoutError:
             raise OutcomeUnknown(prepared[0].id, prepared[0].key) from None
-        endings, result_of = engine.partition(tenant).endings, self._settings.repertoire.result_of
-        return [
-            Execution(self, tenant, id, intent.id, result_of(intent.type), endings.of(tenant, id))
-            for id, intent in zip(ids, prepared, strict=True)
-        ]
+        endings = engine.partition(tenant).endings
+        executions: list[Execution[Any]] = []
+        for known, intent in zip(accepted, prepared, strict=True):
+            id = known if isinstance(known, str) else known.id
+            ending = endings.of(tenant, id)
+            if not isinstance(known, str):  # it has ended in the commit that accepted it
+                ending.tell(known)
+            result = self._settings.repertoire.result_of(intent.type)
+            executions.append(Execution(self, tenant, id, intent.id, result, ending))
+        return executions
 
     def execution(self, tenant: str, id: str) -> Execution[Any]:
         """A handle of an execution; whether there is one shows when it is used."""

@@ -438,6 +438,14 @@ def make_realm(ledger: Ledger) -> Realm:  # noqa: C901  a list of handlers, none
     async def plain(ctx: Context, given: dict[str, Any]) -> int:
         return int(given["n"]) * 2
 
+    @play.handler(pure=True)
+    async def computed(ctx: Context, given: dict[str, Any]) -> int:
+        ctx.emit("computed", given["n"])
+        ctx.artifact("half", given["n"] / 2)
+        if given.get("fails"):
+            raise ValueError("as asked")
+        return int(given["n"]) * 2
+
     @play.handler
     async def steps(ctx: Context, given: dict[str, Any]) -> int:
         total = 0
@@ -925,6 +933,19 @@ def _forked(type: str, given: dict[str, Any], step: str, *, signals: int = 0) ->
 
 SCENARIOS: Final = (
     Scenario("plain", ((Open("acme", "s"), Submit("acme", "s", "play.plain", "k", {"n": 4}), Result("acme", "k")),)),
+    Scenario(
+        "pure",
+        (
+            (
+                Open("acme", "s"),
+                Submit("acme", "s", "play.computed", "k", {"n": 4}),
+                Submit("acme", "s", "play.computed", "k", {"n": 4}),
+                Submit("acme", "s", "play.computed", "f", {"n": 4, "fails": True}),
+                Result("acme", "k"),
+            ),
+            (Open("beta", "s"), Submit("beta", "s", "play.computed", "k", {"n": 6})),
+        ),
+    ),
     Scenario("steps", ((Open("acme", "s", "ada"), Submit("acme", "s", "play.steps", "k", {"steps": 4})),)),
     Scenario(
         "failures",
