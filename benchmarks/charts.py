@@ -120,12 +120,12 @@ def charts(rows: Sequence[Row]) -> list[Chart]:
 def _lines(rows: Sequence[Row], cases: tuple[str, ...], bar: Callable[[Row], Bar], otherwise: str) -> tuple[Line, ...]:
     found = {(row.contestant, row.case): row for row in rows}
     first = [row for row in rows if row.case == cases[0]]
-    ordered = sorted(first, key=lambda row: (row.durability, row.against is not None, -row.per_second.median))
+    ordered = sorted(first, key=lambda row: (row.durability, not row.ours, -row.per_second.median))
     return tuple(
         Line(
             name=row.name,
             group=GROUPS[row.durability],
-            ours=row.against is None,
+            ours=row.ours,
             bars=tuple(
                 bar(found[row.contestant, case]) if (row.contestant, case) in found else Bar(None, text=otherwise)
                 for case in cases

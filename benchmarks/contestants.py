@@ -132,6 +132,14 @@ CONTESTANTS: Final = (
         prepare=lambda: _on_file(_ours(), "sqlite:"),
     ),
     Contestant(
+        key="ours-sqlite-pure",
+        name="Intendant on SQLite, pure handler",
+        durability="fsync",
+        cases=NO_STEPS,
+        prepare=lambda: _on_file(_ours("pure"), "sqlite:"),
+        against="ours-sqlite",
+    ),
+    Contestant(
         key="dbos-sqlite",
         name="DBOS on SQLite",
         durability="fsync",
@@ -145,6 +153,14 @@ CONTESTANTS: Final = (
         durability="fsync",
         cases=NO_STEPS + WITH_STEPS,
         prepare=lambda: _on_redis(_ours(), "always"),
+    ),
+    Contestant(
+        key="ours-redis-always-pure",
+        name="Intendant on Redis, always, pure handler",
+        durability="fsync",
+        cases=NO_STEPS,
+        prepare=lambda: _on_redis(_ours("pure"), "always"),
+        against="ours-redis-always",
     ),
     Contestant(
         key="dbos-postgres",

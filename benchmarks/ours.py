@@ -1,5 +1,7 @@
 """Intendant itself, as a process that answers like the rivals do. argv: `actors`, or the URL of the hot store.
 
+With `pure` before the URL, the handler without steps is one that ends in the commit that accepts it.
+
 On uvloop, with default settings: supervision, validation, state, idempotency keys and outbox are on.
 """
 
@@ -8,10 +10,10 @@ from __future__ import annotations
 import platform
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from importlib.metadata import version
 from itertools import cycle
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import anyio
 from msgspec import Struct
@@ -21,6 +23,8 @@ from intendant import Actor, ActorSystem, Context, Realm, Reply, Runtime
 
 SESSIONS: Final = 100
 ASK_SECONDS: Final = 60.0
+
+Handles: TypeAlias = Callable[[Context, "Work"], Coroutine[Any, Any, dict[str, Any]]]
 
 realm = Realm("bench")
 
@@ -38,6 +42,11 @@ async def plain(_ctx: Context, work: Work) -> dict[str, Any]:
     return {"ok": True, "number": work.number}
 
 
+@realm.handler(pure=True)
+async def pure(_ctx: Context, work: Work) -> dict[str, Any]:
+    return {"ok": True, "number": work.number}
+
+
 @realm.handler
 async def three_steps(ctx: Context, work: Work) -> dict[str, Any]:
     number = work.number
@@ -46,12 +55,12 @@ async def three_steps(ctx: Context, work: Work) -> dict[str, Any]:
     return {"ok": True, "number": number}
 
 
-async def executions(url: str) -> None:
+async def executions(url: str, without_steps: Handles) -> None:
     async with Runtime([realm], hot=url, name="bench") as runtime:
         sessions = cycle([await runtime.open_session("bench", f"session-{number}") for number in range(SESSIONS)])
 
         async def measure(request: Request) -> Timed:
-            handler = three_steps if request.steps else plain
+            handler = three_steps if request.steps else without_steps
 
             async def one() -> None:
                 execution = await next(sessions).submit(handler, Work(7))
@@ -126,12 +135,13 @@ def _facts(durability: str, settings: dict[str, Any]) -> dict[str, object]:
 
 
 def main() -> None:
-    what = sys.argv[1]
+    *kind, what = sys.argv[1:]
     options = {"use_uvloop": True}
     if what == "actors":
         anyio.run(actors, backend="asyncio", backend_options=options)
     else:
-        anyio.run(executions, what, backend="asyncio", backend_options=options)
+        handler = pure if kind == ["pure"] else plain
+        anyio.run(executions, what, handler, backend="asyncio", backend_options=options)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ def _table(case: str, rows: Sequence[Row]) -> Table:
             _perhaps(row.p99_ms),
             _ratio(row.ratio),
             f"{row.clean} of {row.clean + sum(row.discarded.values())}",
-            style="bold" if row.against is None else None,
+            style="bold" if row.ours else None,
         )
     return shown
 

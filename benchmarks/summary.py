@@ -59,6 +59,11 @@ class Row(Struct, frozen=True):
     clean: int
     discarded: dict[str, int]  # by reason
 
+    @property
+    def ours(self) -> bool:
+        """Whether it is no rival, also where it is compared with another one of ours."""
+        return self.contestant.startswith("ours-")
+
 
 def spread(values: Iterable[float]) -> Spread:
     """Of at least one value."""
