@@ -5,6 +5,7 @@
 # make stress  the full counts (at most an hour on two cores; STRESS=n scales them)
 # make bench   ours and its rivals, compared in the same run
 # make profile where the microseconds of one execution go
+# make curves  how cost grows with callers, sessions, tenants, payload, steps, history
 # make bench-ours   ours alone, over stores, callers, steps and event loops
 
 SHELL := /bin/bash
@@ -16,7 +17,7 @@ STRESS ?= 1
 # tests start hundreds of processes, which should not compile our modules each time
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run test test-docker redis check stress bench bench-ours profile lock clean
+.PHONY: run test test-docker redis check stress bench bench-ours curves profile lock clean
 
 run: $(READY)
 	$(BIN)/intendant demo
@@ -50,6 +51,9 @@ bench: $(READY) redis
 
 profile: $(READY)
 	$(BIN)/python -m benchmarks.costs $(ARGS)
+
+curves: $(READY) redis
+	$(BIN)/python -m benchmarks.curves $(ARGS)
 
 bench-ours: $(READY) redis
 	$(BIN)/python -m benchmarks.throughput $(ARGS)

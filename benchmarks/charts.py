@@ -161,10 +161,10 @@ def svg(chart: Chart, colours: Colours, note: str = "") -> str:
     lefts = [MARGIN + LABELS + place * (width + GAP) for place in range(count)]
     tops = [max((bar.bars[place].highest for bar in chart.lines), default=0.0) or 1.0 for place in range(count)]
     parts = [
-        _text(MARGIN, 38, chart.title, colours.text, 20, weight=600),
-        _text(MARGIN, 60, chart.subtitle, colours.quiet, 13),
+        text(MARGIN, 38, chart.title, colours.text, 20, weight=600),
+        text(MARGIN, 60, chart.subtitle, colours.quiet, 13),
         *(
-            _text(left, TOP - 14, panel, colours.text, 13, weight=600)
+            text(left, TOP - 14, panel, colours.text, 13, weight=600)
             for left, panel in zip(lefts, chart.panels, strict=True)
         ),
     ]
@@ -172,14 +172,14 @@ def svg(chart: Chart, colours: Colours, note: str = "") -> str:
     for line in chart.lines:
         if line.group and line.group != group:
             y += GROUP if group else 0
-            parts.append(_text(MARGIN, y - 14 if not group else y - 11, line.group, colours.quiet, 12))
+            parts.append(text(MARGIN, y - 14 if not group else y - 11, line.group, colours.quiet, 12))
             group = line.group
         parts.append(_name(line, y, colours))
         for left, top, bar in zip(lefts, tops, line.bars, strict=True):
             parts += _bar(bar, left, y, width, top, colours, ours=line.ours)
         y += ROW
     if note:
-        parts.append(_text(MARGIN, y + 18, note, colours.quiet, 12))
+        parts.append(text(MARGIN, y + 18, note, colours.quiet, 12))
         y += 18
     height = y + MARGIN - 6
     head = (
@@ -191,20 +191,20 @@ def svg(chart: Chart, colours: Colours, note: str = "") -> str:
 
 def _name(line: Line, y: float, colours: Colours) -> str:
     colour, weight = (colours.text, 600) if line.ours else (colours.text, 400)
-    return _text(MARGIN, y + BAR / 2 + 5, line.name, colour, 13, weight=weight)
+    return text(MARGIN, y + BAR / 2 + 5, line.name, colour, 13, weight=weight)
 
 
 def _bar(bar: Bar, left: float, y: float, width: float, top: float, colours: Colours, *, ours: bool) -> list[str]:
     room = width - VALUES
     middle = y + BAR / 2
     if bar.value is None:
-        return [_text(left, middle + 5, bar.text, colours.quiet, 12)]
+        return [text(left, middle + 5, bar.text, colours.quiet, 12)]
     length = max(2.0, bar.value / top * room)
     end = max(length, bar.highest / top * room)
     colour = colours.ours if ours else colours.rival
     parts = [
         f'<rect x="{left:.1f}" y="{y}" width="{length:.1f}" height="{BAR}" rx="3" fill="{colour}"/>',
-        _text(left + end + 8, middle + 5, bar.text, colours.text, 13, weight=600 if ours else 400),
+        text(left + end + 8, middle + 5, bar.text, colours.text, 13, weight=600 if ours else 400),
     ]
     low, high = (left + value / top * room for value in (bar.lowest, bar.highest))
     if high - low >= WHISKER_MIN:
@@ -215,7 +215,7 @@ def _bar(bar: Bar, left: float, y: float, width: float, top: float, colours: Col
     return parts
 
 
-def _text(x: float, y: float, text: str, colour: str, size: int, *, weight: int = 400) -> str:
-    return (
-        f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" font-weight="{weight}" fill="{colour}">{escape(text)}</text>'
-    )
+def text(x: float, y: float, words: str, colour: str, size: int, *, weight: int = 400, anchor: str = "start") -> str:
+    """A line of text, with its baseline at `y`."""
+    place = f'x="{x:.1f}" y="{y:.1f}"' + (f' text-anchor="{anchor}"' if anchor != "start" else "")
+    return f'<text {place} font-size="{size}" font-weight="{weight}" fill="{colour}">{escape(words)}</text>'

@@ -13,13 +13,8 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import subprocess
 import sys
-import tempfile
-from collections.abc import Generator
-from contextlib import ExitStack, contextmanager
 from itertools import product
-from pathlib import Path
 from typing import Any, Final
 
 from msgspec import Struct
@@ -28,9 +23,8 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from benchmarks.loads import load, place
 from benchmarks.machine import machine
-from tests.arango_standin.process import StandIn
-from tests.infrastructure.redis_server import RedisServer
 
 STORES: Final = ("memory", "sqlite", "redis-everysec", "redis-always", "redis-everysec+cold")
 CALLERS: Final = (1, 64, 512)
@@ -39,7 +33,6 @@ BACKENDS: Final = ("asyncio", "uvloop", "trio")
 INTENTS: Final = {1: 1_500, 64: 15_000}  # by callers, 64 and more
 SESSIONS: Final = 100
 LOAD_AVERAGE_MAX: Final = 0.5
-MEASUREMENT_SECONDS_MAX: Final = 600
 
 
 class Setting(Struct, frozen=True):
@@ -97,30 +90,7 @@ def measure(setting: Setting, scale: float) -> dict[str, Any]:
             "--steps": setting.steps,
             "--sessions": SESSIONS,
         }
-        command = [sys.executable, "-c", "from intendant.cli import main; main()", "load", "--json"]
-        for option, value in options.items():
-            command += [option, str(value)]
-        ran = subprocess.run(command, capture_output=True, text=True, timeout=MEASUREMENT_SECONDS_MAX, check=False)
-    if ran.returncode:
-        sys.exit(f"{' '.join(command[3:])} ended with {ran.returncode}:\n{ran.stdout}{ran.stderr}")
-    figures: dict[str, Any] = json.loads(ran.stdout)
-    return figures
-
-
-@contextmanager
-def place(store: str) -> Generator[dict[str, str]]:
-    """A new store, as the load's options; it goes afterwards."""
-    hot, _, cold = store.partition("+")
-    with ExitStack() as servers:
-        options = {"--hot": "memory:"}
-        if hot == "sqlite":
-            folder = servers.enter_context(tempfile.TemporaryDirectory(prefix="intendant-bench-"))
-            options["--hot"] = f"sqlite:{Path(folder) / 'load.db'}"
-        elif hot != "memory":
-            options["--hot"] = servers.enter_context(RedisServer(appendfsync=hot.partition("-")[2])).url
-        if cold:
-            options["--cold"] = f"{servers.enter_context(StandIn()).url}/load"
-        yield options
+        return load(options)
 
 
 def result(setting: Setting, rounds: list[dict[str, Any]]) -> Result:
