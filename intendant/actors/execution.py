@@ -275,7 +275,7 @@ class ExecutionActor(Actor[ExecutionMessage]):
     def _call(self, handler: Handler, parameters: Any, failed: StepFailed | None) -> Awaitable[Any]:
         """The handler's run, in a new context and within its time limits; it begins when it is awaited."""
         state = self.history.state
-        context = self._context = Context(
+        context = self._context = self._services.context(
             self,
             tenant_id=state.tenant,
             session=state.session,
