@@ -168,12 +168,10 @@ def _chosen(config: pytest.Config, marked: dict[str, Any], what: str, known: Seq
     of_run = [each.strip() for each in option.split(",") if each.strip()]
     ini = [each.strip(",") for each in config.getini(f"intendant_{what}")]
     names = list(marked.get(what) or of_run or ini or _default(config, known))
-    if of_run:
-        names = [name for name in names if name in of_run]
     for name in [*names, *of_run]:
         if name not in known:
             raise pytest.UsageError(f"{what} of intendant are {', '.join(known)}, not {name!r}")
-    return names
+    return [name for name in names if not of_run or name in of_run]
 
 
 def _default(config: pytest.Config, known: Sequence[str]) -> list[str]:
@@ -196,7 +194,7 @@ def _backend(name: str, clock: str) -> Any:
         reason = f"{name} is not installed: pip install intendant[{name}]"
         return pytest.param(name, marks=pytest.mark.skip(reason=reason), id=name)
     if clock == "real":
-        return pytest.param((name, {}), id=name)
+        return pytest.param((name, dict[str, Any]()), id=name)
     from intendant.testing.clock import virtual_backend  # noqa: PLC0415  only when it is used
 
     return pytest.param(virtual_backend(name), id=name)
@@ -222,7 +220,7 @@ def _backends_of_fixture(metafunc: pytest.Metafunc) -> list[str] | None:
 def _realms(given: object) -> list[Realm]:
     from intendant import Realm  # noqa: PLC0415  only when it is used
 
-    realms: list[Any] = [given] if isinstance(given, Realm) else list(cast("Sequence[Any]", given))
+    realms: list[Any] = list(cast("Sequence[Any]", given)) if isinstance(given, list | tuple) else [given]
     if not all(isinstance(each, Realm) for each in realms):
         raise pytest.UsageError(f"the fixture `realm` gives a Realm, or several, not {given!r:.100}")
     return realms

@@ -25,6 +25,8 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 
+from intendant.adapters.clock import SystemClock
+
 if TYPE_CHECKING:
     import trio.testing
 
@@ -253,3 +255,11 @@ class MovableClock(VirtualClock):
     async def advance(self, by: timedelta | float) -> None:
         """Let so much time pass (a number is seconds), and all happen that comes of it."""
         await self._time.advance(by.total_seconds() if isinstance(by, timedelta) else by)
+
+
+class RealClock(SystemClock):
+    """The machine's clock in a test, which nobody moves: to advance is to wait."""
+
+    async def advance(self, by: timedelta | float) -> None:
+        """Wait for so long."""
+        await anyio.sleep(by.total_seconds() if isinstance(by, timedelta) else by)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import inspect
+import itertools
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Final, cast
@@ -119,6 +120,11 @@ class CrashingStore(FaultyStore):
         self.crashes.clear()
         self.batches.clear()
         self.commits = self.reads = 0
+
+    def moments(self) -> list[Moment]:
+        """The last record of each commit by now."""
+        ends = itertools.accumulate(len(batch) for batch in self.batches)
+        return [Moment(record=end) for end in ends]
 
     def revive(self) -> None:
         """The next process begins."""

@@ -21,6 +21,7 @@ import msgspec
 from msgspec import Struct, field
 
 from intendant.domain import state as states
+from intendant.domain.children import end_path
 from intendant.domain.codec import decode_plain, encode_value
 from intendant.domain.commit import Batch
 from intendant.domain.errors import DuplicateStep, JournalMismatch
@@ -62,6 +63,7 @@ class _Known(Struct):
     rows: list[bytes] = field(default_factory=list[bytes])
     called: list[str] = field(default_factory=list[str])  # what replays of this attempt came to
     recorded: list[str] = field(default_factory=list[str])  # in this attempt
+    ends: set[str] = field(default_factory=set[str])  # of children: no call has their paths
     excused: bool = False  # a cancel is recorded
 
 
@@ -187,7 +189,10 @@ def _add(known: _Known, body: bytes) -> None:
             known.excused = True
         case StepFailed(path=path) if path == HANDLER:
             known.called, known.recorded = [], []
-        case StepCompleted(path=path) | StepFailed(path=path) | TimerSet(path=path):
+        case StepCompleted(path=path, child=child) if child is not None:
+            known.recorded.append(path)
+            known.ends.add(end_path(path))
+        case StepCompleted(path=path) | StepFailed(path=path) | TimerSet(path=path) if path not in known.ends:
             known.recorded.append(path)
         case _:
             pass
@@ -242,11 +247,13 @@ def _plain(events: Iterable[Emitted]) -> list[tuple[str, Any]]:
 
 def _told(known: _Known, called: Sequence[str], differs: Sequence[str]) -> str:
     recorded, again = ", ".join(known.recorded) or "nothing", ", ".join(called) or "nothing"
+    earlier = ", ".join(known.called) or "nothing"
     return "\n".join(
         [
             f"{known.state.type} {known.state.id} does not do the same when it is run again from its journal:",
             *(f"  {each}" for each in differs),
             f"  it had recorded:        {recorded}",
+            f"  an earlier run called:  {earlier}",
             f"  run again it called:    {again}",
             "  Take times from ctx.now(), chance from ctx.random, and do all else that may differ in steps.",
         ]

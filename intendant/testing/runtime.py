@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -14,7 +14,6 @@ import anyio
 import anyio.abc
 
 from intendant.actors.services import Periods
-from intendant.adapters.clock import SystemClock
 from intendant.adapters.memory import MemoryFileStore, MemoryStore
 from intendant.context import Context
 from intendant.domain.errors import IntendantError
@@ -27,7 +26,7 @@ from intendant.runtime.config import Shutdown
 from intendant.runtime.handles import Execution
 from intendant.runtime.runtime import Runtime
 from intendant.testing.across import CancellationsAcross, EndsAcross, across
-from intendant.testing.clock import LoopTime, MovableClock
+from intendant.testing.clock import LoopTime, MovableClock, RealClock
 from intendant.testing.crashes import Crash, CrashingStore, Lost, Moment
 from intendant.testing.faults import ProcessDied
 from intendant.testing.history import ExecutionLog
@@ -67,7 +66,8 @@ class TestRuntime(Runtime):
         always_replay: bool = False,
         options: Mapping[str, Any] | None = None,
     ) -> None:
-        self.clock = SystemClock() if time is None else MovableClock(time)
+        self._time = time
+        self.clock = RealClock() if time is None else MovableClock(time)
         self.published: list[Event] = []
         """What its publisher was given, in order; after a crash an event may come twice."""
         self.crashes = 0
@@ -195,7 +195,7 @@ class TestRuntime(Runtime):
         self.store.crashes.append(crash)
         return crash
 
-    async def every_crash(self, *, lost: Iterable[LostName] = ("nothing", "reply", "record")) -> AsyncIterator[Crash]:
+    def every_crash(self, *, lost: Iterable[LostName] = ("nothing", "reply", "record")) -> AsyncIterator[Crash]:
         """Run the loop's body again and again, each time over an empty store: first without a crash, then with one.
 
             async for crash in runtime.every_crash():
@@ -206,19 +206,11 @@ class TestRuntime(Runtime):
         It dies at every commit of the first run, in every way (see `crash_after`). What the body keeps outside of the
         runtime is its own to reset. When an assertion fails, the report says at which crash.
         """
-        await self.begin_anew()
-        yield self._plan(None, Lost.NOTHING)
-        lengths = [len(batch) for batch in self.store.batches]
-        ends = [sum(lengths[:place]) for place in range(1, len(lengths) + 1)]
-        for record in ends:
-            for each in lost:
-                await self.begin_anew()
-                yield self._plan(Moment(record=record), Lost(each))
+        return EveryCrash(self, [Lost(each) for each in lost])
 
-    def _plan(self, moment: Moment | None, lost: Lost) -> Crash:
-        crash = Crash(moment, lost)
-        self.store.crashes.append(crash)
-        return crash
+    async def settle(self) -> None:
+        """Wait until nothing more can happen unless time passes: events have left, say."""
+        await (anyio.wait_all_tasks_blocked() if self._time is None else self._time.settle())
 
     async def restart(self) -> None:
         """Leave it in good order and go on over the same store, as a deploy does."""
@@ -342,6 +334,32 @@ class TestRuntime(Runtime):
 
 
 _SHOWN: Final = 5  # executions in a report, the newest
+
+
+class EveryCrash(AsyncIterator[Crash]):
+    """An object and not a generator, so that a loop may be left early without closing anything."""
+
+    def __init__(self, runtime: TestRuntime, ways: Sequence[Lost]) -> None:
+        self._runtime = runtime
+        self._ways = ways
+        self._ahead: list[Crash] | None = None
+        self._first = True  # the run that shows what is to come
+
+    async def __anext__(self) -> Crash:
+        if self._ahead is None:
+            self._ahead = []
+            return await self._begin(Crash(None, Lost.NOTHING))
+        if self._first:
+            self._first = False
+            self._ahead = [Crash(each, lost) for each in self._runtime.store.moments() for lost in self._ways]
+        if not self._ahead:
+            raise StopAsyncIteration
+        return await self._begin(self._ahead.pop(0))
+
+    async def _begin(self, crash: Crash) -> Crash:
+        await self._runtime.begin_anew()
+        self._runtime.store.crashes.append(crash)
+        return crash
 
 
 @asynccontextmanager
