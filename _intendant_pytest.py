@@ -134,17 +134,17 @@ def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str]
     return None
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+@pytest.hookimpl(hookwrapper=True)  # pytest 7 knows no other: what can't be imported would fail every run
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
     """A test that fails tells what its runtime went through: the crash, and the history of its executions."""
-    report = yield
+    outcome = yield
+    report: pytest.TestReport = outcome.get_result()
     if "intendant.testing.runtime" in sys.modules and report.failed and isinstance(item, pytest.Function):
         from intendant.testing.runtime import TestRuntime  # noqa: PLC0415  it is there
 
         runtime = item.funcargs.get("runtime")
         if isinstance(runtime, TestRuntime) and (told := runtime.describe()):
             report.sections.append(("intendant", told))
-    return report
 
 
 # --- what is chosen

@@ -149,6 +149,11 @@ class LoopTime:
         finally:
             to_thread.run_sync = run
 
+    def let_jump(self) -> None:
+        """Let it jump from now on."""
+        self._jumps = True
+        self._time.set(jumps=True, held=self._holds > 0)
+
     async def settle(self) -> float:
         """Wait until nothing can happen any more unless time passes; returns the seconds to the next deadline."""
         while True:

@@ -391,6 +391,8 @@ async def running(
                 yield runtime
             except Exception as error:  # no group is made of it
                 raised = error
+            if time is not None:
+                time.let_jump()  # what takes its time to leave has a limit
             runtime.end()
     if raised is not None:
         raise raised

@@ -44,6 +44,7 @@ class Shop:
     def __init__(self) -> None:
         self.realm = Realm("shop")
         self.charged: list[str] = []
+        self.went_on = 0  # behind the charge, told of it or by a replay
         self.realm.handler(self.place)
         self.realm.handler(self.careless)
 
@@ -53,6 +54,7 @@ class Shop:
 
     async def place(self, ctx: Context, order: Order) -> int:
         paid = await ctx.step("charge", self.charge, order, retry=Retry(attempts=3))
+        self.went_on += 1
         await ctx.sleep(timedelta(days=1))
         ctx.emit("sent", order.item)
         return paid + await ctx.step("pack", lambda: 1)
@@ -60,6 +62,9 @@ class Shop:
     async def careless(self, ctx: Context, order: Order) -> None:
         self.charged.append(order.item)  # outside of a step
         await ctx.step("pack", lambda: 1)
+
+
+TWICE = Retry(attempts=2)
 
 
 def nothing() -> int:
@@ -86,14 +91,14 @@ def register(realm: Realm, handler: Handler) -> Handler:
 # --- crashes
 
 
-@pytest.mark.parametrize(("lost", "runs"), [("nothing", 1), ("reply", 1), ("record", 2)])
-async def test_it_dies_at_a_step_and_goes_on(shop: Shop, lost: Ways, runs: int) -> None:
+@pytest.mark.parametrize(("lost", "runs", "told"), [("nothing", 1, 2), ("reply", 1, 1), ("record", 2, 1)])
+async def test_it_dies_at_a_step_and_goes_on(shop: Shop, lost: Ways, runs: int, told: int) -> None:
     async with at_work(shop.realm) as runtime:
         crash = runtime.crash_after(step="charge", lost=lost)
         execution = await runtime.start(shop.place, Order())
         assert await execution.result() == 6
         assert (crash.came, runtime.crashes) == (True, 1)
-        assert len(shop.charged) == runs
+        assert (len(shop.charged), shop.went_on) == (runs, told)
         assert len(set(shop.charged)) == 1
         log = await runtime.log(execution)
         assert log.step("charge").succeeded.once()
@@ -212,9 +217,9 @@ async def test_stubs_return_raise_call_and_count(shop: Shop) -> None:
 async def test_stubs_are_found_by_path_and_by_name(shop: Shop) -> None:
     async def many(ctx: Context, order: Order) -> list[int]:
         async with ctx.saga("buy") as saga:
-            got = [await saga.step("part", nothing, key=key, undo=take_back) for key in "ab"]
+            got = [await saga.step("part", nothing, key=key, undo=take_back, retry=TWICE) for key in "ab"]
         with ctx.scope("late"):
-            got.append(await ctx.step("part", nothing))
+            got.append(await ctx.step("part", nothing, retry=TWICE))
         return got
 
     register(shop.realm, many)
@@ -223,6 +228,9 @@ async def test_stubs_are_found_by_path_and_by_name(shop: Shop) -> None:
         runtime.stub_step("buy/part[b]", returns=2)
         undo = runtime.stub_step("undo(part)", returns=None)
         assert await runtime.run(many, Order()) == [1, 2, 1]
+        slow = runtime.stub_step("part", raises=ValueError("slow"), times=1, returns=3)
+        assert await runtime.run(many, Order()) == [3, 3, 3]
+        assert [call.attempt for call in slow.calls] == [1, 2] * 3
         runtime.stub_step("buy/part[b]", raises=ValueError("no"))
         with pytest.raises(ExecutionFailed):
             await runtime.run(many, Order())
@@ -449,6 +457,7 @@ async def test_what_is_deterministic_passes() -> None:
         ctx.emit("bought", order.item)
         ctx.artifact("list", [1, 2])
         if ctx.attempt == 1:
+            await ctx.step("first-attempt", nothing)
             raise ValueError("once more")
         try:
             await ctx.wait_signal("none", timeout=timedelta(hours=1))
