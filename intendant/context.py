@@ -482,6 +482,11 @@ class Context:
         return self._steps.ahead
 
     @property
+    def called(self) -> list[str]:
+        """The paths of steps, waits and scopes that this run has come to, in that order; those of scopes end in "/"."""
+        return self._steps.called
+
+    @property
     def closed(self) -> bool:
         """Whether the run is over, and another one follows."""
         return self._steps.closed

@@ -119,15 +119,16 @@ def sources() -> set[str]:
     return {name for name in listed.stdout.split("\0") if name.endswith((".py", ".lua")) and (ROOT / name).exists()}
 
 
-def test_wheel_holds_the_package_and_nothing_else(built: Path) -> None:
+def test_wheel_holds_the_package_and_what_pytest_loads_and_nothing_else(built: Path) -> None:
     (wheel,) = built.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     outside = [name for name in names if not name.startswith("intendant/") and ".dist-info/" not in name]
-    assert outside == []
+    assert outside == ["_intendant_pytest.py"]
     assert sources() <= set(names)
     assert "intendant/py.typed" in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
-    assert any(name.endswith("entry_points.txt") for name in names)
+    (entry_points,) = (name for name in names if name.endswith("entry_points.txt"))
+    assert b"[pytest11]\nintendant = _intendant_pytest" in zipfile.ZipFile(wheel).read(entry_points)
 
 
 def test_sdist_holds_real_files_and_what_builds_them(built: Path) -> None:
@@ -135,7 +136,7 @@ def test_sdist_holds_real_files_and_what_builds_them(built: Path) -> None:
     with tarfile.open(sdist) as archive:
         members = {member.name.partition("/")[2]: member for member in archive.getmembers()}
     assert sources() <= {name for name, member in members.items() if member.isfile()}
-    for name in ("pyproject.toml", "README.md", "LICENSE", "intendant/py.typed"):
+    for name in ("pyproject.toml", "_intendant_pytest.py", "README.md", "LICENSE", "intendant/py.typed"):
         assert members[name].isfile()
     for link in LINKS:
         assert link not in members or members[link].issym()

@@ -304,7 +304,7 @@ class ExecutionActor(Actor[ExecutionMessage]):
 
     def _new_context(self, handler: Handler, attempt: int) -> Context:
         state = self.history.state
-        return Context(
+        return self._services.context(
             self,
             tenant_id=state.tenant,
             session=state.session,

@@ -44,13 +44,19 @@ def level_of(share: float, before: Level) -> Level:
 
 
 class HotGauge:
-    """Watches one hot store for the writers of its partitions. `lag` tells how far cold state is behind, if any."""
+    """Watches one hot store for the writers of its partitions. `lag` tells how far cold state is behind, if any.
 
-    def __init__(self, store: Store, writers: Sequence[WalWriter], lag: Callable[[], int] | None) -> None:
+    It looks once in each `period`, in seconds; without one, in each PERIOD.
+    """
+
+    def __init__(
+        self, store: Store, writers: Sequence[WalWriter], lag: Callable[[], int] | None, period: float | None = None
+    ) -> None:
         self.usage = Usage(0, 0)  # at the last look
         self._store = store
         self._writers = writers
         self._lag = lag
+        self._period = period
         self._level = Level.ROOMY
 
     async def run(self, task_status: Started) -> None:
@@ -63,7 +69,7 @@ class HotGauge:
                 logger.debug("the store does not tell how full it is: %s", error)
             else:
                 self._move_to(level_of(self.usage.share, self._level))
-            await anyio.sleep(PERIOD)
+            await anyio.sleep(self._period or PERIOD)
 
     def _move_to(self, level: Level) -> None:
         before, self._level = self._level, level

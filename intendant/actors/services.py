@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import anyio
@@ -13,6 +13,7 @@ from intendant.actors.endings import Endings
 from intendant.actors.kin import Kin
 from intendant.actors.stage import Stage
 from intendant.actors.wal_writer import WalWriter
+from intendant.context import Context
 from intendant.domain.ports import Clock, FileStore, LogReader
 from intendant.domain.quotas import LimitsOf, Quotas, TenantLimits, limits_of
 from intendant.parking import Seam
@@ -46,6 +47,15 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Periods:
+    """Seconds between two looks at what nobody announces; None is each one's own. Virtual time looks seldom."""
+
+    gauge: float | None = None  # how full the hot store is
+    sweep: float | None = None  # what retention takes away
+    wall_clock: float | None = None  # whether somebody has set it while timers wait
+
+
+@dataclass(frozen=True, slots=True)
 class Services:
     """Handed to every actor of a partition."""
 
@@ -64,3 +74,4 @@ class Services:
     barred: Barred = field(default_factory=Barred)
     stage: Stage = field(default_factory=Stage)
     kin: Kin = field(default_factory=Kin)
+    context: Callable[..., Context] = Context  # makes what a handler sees

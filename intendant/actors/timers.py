@@ -32,15 +32,19 @@ _LONGEST_S: Final = 60.0  # the wall clock may be set while somebody waits for i
 class Timers:
     """Calls `due(tenant, execution, path, now)` once for each timer whose time has come. `run` is its life.
 
-    Once is enough: a wait that nobody stands at when it is told finds by itself that its time has come.
+    Once is enough: a wait that nobody stands at when it is told finds by itself that its time has come. `longest` is
+    the seconds after which it looks at the clock again, because it may have been set; without it, 60.
     """
 
-    def __init__(self, log: LogReader, clock: Clock, seam: Seam, *, size: int = WINDOW) -> None:
+    def __init__(
+        self, log: LogReader, clock: Clock, seam: Seam, *, size: int = WINDOW, longest: float | None = None
+    ) -> None:
         self.due: Callable[[str, str, str, int], None] = _nobody
         self._log = log
         self._clock = clock
         self._parking = seam.parking()
         self._size = size
+        self._longest = longest or _LONGEST_S
         self._window = Window(size)
         self._changes: list[tuple[Timer, bool]] | None = None  # what is committed while the index is read
         self._stopping = False
@@ -88,7 +92,7 @@ class Timers:
         elif due is not None and due <= now:
             await anyio.sleep(REST)  # more are due: others get their turn first
         else:
-            with anyio.move_on_after(None if due is None else min((due - now) / 1e6, _LONGEST_S)):
+            with anyio.move_on_after(None if due is None else min((due - now) / 1e6, self._longest)):
                 await self._parking.wait()
 
     async def _load(self) -> None:

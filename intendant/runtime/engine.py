@@ -133,7 +133,8 @@ class Engine:
         self._by_number = {each.number: each for each in self.partitions}
         self._foreign = Foreign(store, [each for each in range(store.partitions) if each not in self._by_number])
         writers = [each.writer for each in self.partitions]
-        self._gauge = HotGauge(store, writers, None if self.stores.cold is None else self.lag)
+        lag = None if self.stores.cold is None else self.lag
+        self._gauge = HotGauge(store, writers, lag, settings.periods.gauge)
         built = tree.build(
             self.partitions,
             self.deadlines,
@@ -185,6 +186,8 @@ class Engine:
             partitions=self.stores.hot.partitions,
             retention=settings.retention,
             publisher=settings.publisher,
+            context=settings.context,
+            periods=settings.periods,
             on_event=self._supervised,
             path=tree.partition_path(number),
         )

@@ -16,7 +16,7 @@ from intendant.actors.executions import Executions
 from intendant.actors.orphans import WatchedFiles
 from intendant.actors.outbox_relay import OutboxRelay, RelaySettings
 from intendant.actors.retention import Sweeper
-from intendant.actors.services import Limits, Services
+from intendant.actors.services import Limits, Periods, Services
 from intendant.actors.sessions import Sessions
 from intendant.actors.stage import Stage
 from intendant.actors.state_writer import StateWriter
@@ -24,6 +24,7 @@ from intendant.actors.tiers import Tiers
 from intendant.actors.timers import Timers
 from intendant.actors.touched import Touched
 from intendant.actors.wal_writer import WalWriter, WriterSettings
+from intendant.context import Context
 from intendant.domain.commit import Batch, Commit, Receipt
 from intendant.domain.erasure import Scope
 from intendant.domain.errors import AcknowledgedDataMissing, Fenced
@@ -62,6 +63,8 @@ class Partition:
         partitions: int,
         retention: RetentionPolicy,
         publisher: Publisher | None,
+        context: Callable[..., Context],
+        periods: Periods,
         on_event: Callable[[Event], None],
         path: str,
     ) -> None:
@@ -96,9 +99,10 @@ class Partition:
             quotas=Quotas(limits_of(limits.tenants)),
             barred=self.barred,
             stage=stage,
+            context=context,
         )
         budget = Intensity(restarts=5, period=30.0)
-        self.timers = Timers(log, clock, seam)
+        self.timers = Timers(log, clock, seam, longest=periods.wall_clock)
         self.executions = Executions(services, path=path, on_event=on_event, intensity=budget, backoff=Backoff())
         self.calls = ExecutionCalls(services, self.executions)
         self.timers.due = self._due
@@ -122,6 +126,7 @@ class Partition:
             partitions=partitions,
             turn=turn,
             barred=self.barred,
+            every=periods.sweep,
         )
         self.relay = (
             OutboxRelay(log, publisher, self.writer, clock, seam, relay_settings, self.barred) if publisher else None

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from intendant.actors.outbox_relay import RelaySettings
-from intendant.actors.services import Limits
+from intendant.actors.services import Limits, Periods
+from intendant.context import Context
 from intendant.domain.ports import Clock, ColdStore, FileStore, Publisher, Store
 from intendant.domain.retention import RetentionPolicy
 from intendant.realm import Repertoire
@@ -40,3 +41,5 @@ class Settings:
     clock: Clock
     control: Path | None = None  # the directory of the socket
     watchdog: float | None = None
+    context: Callable[..., Context] = Context  # for tests: makes what handlers see
+    periods: Periods = field(default_factory=Periods)

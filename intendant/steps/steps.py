@@ -96,6 +96,11 @@ class Steps:
         return max(self._unreached - late, 0)
 
     @property
+    def called(self) -> list[str]:
+        """The paths that this run has come to, in that order; those of scopes end in "/"."""
+        return list(self._used)
+
+    @property
     def replaying(self) -> bool:
         """Whether some recorded step has not been reached yet."""
         return self._unreached > 0

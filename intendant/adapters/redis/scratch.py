@@ -10,6 +10,7 @@ from intendant.adapters.redis.server import facts_of
 from intendant.domain.errors import InternalError
 
 PREFIX: Final = "doctor-"
+TESTS_PREFIX: Final = "pytest-"
 _COUNT: Final = 1_000
 
 
@@ -22,7 +23,7 @@ async def is_cluster(url: str) -> bool:
 async def remove(url: str) -> None:
     """Remove all keys of the store, by SCAN. Raises StoreUnavailable, also when the user may not."""
     address = parse(url)
-    if not address.prefix.startswith(PREFIX):
+    if not address.prefix.startswith((PREFIX, TESTS_PREFIX)):
         raise InternalError(f"{address.name} was not made for a trial")
     async with await Connection.make(address) as connection:
         cursor: Any = b"0"
