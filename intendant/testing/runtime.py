@@ -31,7 +31,7 @@ from intendant.testing.crashes import Crash, CrashingStore, Lost, Moment
 from intendant.testing.faults import ProcessDied
 from intendant.testing.history import ExecutionLog
 from intendant.testing.replays import NonDeterminism, Replays, other_days
-from intendant.testing.stubs import UNSET, StepStub, StubbedContext, Stubs
+from intendant.testing.stubs import UNSET, StepStub, Stubs, stubbed_context
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -85,7 +85,7 @@ class TestRuntime(Runtime):
         given |= {"shutdown": Shutdown(drain=0.0), "clock": self.clock}
         given |= {} if time is None else {"lease": _LEASE}
         super().__init__(tuple(realms), hot=self.store, **{**given, **(options or {})})
-        self._settings = replace(self._settings, context=partial(StubbedContext, self._stubs))
+        self._settings = replace(self._settings, context=partial(stubbed_context, self._stubs))
         if time is not None:
             self._settings = replace(self._settings, periods=Periods(_DAY, _DAY, _DAY))
         if always_replay:

@@ -9,6 +9,7 @@ from typing import Any
 from msgspec import Struct
 
 from intendant.context import Context
+from intendant.steps.attempt import call_here
 from intendant.steps.function import StepFunction, inspect_function
 from intendant.steps.recording import Recording
 
@@ -97,19 +98,18 @@ class Stubs:
         return next((stub for stub in self._stubs if stub.stands_for(path)), None)
 
 
-class StubbedContext(Context):
+def stubbed_context(stubs: Stubs, recording: Recording, **facts: Any) -> Context:
     """A context whose steps are looked for among stubs first."""
+    execution: str = facts["execution_id"]
 
-    def __init__(self, stubs: Stubs, recording: Recording, **facts: Any) -> None:
-        super().__init__(recording, **facts)
-        self._stubs = stubs
-
-    async def _call(self, path: str, kind: StepFunction, function: Callable[..., Any], arguments: Any) -> Any:
+    async def call(path: str, kind: StepFunction, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
         def real() -> Awaitable[Any]:
-            return Context._call(self, path, kind, function, arguments)
+            return call_here(facts["limiter"], path, kind, function, arguments)
 
-        stub = self._stubs.find(path)
-        return await (real() if stub is None else stub.run(self.execution_id, path, kind, tuple(arguments), real))
+        stub = stubs.find(path)
+        return await (real() if stub is None else stub.run(execution, path, kind, arguments, real))
+
+    return Context(recording, call=call, **facts)
 
 
 def _name_of(path: str) -> str:
