@@ -18,7 +18,7 @@ from intendant.domain.replay import World, replay
 from intendant.domain.state import EXECUTIONS, OPEN, SESSIONS, ExecutionState, SessionState
 from tests.infrastructure.tier import STRESS
 
-pytest_plugins = ["tests.infrastructure.fixtures"]
+pytest_plugins = ["tests.infrastructure.fixtures", "tests.infrastructure.loops"]
 
 
 LOOP_NAMES = ("asyncio", "trio")
