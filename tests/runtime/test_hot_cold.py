@@ -571,6 +571,7 @@ async def read_all(log: LogReader, cold: MemoryColdStore, end: int, *, newest_fi
     return found
 
 
+@pytest.mark.in_turn
 async def test_readers_see_no_gap_and_nothing_old_while_history_leaves() -> None:
     hot, cold, clock = MemoryStore(), WatchedColdStore(), VirtualClock()
     calls = Calls()
