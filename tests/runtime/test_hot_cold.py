@@ -29,7 +29,7 @@ from intendant.parking import current_seam
 from intendant.supervisor import Backoff
 from intendant.testing.clock import VirtualClock, virtual_backend
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("rare_looks")]
 TENANTS = ("acme", "beta", "gamma")
 shop = Realm("shop")
 
