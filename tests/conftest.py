@@ -18,7 +18,7 @@ from intendant.domain.replay import World, replay
 from intendant.domain.state import EXECUTIONS, OPEN, SESSIONS, ExecutionState, SessionState
 from tests.infrastructure.tier import STRESS
 
-pytest_plugins = ["tests.infrastructure.fixtures"]
+pytest_plugins = ["tests.infrastructure.fixtures", "tests.infrastructure.loops"]
 
 
 LOOP_NAMES = ("asyncio", "trio")
@@ -60,19 +60,24 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
 
 
 @pytest.fixture(params=["memory", "sqlite", "redis"])
-def hot(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+def hot(request: pytest.FixtureRequest) -> Store:
     """One hot store; a runtime that is left and another that is entered over it are a restart."""
     if request.param == "redis":
         return RedisStore(request.getfixturevalue("redis_url"))
-    return MemoryStore() if request.param == "memory" else SqliteStore(tmp_path / "work.db")
+    return MemoryStore() if request.param == "memory" else SqliteStore(_file(request))
 
 
 @pytest.fixture(params=["memory", "sqlite", "redis"])
-def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def store_url(request: pytest.FixtureRequest) -> str:
     """A hot store by its URL."""
     if request.param == "redis":
         return str(request.getfixturevalue("redis_url"))
-    return "memory:" if request.param == "memory" else f"sqlite:{tmp_path / 'work.db'}"
+    return "memory:" if request.param == "memory" else f"sqlite:{_file(request)}"
+
+
+def _file(request: pytest.FixtureRequest) -> Path:
+    directory: Path = request.getfixturevalue("tmp_path")
+    return directory / "work.db"
 
 
 @pytest.fixture

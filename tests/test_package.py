@@ -80,15 +80,22 @@ def test_import_brings_no_command_line_and_no_other_loop_with_it() -> None:
 
 
 def test_import_is_quick(tmp_path: Path) -> None:
-    ours, theirs = import_seconds("intendant", tmp_path), import_seconds("asyncio, anyio, msgspec", tmp_path)
-    assert ours < IMPORT_SECONDS_MAX or ours < IMPORT_FACTOR_MAX * theirs, f"{ours:.3f} s, of it {theirs:.3f} s theirs"
+    ours = import_seconds("intendant", tmp_path, IMPORT_SECONDS_MAX)
+    if ours >= IMPORT_SECONDS_MAX:
+        theirs = import_seconds("asyncio, anyio, msgspec", tmp_path)
+        assert ours < IMPORT_FACTOR_MAX * theirs, f"{ours:.3f} s, of it {theirs:.3f} s theirs"
 
 
-def import_seconds(modules: str, compiled: Path) -> float:
+def import_seconds(modules: str, compiled: Path, enough: float = 0.0) -> float:
     """As users have it: compiled by the first of these runs, whatever this machine says of writing bytecode."""
     code = f"import time; begun = time.process_time(); import {modules}; print(time.process_time() - begun)"
     bytecode = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(compiled)}
-    return min(float(run(code, **bytecode)) for _ in range(8))  # other tests run beside: the least is the truth
+    least = float("inf")
+    for _ in range(8):  # other tests run beside: the least is the truth
+        least = min(least, float(run(code, **bytecode)))
+        if least < enough:
+            break
+    return least
 
 
 @pytest.fixture(scope="module")

@@ -21,15 +21,17 @@ def file_system_of(path: Path) -> str:
         lines = _MOUNTS.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except OSError:
         return ""
-    place = path.resolve()
+    place = f"{path.resolve()}/"
     found, depth = "", -1
     for line in lines:
         before, _, after = line.partition(" - ")
-        mounted = Path(_unescaped(before.split(" ")[4]))
-        if len(mounted.parts) >= depth and place.is_relative_to(mounted):  # of two at one place the later one counts
-            found, depth = after.split(" ")[0], len(mounted.parts)
+        mounted = _unescaped(before.split(" ", 5)[4]).rstrip("/") + "/"
+        if len(mounted) >= depth and place.startswith(mounted):  # of two at one place the later one counts
+            found, depth = after.split(" ", 1)[0], len(mounted)
     return found
 
 
 def _unescaped(name: str) -> str:
+    if "\\" not in name:
+        return name
     return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), name)

@@ -23,10 +23,10 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def busy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with work for a few seconds."""
+    """A folder with work for a second or two."""
     folder = tmp_path_factory.mktemp("busy")
     source = (ROOT / "examples" / "realms" / "analysis" / "tables.py").read_text("utf-8")
-    for number in range(160):
+    for number in range(80):
         inside = folder / f"part{number % 8}"
         inside.mkdir(exist_ok=True)
         (inside / f"module{number}.py").write_text("\n\n".join([f'"""Module {number}."""', *[source] * 5]), "utf-8")

@@ -14,11 +14,11 @@ import logging
 import math
 import selectors
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from functools import partial
-from typing import Any, Final, Literal
+from functools import cache, partial
+from typing import Any, Final, Literal, TypeVar, cast
 
 import anyio
 import anyio.lowlevel
@@ -52,7 +52,7 @@ from intendant import (
 )
 from intendant.actors.outbox_relay import event_of
 from intendant.actors.session import Claim
-from intendant.adapters.memory import MemoryFileStore, MemorySnapshot, MemoryStore
+from intendant.adapters.memory import MemoryFileStore, MemoryLog, MemorySnapshot, MemoryStore
 from intendant.domain import state as states
 from intendant.domain.commit import PLACES, Batch, KeysTaken, Verdict
 from intendant.domain.journal import Journal, Row, decode_journal_row
@@ -73,10 +73,12 @@ from intendant.domain.ports import (
 from intendant.domain.records import decode_entry
 from intendant.domain.replay import World, replay
 from intendant.domain.state import ExecutionState, SessionState
+from intendant.parking import Seam
 from intendant.supervisor import Event as SupervisorEvent
 from tests.faults.children import make_children
 from tests.faults.sagas import make_sagas
 
+T = TypeVar("T")
 Backend = Literal["asyncio", "trio"]
 BACKENDS: Final[tuple[Backend, ...]] = ("asyncio", "trio")
 PATIENCE: Final = 3600.0  # virtual seconds: whatever takes longer hangs
@@ -389,6 +391,24 @@ class Ledger:
         ended = document is not None and msgspec.msgpack.decode(document.body, type=ExecutionState).status.ended
         rows = [row for row in self.rows(ctx) if getattr(row, "final", True)]  # an attempt may be followed by others
         return ended, {getattr(row, "path", "") for row in rows}
+
+
+class CurrentLedger:
+    """The ledger of whoever lives now: handlers are registered once for all lives, of which one goes on at a time."""
+
+    now: Ledger
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.now, name)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name == "now":
+            object.__setattr__(self, name, value)
+        else:
+            setattr(self.now, name, value)
+
+
+LEDGERS: Final = CurrentLedger()
 
 
 def count_completed(executions: Iterable[ExecutionState]) -> int:
@@ -1435,9 +1455,9 @@ async def read_world(log: LogReader) -> World:
     return world
 
 
-async def audit(log: LogReader) -> list[str]:
-    """Compare everything that is derived from the log with the log. Empty when all is well."""
-    world = await read_world(log)
+async def audit(log: LogReader, world: World | None = None) -> list[str]:
+    """Compare everything that is derived from the log with the log, `world` if it is known. Empty when all is well."""
+    world = world or await read_world(log)
     found = list(world.violations)
     await _audit_documents(log, world, found)
     open_members = {(each.tenant, each.member) for each in await log.index(states.OPEN, limit=1_000_000)}
@@ -1491,9 +1511,8 @@ def _compare(found: list[str], what: str, held: object, told_by_log: object) -> 
         found.append(f"{what}: the store holds {held!r:.300}, the log tells {told_by_log!r:.300}")
 
 
-async def read_end(log: LogReader, events: Sequence[Event]) -> End:
+def end_of(world: World, events: Sequence[Event]) -> End:
     """What a store holds, and what was published, in terms that are the same in every run."""
-    world = await read_world(log)
     keys = {(tenant, execution): key for (tenant, key), execution in world.keys.items()}
     for child, state in world.executions.items():  # the oldest first, and so parents before their children
         if state.parent is not None:
@@ -1565,9 +1584,8 @@ async def read_happenings(log: LogReader, tenant: str, execution: str) -> list[t
     return found
 
 
-async def check_told(log: LogReader, told: Told) -> list[str]:
+async def check_told(log: LogReader, told: Told, world: World) -> list[str]:
     """What callers were told must stand in the log."""
-    world = await read_world(log)
     found = list(told.violations)
     found += [f"session {key} is lost" for key in told.sessions if key not in world.sessions]
     found += [f"session {key} is open again" for key in told.closed if not world.sessions[key].closed]
@@ -1596,6 +1614,24 @@ async def check_told(log: LogReader, told: Told) -> list[str]:
 
 
 # --- lives
+
+
+@cache
+def all_realms() -> tuple[Realm, ...]:
+    """The realms of every life."""
+    ledger: Any = LEDGERS
+    return make_realm(ledger), make_sagas(ledger), make_children(ledger)
+
+
+def _at_once(read: Coroutine[Any, Any, T]) -> T:
+    """What is read by a coroutine that does not wait."""
+    try:
+        read.send(None)
+    except StopIteration as done:
+        value: T = done.value
+        return value
+    read.close()
+    raise RuntimeError("it waits, and nobody would wake it")
 
 
 @dataclass
@@ -1627,7 +1663,8 @@ class Lives:
         self.commits = 0
         self.reads = 0
         self.wrap: Callable[[MemoryStore], Store] = lambda store: store
-        self.realms = [make_realm(self.ledger), make_sagas(self.ledger), make_children(self.ledger)]
+        self.realms = list(all_realms())
+        self._world: World | None = None  # to which the log leads, since the last life
 
     def live(
         self,
@@ -1640,6 +1677,7 @@ class Lives:
     ) -> bool:
         """Live once: drive the scenario to its end, or leave at that turn of the loop. Whether it came to its end."""
         ended = False
+        LEDGERS.now, self._world = self.ledger, None
         turns = Turns(leave_at)
         faulty = FaultyStore(self.wrap(self.store), plan or Plan())
 
@@ -1675,31 +1713,30 @@ class Lives:
             clock=self.clock,
         )
 
-    def read(self, read: Callable[[LogReader], Awaitable[Any]]) -> Any:
-        """Look into the store, which is not open otherwise."""
-        found: list[Any] = []
-
-        async def main() -> None:
-            await self.store.open()
-            found.append(await read(self.store.log(0)))
-            await self.store.close()
-
-        run_virtual(self.backend, main)
-        return found[0]
+    def read(self, read: Callable[[LogReader, World], Coroutine[Any, Any, T]]) -> T:
+        """Look into the store, which is not open otherwise. Nothing waits for memory, so no event loop is needed."""
+        log = MemoryLog(self.store.log(0).shared)
+        log.open(cast("Seam", object()))
+        if self._world is None:
+            self._world = _at_once(read_world(log))
+        return _at_once(read(log, self._world))
 
     def end(self) -> End:
         """What the store holds now."""
-        end: End = self.read(lambda log: read_end(log, self.published.events))
-        return end
+
+        async def look(_log: LogReader, world: World) -> End:
+            return end_of(world, self.published.events)
+
+        return self.read(look)
 
     def violations(self) -> list[str]:
         """Everything that is wrong now, in the store and in what the outside has seen. Empty when all is well."""
-        found: list[str] = self.read(self._audit)
+        found = self.read(self._audit)
         found += self.ledger.violations + self.published.violations + check_order(self.published.events)
         return found
 
-    async def _audit(self, log: LogReader) -> list[str]:
-        return await audit(log) + await check_told(log, self.told)
+    async def _audit(self, log: LogReader, world: World) -> list[str]:
+        return await audit(log, world) + await check_told(log, self.told, world)
 
     def differences(self, wanted: End) -> list[str]:
         """How what the store holds now differs from what it should hold in the end."""

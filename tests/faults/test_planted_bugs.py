@@ -468,6 +468,7 @@ ACTORS: dict[str, list[tuple[type, str, Any]]] = {
 
 
 SHOWS_IN = {  # scenarios where it is looked for first: all of them take long
+    "a step is used before it is recorded": ("resting",),
     "a signal is acknowledged before it is durable": ("signalled",),
     "a wait ends before that is durable": ("timed-out",),
     "a timer is set for another time": ("napping",),

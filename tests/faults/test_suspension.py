@@ -11,16 +11,24 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tests.faults.conftest import End, Lives, Outage, Scenario, Stage
+    from tests.faults.conftest import Cut, End, Lives, Outage, Scenario, Stage
 
 pytestmark = pytest.mark.in_turn
 TURNS = 4  # of a scenario that `make test` looks at; `make stress` looks at all
 
 
-def reference_of(stage: Stage, scenario: Scenario) -> tuple[Lives, End]:
-    reference = stage.lives(scenario)
-    assert reference.live()
-    return reference, reference.end()
+_references: dict[tuple[str, str], tuple[Lives, End, Cut]] = {}
+
+
+def reference_of(stage: Stage, scenario: Scenario) -> tuple[Lives, End, Cut]:
+    """The run that all others must end like, and a cut in its middle; made once."""
+    key = stage.backend, scenario.name
+    if key not in _references:
+        reference = stage.lives(scenario)
+        cutting = stage.cutting(reference)
+        assert reference.live(cutting)
+        _references[key] = reference, reference.end(), cutting.cuts[len(cutting.cuts) // 2]
+    return _references[key]
 
 
 def turns_of(reference: Lives, *, all: bool) -> range:
@@ -38,7 +46,7 @@ def suspend_and_resume(stage: Stage, scenario: Scenario, wanted: End, turn: int,
 
 
 def suspend_everywhere(stage: Stage, scenario: Scenario, *, all: bool) -> None:
-    reference, wanted = reference_of(stage, scenario)
+    reference, wanted, _ = reference_of(stage, scenario)
     refused = 0
     for turn in turns_of(reference, all=all):
         refused += suspend_and_resume(stage, scenario, wanted, turn, cancel=False, drain=0.0)
@@ -50,7 +58,7 @@ def suspend_everywhere(stage: Stage, scenario: Scenario, *, all: bool) -> None:
 
 
 def restart_everywhere(stage: Stage, scenario: Scenario, *, all: bool) -> None:
-    reference, wanted = reference_of(stage, scenario)
+    reference, wanted, _ = reference_of(stage, scenario)
     for turn in turns_of(reference, all=all):
         for when in ("before", "after"):
             lives = stage.lives(scenario)
@@ -101,11 +109,7 @@ def live_through(lives: Lives, outage: Outage, wanted: End, when: str, at: float
 
 @EXTENT
 def test_an_outage_from_any_read_of_a_resume_ends_nothing(stage: Stage, scenario: Scenario, *, thorough: bool) -> None:
-    reference = stage.lives(scenario)
-    cutting = stage.cutting(reference)
-    assert reference.live(cutting)
-    wanted = reference.end()
-    cut = cutting.cuts[len(cutting.cuts) // 2]
+    reference, wanted, cut = reference_of(stage, scenario)
     for seconds in (5.0, 15.0) if thorough else (5.0,):
         for number in range(1, reference.reads if thorough else min(reference.reads, 5)):
             when = f"outage of {seconds} s from read {number} on"
@@ -115,11 +119,7 @@ def test_an_outage_from_any_read_of_a_resume_ends_nothing(stage: Stage, scenario
 @EXTENT
 def test_an_outage_of_the_store_ends_nothing(stage: Stage, scenario: Scenario, *, thorough: bool) -> None:
     """Callers may be told that it does not answer; what was accepted goes on when it does. Also during a resume."""
-    reference = stage.lives(scenario)
-    cutting = stage.cutting(reference)
-    assert reference.live(cutting)
-    wanted = reference.end()
-    middle = cutting.cuts[len(cutting.cuts) // 2]
+    reference, wanted, middle = reference_of(stage, scenario)
     for seconds in (1.0, 120.0) if thorough else (1.0,):
         for turn in list(turns_of(reference, all=thorough))[:: 1 if thorough else 3]:
             for cut in (None, middle):

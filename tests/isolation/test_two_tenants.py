@@ -88,6 +88,7 @@ async def test_neither_meets_what_is_the_others(hot: Store) -> None:
     await live(House(hot, cold), COUNT, seed=1, **files)
 
 
+@pytest.mark.in_turn
 async def test_nor_in_cold_state_in_arangodb(redis_url: str) -> None:
     with recorder() as server:
         house = House(RedisStore(redis_url), ArangoColdStore(server.url))

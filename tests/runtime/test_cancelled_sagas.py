@@ -11,13 +11,21 @@ import pytest
 from intendant import Context, Realm, Retry, Runtime, SagaRecord, Shutdown, Status, Step
 from intendant.domain.ports import Store
 from intendant.domain.replay import World
+from intendant.testing.clock import virtual_backend
 
 pytestmark = pytest.mark.anyio
 
 Audit = Callable[[Store], Awaitable[World]]
 MakeRuntime = Callable[..., Runtime]
-LIMIT = timedelta(milliseconds=50)
+SHORT, LONG = timedelta(milliseconds=50), timedelta(seconds=30)  # that a handler has to clean up
 SOON = timedelta(milliseconds=1)
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest, hot: Store) -> tuple[str, dict[str, Any]]:
+    """Virtual time in memory, where the limit passes; a real store takes as long as it takes, and has a long one."""
+    name = str(request.param)
+    return virtual_backend(name) if hot.name == "memory:" else (name, {})
 
 
 def states(records: list[SagaRecord]) -> dict[str, str]:
@@ -27,13 +35,14 @@ def states(records: list[SagaRecord]) -> dict[str, str]:
 class Shop:
     """A handler that stays in the second step of its saga, or in a wait, or fails; and then cleans up."""
 
-    def __init__(self) -> None:
+    def __init__(self, hot: Store) -> None:
+        limit, self.takes = (SHORT, 2 * SHORT) if hot.name == "memory:" else (LONG, SOON)
         self.log: list[str] = []
         self.there = anyio.Event()  # it is where it is to be cancelled
         self.go = anyio.Event()  # it may be undone
         self.realm = Realm("shop")
 
-        @self.realm.handler(cleanup=LIMIT)
+        @self.realm.handler(cleanup=limit)
         async def place(ctx: Context, order: dict[str, str]) -> str:
             kind = order["kind"]
             try:
@@ -64,7 +73,7 @@ class Shop:
         if kind == "undoing":
             self.there.set()
         await self.go.wait()
-        await anyio.sleep(2 * LIMIT.total_seconds())  # longer than the handler has to clean up
+        await anyio.sleep(self.takes.total_seconds())  # in memory longer than the handler has to clean up
 
     async def release(self, step: Step, _result: None, what: str) -> None:
         self.log.append(f"release {step.attempt}")
@@ -88,7 +97,7 @@ KINDS = pytest.mark.parametrize("kind", list(PAID))
 async def test_it_is_undone_without_a_limit_and_then_the_handler_cleans_up(
     runtime: MakeRuntime, hot: Store, audit: Audit, kind: str
 ) -> None:
-    shop = Shop()
+    shop = Shop(hot)
     async with runtime(shop.realm) as running:
         execution = await begin(running, kind, shop)
         await execution.cancel()
@@ -108,7 +117,7 @@ async def test_it_is_undone_without_a_limit_and_then_the_handler_cleans_up(
 async def test_a_restart_while_it_is_undone_goes_on_undoing(
     runtime: MakeRuntime, hot: Store, audit: Audit, kind: str
 ) -> None:
-    shop = Shop()
+    shop = Shop(hot)
     async with runtime(shop.realm, shutdown=Shutdown(drain=0)) as running:
         execution = await begin(running, kind, shop)
         await execution.cancel()

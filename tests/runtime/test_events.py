@@ -245,11 +245,12 @@ async def test_what_is_erased_meanwhile_is_unknown(runtime: MakeRuntime) -> None
             await running.erase_session("acme", "desk-1", drop_open=True, timeout=20)
 
 
-@pytest.mark.parametrize("cursor", ["", "5", "1.", ".1", "1.1.1", "-1.1", "a.b", "1.1 ", "9" * 40 + ".1", 7, b"1.1"])
-async def test_what_is_no_cursor_is_refused(runtime: MakeRuntime, cursor: Any) -> None:
+async def test_what_is_no_cursor_is_refused(runtime: MakeRuntime) -> None:
+    wrong: list[Any] = ["", "5", "1.", ".1", "1.1.1", "-1.1", "a.b", "1.1 ", "9" * 40 + ".1", 7, b"1.1"]
     async with runtime(Shop().realm) as running:
-        with pytest.raises(InvalidIntent, match="after: must be the cursor of an event"):
-            running.execution("acme", "any").events(after=cursor)
+        for cursor in wrong:
+            with pytest.raises(InvalidIntent, match="after: must be the cursor of an event"):
+                running.execution("acme", "any").events(after=cursor)
 
 
 async def test_an_outage_is_told_and_the_stream_goes_on_behind_it(

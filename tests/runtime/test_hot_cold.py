@@ -29,7 +29,7 @@ from intendant.parking import current_seam
 from intendant.supervisor import Backoff
 from intendant.testing.clock import VirtualClock, virtual_backend
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("rare_looks")]
 TENANTS = ("acme", "beta", "gamma")
 shop = Realm("shop")
 
@@ -571,6 +571,7 @@ async def read_all(log: LogReader, cold: MemoryColdStore, end: int, *, newest_fi
     return found
 
 
+@pytest.mark.in_turn
 async def test_readers_see_no_gap_and_nothing_old_while_history_leaves() -> None:
     hot, cold, clock = MemoryStore(), WatchedColdStore(), VirtualClock()
     calls = Calls()

@@ -24,7 +24,7 @@ from intendant.domain.state import TIMERS, SessionState
 from intendant.runtime.audit import audit
 from intendant.testing.clock import STARTED_AT, VirtualClock, virtual_backend
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("rare_looks")]
 
 IDLE = timedelta(minutes=1)
 NO_DRAIN = Shutdown(drain=0)

@@ -113,7 +113,10 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Nobody waits before a restart, and what is in a tree for good gives up never; crashes are not logged.
 
     Nor for what a server may lose: the state writer would be three seconds behind, at each of its crashes.
+    What earlier tests have left is not looked through, over and over.
     """
+    gc.collect()
+    gc.freeze()
 
     def soon(*_args: object) -> float:
         return 0.0

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import anyio
+import pytest
 
 from intendant import Context, Event, Realm, RelaySettings, Retention, Runtime
 from intendant.adapters.memory import MemoryColdStore, MemoryStore
@@ -17,6 +18,7 @@ from intendant.runtime.audit import Told, audit
 from intendant.runtime.migration import Migration, Side
 from intendant.testing.clock import VirtualClock, virtual_backend
 
+pytestmark = pytest.mark.usefixtures("rare_looks")
 HOT = 1800
 KEEPING = Retention(hot=timedelta(seconds=HOT), total=timedelta(days=30))
 shop = Realm("shop")

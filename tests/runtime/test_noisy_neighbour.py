@@ -15,7 +15,6 @@ import pytest
 from intendant import Context, Intent, Limits, Realm, Runtime, Shutdown
 from intendant.actors import landing, wal_writer
 from intendant.domain.commit import RECORDS_MAX
-from intendant.domain.ports import Store
 from tests.infrastructure.tier import full
 
 pytestmark = pytest.mark.anyio
@@ -73,6 +72,7 @@ async def others_meanwhile(runtime: Runtime, tries: int) -> int:
     return most
 
 
+@pytest.mark.in_turn
 async def test_few_of_its_neighbours_commits_go_before_its_own(runtime: Callable[..., Runtime]) -> None:
     gates.append(anyio.Event())
     async with runtime(yard, limits=LIMITS, shutdown=Shutdown(drain=0.0)) as running:
@@ -85,12 +85,12 @@ async def test_few_of_its_neighbours_commits_go_before_its_own(runtime: Callable
     assert 2 * COMMITS < most <= 2 * batches * wal_writer.BESIDE_OTHERS + RECORDS_MAX  # in the first that flies
 
 
-async def test_without_turns_thousands_would(hot: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_turns_thousands_would(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wal_writer, "BESIDE_OTHERS", 100_000)
     monkeypatch.setattr(landing, "AT_ONCE", 100_000)
     with pytest.raises(AssertionError):
         await test_few_of_its_neighbours_commits_go_before_its_own(
-            lambda *realms, **options: Runtime(realms, hot=hot, **options)
+            lambda *realms, **options: Runtime(realms, hot="memory:", **options)
         )
 
 

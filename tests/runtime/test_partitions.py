@@ -34,7 +34,7 @@ from intendant.supervisor import ChildCrashed, ChildExited, ChildStarting
 from intendant.supervisor import Event as SupervisorEvent
 from intendant.testing.clock import virtual_backend
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("rare_looks")]
 COUNT = 4
 FOLLOWERS = ("state-writer", "outbox-relay", "retention", "eraser")
 NOTHING: dict[str, Any] = {}

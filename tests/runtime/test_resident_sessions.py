@@ -28,7 +28,7 @@ from intendant.domain.ports import Document
 from intendant.runtime.audit import audit
 from intendant.testing.clock import VirtualClock, virtual_backend
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("rare_looks")]
 
 FEW = Limits(sessions_resident=2, session_idle=3.0)
 shop = Realm("shop")

@@ -169,27 +169,29 @@ async def test_nobody_elses_execution_can_be_signalled_or_asked(runtime: MakeRun
         assert not len(await running.wal.query("acme", type="signal_received"))
 
 
-@pytest.mark.parametrize("hostile", ["", " ", "a b", "a/b", "../a", "a\x00", "ä", "x" * 129, None, 5, b"a"])
-async def test_malformed_names_and_ids_are_refused(runtime: MakeRuntime, hostile: Any) -> None:
+async def test_malformed_names_and_ids_are_refused(runtime: MakeRuntime) -> None:
+    wrong: list[Any] = ["", " ", "a b", "a/b", "../a", "a\x00", "ä", "x" * 129, None, 5, b"a"]
     async with runtime(shop) as running:
         session = await running.open_session("acme", "desk-1")
         execution = await session.submit(collect, {"many": 1})
-        with pytest.raises(InvalidIntent, match="signal name"):
-            await execution.signal(hostile)
-        with pytest.raises(InvalidIntent, match="query name"):
-            await execution.query(hostile)
-        if hostile is not None:
-            with pytest.raises(InvalidIntent, match="signal id"):
-                await execution.signal("packed", id=hostile)
+        for hostile in wrong:
+            with pytest.raises(InvalidIntent, match="signal name"):
+                await execution.signal(hostile)
+            with pytest.raises(InvalidIntent, match="query name"):
+                await execution.query(hostile)
+            if hostile is not None:
+                with pytest.raises(InvalidIntent, match="signal id"):
+                    await execution.signal("packed", id=hostile)
 
 
-@pytest.mark.parametrize("payload", ["x" * 70_000, float("nan"), object(), [float("inf")]])
-async def test_payloads_that_can_t_be_kept_are_refused(runtime: MakeRuntime, payload: Any) -> None:
+async def test_payloads_that_can_t_be_kept_are_refused(runtime: MakeRuntime) -> None:
+    wrong: list[Any] = ["x" * 70_000, float("nan"), object(), [float("inf")]]
     async with runtime(shop) as running:
         session = await running.open_session("acme", "desk-1")
         execution = await session.submit(collect, {"many": 1})
-        with pytest.raises(InvalidValue, match="packed"):
-            await execution.signal("packed", payload)
+        for payload in wrong:
+            with pytest.raises(InvalidValue, match="packed"):
+                await execution.signal("packed", payload)
         for timeout in (float("nan"), float("inf"), -1.0):
             with pytest.raises(InvalidIntent, match="timeout"):
                 await execution.signal("packed", Packed(1), timeout=timeout)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from copy import deepcopy
 from datetime import timedelta
 from typing import Any
 
@@ -22,7 +23,7 @@ from intendant.runtime.verification import Verification
 from intendant.testing.clock import VirtualClock, virtual_backend
 from intendant.testing.conformance.pen import Pen
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("rare_looks")]
 HOT = 1800
 shop = Realm("shop")
 
@@ -80,6 +81,15 @@ class Stores:
         assert await self.hot.log(0).document("acme", states.EXECUTIONS, self.old[0]) is None
         return self
 
+    async def copied(self) -> Stores:
+        """The same once more, to be spoiled; open on this event loop."""
+        copy = Stores()
+        copy.hot.restore(self.hot.snapshot())
+        copy.cold, copy.old, copy.new = deepcopy(self.cold), self.old, self.new
+        await copy.hot.open()
+        await copy.cold.open()
+        return copy
+
     async def verified(self) -> Verification:
         found = Verification()
         async with opened(Side(self.hot, self.cold)):
@@ -96,6 +106,16 @@ class Stores:
         assert document is not None
         await self.cold.remove([("acme", collection, id)])
         await self.cold.put([replace(document, **changes)])
+
+
+_filled: list[Stores] = []
+
+
+async def filled() -> Stores:
+    """Stores that a runtime has worked on: once for all tests, each of which gets a copy."""
+    if not _filled:
+        _filled.append(await Stores().fill())
+    return await _filled[0].copied()
 
 
 async def test_a_working_pair_is_sound_also_beside_its_owner(capsys: pytest.CaptureFixture[str]) -> None:
@@ -115,7 +135,7 @@ async def test_a_working_pair_is_sound_also_beside_its_owner(capsys: pytest.Capt
 
 
 async def test_how_far_cold_state_is_behind_is_told_and_no_fault() -> None:
-    stores = await Stores().fill()
+    stores = await filled()
     async with Runtime([shop], hot=stores.hot) as runtime:
         await (await (await runtime.open_session("acme", "s2")).submit("shop.sell", {"n": 1})).result()
     found = await stores.verified()
@@ -124,7 +144,7 @@ async def test_how_far_cold_state_is_behind_is_told_and_no_fault() -> None:
 
 
 async def test_after_an_erasure_it_is_sound() -> None:
-    stores = await Stores().fill()
+    stores = await filled()
     async with stores.runtime() as runtime:
         await runtime.erase_session("acme", "s1")
         await anyio.sleep(60)
@@ -253,7 +273,7 @@ async def a_document_that_is_in_cold_state_only(stores: Stores) -> None:
 async def test_a_planted_fault_is_found(
     plant: Callable[[Stores], Awaitable[None]], kinds: set[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    stores = await Stores().fill()
+    stores = await filled()
     await plant(stores)
     found = await stores.verified()
     assert not found.sound

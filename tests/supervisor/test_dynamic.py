@@ -273,6 +273,7 @@ async def test_a_waiting_restart_can_be_stopped_and_its_id_used_again(
         assert a.lives == 2
 
 
+@pytest.mark.in_turn
 async def test_ten_thousand_crashes_at_once_come_back_at_the_pace(running: Running, settle: Settle) -> None:
     go = anyio.Event()
     restarted: list[float] = []
