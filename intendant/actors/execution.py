@@ -55,6 +55,7 @@ from intendant.domain.payloads import (
 )
 from intendant.domain.sagas import SagaRow, Sagas, is_of_saga
 from intendant.domain.state import ExecutionState, Status
+from intendant.domain.telemetry import UNTRACED, ExecutionTrace
 from intendant.domain.waits import Wait, WaitEnd
 from intendant.parking import Reply
 from intendant.realm import Handler
@@ -104,6 +105,8 @@ class ExecutionActor(Actor[ExecutionMessage]):
         self._playing: Handler | None = None
         self._awaited: dict[str, Ending] = {}  # of children, by the path of what is to be recorded of it
         self._became: list[ChildRecord] = []  # what became of its children, when it is about to end
+        self.trace: ExecutionTrace | None = None  # who is told what it does
+        self._resumed = False  # its handler began earlier
         self._fault: Exception | None = None  # of ours, that the handler met
         self._unreadable: Blocked | None = None  # something recorded that this code can't read
 
@@ -116,9 +119,14 @@ class ExecutionActor(Actor[ExecutionMessage]):
         the task and the place to run are free for the next one.
         """
         try:
-            handler = await self._begin()
-            while handler is not None and not await self._play(handler):
-                await self.history.load()  # the next attempt goes on from what was recorded
+            handler, tracing = await self._begin(), self._services.tracing
+            with (
+                UNTRACED
+                if tracing is None or handler is None
+                else tracing.execution(self.history.state, resumed=self._resumed)
+            ) as self.trace:
+                while handler is not None and not await self._play(handler):
+                    await self.history.load()  # the next attempt goes on from what was recorded
             if self._unreadable is not None:
                 raise self._unreadable
         except Blocked as blocked:
@@ -130,7 +138,10 @@ class ExecutionActor(Actor[ExecutionMessage]):
 
     async def _begin(self) -> Handler | None:
         """Load, and find the handler that is to run; None when nothing is to run any more."""
-        state = self.history.take_accepted() or await self.history.load()
+        state = self.history.take_accepted()
+        if state is None:
+            state = await self.history.load()
+            self._resumed = state.status is not Status.ACCEPTED
         if state.status.ended:
             self._place.end(None)
             return None
@@ -329,6 +340,8 @@ class ExecutionActor(Actor[ExecutionMessage]):
         )
         logger.info("attempt %d of %s %s failed: %r", context.attempt, self.history.state.type, self._id, error)
         await self.record_step(failed)
+        if self.trace is not None:
+            self.trace.attempt_failed(failed)
         return False
 
     def _block(self, why: Failure) -> None:
@@ -374,6 +387,9 @@ class ExecutionActor(Actor[ExecutionMessage]):
             self.history.end(payload, context.changed_state)
         except InvalidValue as error:  # all artifacts together are larger than a commit may be
             await self._fail(error, None)
+        else:
+            if self.trace is not None:
+                self.trace.ended(Status.COMPLETED)
 
     async def _fail(self, error: Exception, context: Context | None) -> None:
         if isinstance(error, Stopped) and not self._services.writer.serving:
@@ -393,7 +409,10 @@ class ExecutionActor(Actor[ExecutionMessage]):
         artifacts = context.artifacts if context else {}
         events = context.take_events() if context else []
         payload = ExecutionFailed(failure, self.now(), artifacts, events, *self._left())
-        return self.history.end(payload)
+        reply = self.history.end(payload)
+        if self.trace is not None:
+            self.trace.ended(Status.FAILED, failure.code)
+        return reply
 
     def _end_cancelled(self, failure: Failure | None, context: Context | None) -> Reply[Receipt]:
         """Once a cancel was decided this is the end, whatever the handler came to."""
@@ -403,9 +422,12 @@ class ExecutionActor(Actor[ExecutionMessage]):
         events = context.take_events() if context else []
         payload = ExecutionCancelled(self.now(), failure, artifacts, events, *self._left())
         try:
-            return self.history.end(payload)
+            reply = self.history.end(payload)
         except InvalidValue:  # what it gave is larger than a commit may be: its end goes without
             return self._end_cancelled(failure, None)
+        if self.trace is not None:
+            self.trace.ended(Status.CANCELLED)
+        return reply
 
     # --- what the context records through
 

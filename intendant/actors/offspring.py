@@ -82,6 +82,7 @@ class Offspring:
             priority=state.priority if request.priority is None else request.priority,
             digest=request.intent.digest,
             version=request.intent.version,
+            trace=request.trace,
         )
         sending = _Sending()
 

@@ -15,6 +15,7 @@ from intendant.actors.stage import Stage
 from intendant.actors.wal_writer import WalWriter
 from intendant.domain.ports import Clock, FileStore, LogReader
 from intendant.domain.quotas import LimitsOf, Quotas, TenantLimits, limits_of
+from intendant.domain.telemetry import Tracing
 from intendant.parking import Seam
 from intendant.realm import Repertoire
 
@@ -64,3 +65,4 @@ class Services:
     barred: Barred = field(default_factory=Barred)
     stage: Stage = field(default_factory=Stage)
     kin: Kin = field(default_factory=Kin)
+    tracing: Tracing | None = None

@@ -54,6 +54,7 @@ class Engine:
         self.seam = current_seam()
         self.stores = OpenStores(settings)
         self.files = WatchedFiles(self.stores.files)
+        self.tracing = None if settings.telemetry is None else settings.telemetry.tracing
         self.deadlines = Deadlines(self.seam)
         self.partitions: list[Partition] = []  # that are served here
         self.observer: Observer
@@ -187,6 +188,7 @@ class Engine:
             publisher=settings.publisher,
             on_event=self._supervised,
             path=tree.partition_path(number),
+            tracing=self.tracing,
         )
 
     async def _run_root(self, *, task_status: anyio.abc.TaskStatus[Any]) -> None:

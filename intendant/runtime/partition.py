@@ -30,6 +30,7 @@ from intendant.domain.errors import AcknowledgedDataMissing, Fenced
 from intendant.domain.ports import Clock, ColdStore, Log, Owner, Publisher
 from intendant.domain.quotas import Quotas, limits_of
 from intendant.domain.retention import RetentionPolicy
+from intendant.domain.telemetry import Tracing
 from intendant.parking import Reply, Seam
 from intendant.realm import Repertoire
 from intendant.supervisor import Backoff, Event, Intensity, Start
@@ -64,6 +65,7 @@ class Partition:
         publisher: Publisher | None,
         on_event: Callable[[Event], None],
         path: str,
+        tracing: Tracing | None,
     ) -> None:
         self.number = number
         self.log = log
@@ -96,6 +98,7 @@ class Partition:
             quotas=Quotas(limits_of(limits.tenants)),
             barred=self.barred,
             stage=stage,
+            tracing=tracing,
         )
         budget = Intensity(restarts=5, period=30.0)
         self.timers = Timers(log, clock, seam)

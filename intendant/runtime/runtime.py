@@ -38,10 +38,11 @@ from intendant.domain.ports import Clock, ColdStore, FileStore, Publisher, Store
 from intendant.domain.retention import Retention, RetentionPolicy
 from intendant.domain.shared_state import EMPTY, decode_shared
 from intendant.domain.state import CancelResult, Event, ExecutionState, Outcome, SessionState, Status
+from intendant.domain.telemetry import UNTRACED, Telemetry
 from intendant.parking import Reply
 from intendant.realm import Realm, Repertoire
 from intendant.runtime.cancellations import Cancellations
-from intendant.runtime.config import DurabilityName, Shutdown, resolve_control, resolve_watchdog
+from intendant.runtime.config import DurabilityName, Shutdown, resolve_control, resolve_telemetry, resolve_watchdog
 from intendant.runtime.configuration import Configuration, configuration_of
 from intendant.runtime.control import answer
 from intendant.runtime.ends import Ends
@@ -85,7 +86,9 @@ class Runtime:
     `control=True` offers a control socket for `intendant ps`, mode 0600, in `$XDG_RUNTIME_DIR/intendant` or
     `/tmp/intendant-<uid>`; a path is another directory for it. Without it, `INTENDANT_CONTROL=1`, or there is none.
     `watchdog` is how many seconds the event loop may be held until the log says by which handler; without it,
-    `INTENDANT_WATCHDOG`, or nobody watches.
+    `INTENDANT_WATCHDOG`, or nobody watches. `telemetry=True` tells OpenTelemetry's global providers of traces and
+    metrics, which needs `intendant[otel]`; `OpenTelemetry(...)` names others; without it, `INTENDANT_TELEMETRY=1`, or
+    nobody is told.
 
     Entering raises PartitionOwned when another live process owns the store and does not give it up within
     `takeover_timeout` seconds, StoreUnavailable when it can't be reached, ValueError when it can't give the durability
@@ -123,6 +126,7 @@ class Runtime:
         clock: Clock | None = None,
         control: bool | str | PathLike[str] | None = None,
         watchdog: float | None = None,
+        telemetry: bool | Telemetry | None = None,
     ) -> None:
         if on_failure not in ("report", "cancel"):
             raise ValueError(f"on_failure is 'report' or 'cancel', not {on_failure!r}")
@@ -162,6 +166,7 @@ class Runtime:
             clock=clock or SystemClock(),
             control=resolve_control(name, control),
             watchdog=resolve_watchdog(name, watchdog),
+            telemetry=resolve_telemetry(name, telemetry),
         )
 
     def offer_control(self) -> None:
@@ -361,10 +366,14 @@ class Runtime:
     ) -> list[Execution[Any]]:
         """Submit what was checked and encoded."""
         engine = self._serving()
-        try:
-            ids = await engine.ask(tenant, session, partial(Submit, prepared), self._seconds(timeout))
-        except TimeoutError:
-            raise OutcomeUnknown(prepared[0].id, prepared[0].key) from None
+        tracing, seconds = engine.tracing, self._seconds(timeout)
+        with UNTRACED if tracing is None else tracing.submit(tenant, session, prepared[0].type, len(prepared)) as trace:
+            if trace:
+                prepared = tuple(msgspec.structs.replace(each, trace=trace) for each in prepared)
+            try:
+                ids = await engine.ask(tenant, session, partial(Submit, prepared), seconds)
+            except TimeoutError:
+                raise OutcomeUnknown(prepared[0].id, prepared[0].key) from None
         endings, result_of = engine.partition(tenant).endings, self._settings.repertoire.result_of
         return [
             Execution(self, tenant, id, intent.id, result_of(intent.type), endings.of(tenant, id))

@@ -11,6 +11,7 @@ from intendant.actors.outbox_relay import RelaySettings
 from intendant.actors.services import Limits
 from intendant.domain.ports import Clock, ColdStore, FileStore, Publisher, Store
 from intendant.domain.retention import RetentionPolicy
+from intendant.domain.telemetry import Telemetry
 from intendant.realm import Repertoire
 from intendant.runtime.config import DurabilityName, Shutdown
 from intendant.supervisor import Event as SupervisorEvent
@@ -40,3 +41,4 @@ class Settings:
     clock: Clock
     control: Path | None = None  # the directory of the socket
     watchdog: float | None = None
+    telemetry: Telemetry | None = None
