@@ -84,6 +84,7 @@ class HotGauge:
             self.usage.limit,
             f"{self._describe()}; nothing was accepted, send again later. "
             "Give the store more room, or let retention keep less",
+            kind="hot_store",
         )
 
     def _describe(self) -> str:

@@ -184,6 +184,11 @@ class Ownership:
         """The highest sequence that was committed at least so many seconds ago; 0 if none is known."""
         return self._ages.settled(self._seam.time() - seconds)
 
+    def age(self, sequence: int) -> float:
+        """Seconds since a sequence was committed; 0 when it was not, or nobody knows any more."""
+        since = self._ages.since(sequence)
+        return 0.0 if since is None else max(self._seam.time() - since, 0.0)
+
     async def _commit(self, batch: Batch) -> Verdict | KeysTaken:
         return await wait_out(lambda: self._log.commit(batch), self._retry, self._commit_later)
 

@@ -103,6 +103,12 @@ class Sessions:
         found = [self._residents.get(id) for id in self._residents]
         return [(each.id, each.cell) for each in found if each is not None]
 
+    def pressed(self) -> tuple[int, float]:
+        """How many messages wait for sessions, and how long the oldest has, since a look saw it. From any thread."""
+        crowded = [each.cell for each in self._residents.all() if each.cell.mailbox]
+        pressures = [cell.pressure() for cell in crowded]
+        return sum(each.depth for each in pressures), max((each.oldest for each in pressures), default=0.0)
+
     def fares(self, child_id: str) -> ResidentInfo:
         """What the supervisor knows of a session's crashes. Only while sessions serve."""
         return self._supervisor.resident(child_id)

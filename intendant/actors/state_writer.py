@@ -66,6 +66,11 @@ class StateWriter:
         """How many records the cold store is behind the log."""
         return max(self._writer.committed - self.archived, 0)
 
+    @property
+    def lag_seconds(self) -> float:
+        """How long the oldest record that the cold store lacks has been in the log; 0 when it lacks none."""
+        return self._writer.age(self.archived + 1) if self.lag else 0.0
+
     def wake(self) -> None:
         """There are new records."""
         self._parking.wake()

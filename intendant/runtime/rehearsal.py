@@ -171,6 +171,7 @@ class _Dry:
         self.scope = anyio.CancelScope()
         self.reached = ""
         self.suspended = False
+        self.trace = None
         self.unreadable = ""
         self._journal = journal
         self._now = now

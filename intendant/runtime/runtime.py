@@ -48,9 +48,11 @@ from intendant.runtime.control import answer
 from intendant.runtime.ends import Ends
 from intendant.runtime.engine import Engine, not_running
 from intendant.runtime.event_stream import EventStreams
+from intendant.runtime.exposition import exposition
 from intendant.runtime.forks import Forks
 from intendant.runtime.handles import Execution, Session
 from intendant.runtime.intent import INTENTS_MAX, Intent, check_timeout, prepare
+from intendant.runtime.metrics import METRICS, read
 from intendant.runtime.observer import DEPTH_MAX, View
 from intendant.runtime.opening import Opening
 from intendant.runtime.outbox import Outbox
@@ -538,6 +540,10 @@ class Runtime:
     def stats(self) -> Stats:
         """Numbers of this moment; those of the end, once the runtime was left."""
         return stats_of(self._entered())
+
+    def metrics(self) -> str:
+        """The metrics of this moment, as Prometheus reads them. Those of the end, once the runtime was left."""
+        return exposition(METRICS, partial(read, self._entered()))
 
     async def tree(
         self, *, depth: int = DEPTH_MAX, tenant: str | None = None, limit: int = 1_000, fold: str | None = None

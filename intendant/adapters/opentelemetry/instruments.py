@@ -47,4 +47,6 @@ class Instruments:
     def _observe(self, metric: Metric, _options: CallbackOptions) -> list[Observation]:
         """Called by an exporter's thread, at any time."""
         found = () if self._read is None else self._read(metric)
-        return [Observation(each.value, dict(each.labels)) for each in found if not isinstance(each.value, Distribution)]
+        return [
+            Observation(each.value, dict(each.labels)) for each in found if not isinstance(each.value, Distribution)
+        ]
