@@ -39,6 +39,7 @@ from intendant.domain.errors import (
     UnknownQuery,
 )
 from intendant.domain.journal import HANDLER
+from intendant.domain.logs import about, told
 from intendant.domain.payloads import (
     ChildRecord,
     Emitted,
@@ -338,7 +339,11 @@ class ExecutionActor(Actor[ExecutionMessage]):
         failed = StepFailed(
             HANDLER, failure_of(error), now, context.attempt, False, events=context.take_events(), next_at=next_at
         )
-        logger.info("attempt %d of %s %s failed: %r", context.attempt, self.history.state.type, self._id, error)
+        logger.info(
+            "attempt %d of %s %s failed: %s",
+            *(context.attempt, self.history.state.type, self._id, told(error)),
+            extra=self._about(context.attempt),
+        )
         await self.record_step(failed)
         if self.trace is not None:
             self.trace.attempt_failed(failed)
@@ -351,8 +356,13 @@ class ExecutionActor(Actor[ExecutionMessage]):
         if never:
             self._end_failed(why, None)
         else:
-            logger.error("execution %s of %s is blocked: %s", self._id, state.type, why.message)
+            reason = why.message if why.code == NO_HANDLER else why.code  # others may quote what does not fit
+            logger.error("execution %s of %s is blocked: %s", self._id, state.type, reason, extra=self._about())
             self._place.block(why.message)
+
+    def _about(self, attempt: int = 0) -> dict[str, str | int]:
+        state = self.history.state
+        return about(state.tenant, state.session, state.id, attempt=attempt)
 
     def block(self, reason: str) -> None:
         """See `Recording.block`."""
@@ -395,7 +405,12 @@ class ExecutionActor(Actor[ExecutionMessage]):
         if isinstance(error, Stopped) and not self._services.writer.serving:
             raise error  # not the handler's doing
         if not isinstance(error, InvalidValue):
-            logger.info("%s %s failed: %r", self.history.state.type, self._id, error, exc_info=error)
+            attempt = 0 if context is None else context.attempt
+            logger.info(
+                "%s %s failed: %s",
+                *(self.history.state.type, self._id, told(error)),
+                extra=self._about(attempt),
+            )
         failure = failure_of(error)
         await self._settle_children()
         try:

@@ -24,6 +24,7 @@ from intendant.domain import state as states
 from intendant.domain.codec import encode
 from intendant.domain.commit import Commit, PutDocument, SettleOutbox
 from intendant.domain.errors import BeingErased
+from intendant.domain.logs import about, told
 from intendant.domain.payloads import EventPublished, Failure
 from intendant.domain.ports import Clock, LogReader, OutboxItem, Publisher
 from intendant.domain.records import SYSTEM_TENANT, Record
@@ -196,7 +197,11 @@ class OutboxRelay:
             with anyio.fail_after(self._settings.deadline):
                 await self._publisher.publish(event_of(item))
         except Exception as error:
-            logger.warning("event %d of session %s was not published: %r", item.position, item.session, error)
+            logger.warning(
+                "event %d of session %s was not published: %s",
+                *(item.position, item.session, told(error)),
+                extra=about(item.tenant, item.session, attempt=self._attempts.get(item.position, 0) + 1),
+            )
             return Failure(type(error).__name__, str(error)[:500])
         return None
 

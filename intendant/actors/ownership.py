@@ -27,6 +27,7 @@ from intendant.domain.errors import (
     PartitionOwned,
     StoreUnavailable,
 )
+from intendant.domain.logs import about
 from intendant.domain.ports import Log, Owner, Tenure
 from intendant.parking import Seam
 from intendant.supervisor import Backoff
@@ -134,7 +135,11 @@ class Ownership:
         if not self._epoch:
             raise error
         self._hurry()
-        logger.warning("partition %d can't be taken, trying again in %.2f s: %s", self._partition, delay, error)
+        logger.warning(
+            "partition %d can't be taken, trying again in %.2f s: %s",
+            *(self._partition, delay, error),
+            extra=about(),
+        )
 
     # --- sending
 
@@ -194,7 +199,7 @@ class Ownership:
 
     def _commit_later(self, delay: float, error: StoreUnavailable) -> None:
         self._hurry()
-        logger.warning("the log does not answer, trying again in %.2f s: %s", delay, error)
+        logger.warning("the log does not answer, trying again in %.2f s: %s", delay, error, extra=about())
 
     def _hurry(self) -> None:
         """A writer that is to stop does not wait for ever."""
@@ -266,6 +271,7 @@ class Ownership:
             self._partition,
             first,
             self.next - 1,
+            extra=about(),
         )
 
     def _lost(self, what: str) -> AcknowledgedDataMissing:
@@ -295,7 +301,7 @@ class Ownership:
         try:
             verdict = await self._log.renew(tenure, self.next)
         except StoreUnavailable as error:
-            logger.warning("the lease of partition %d could not be renewed: %s", self._partition, error)
+            logger.warning("the lease of partition %d could not be renewed: %s", self._partition, error, extra=about())
             return
         if self._restoring or tenure is not self.tenure:
             return  # told of a tenure that is over

@@ -15,6 +15,7 @@ from intendant.actors.residents import Residents
 from intendant.actors.services import Services
 from intendant.actors.session import SessionActor
 from intendant.domain.errors import ActorStopped
+from intendant.domain.logs import about, trace_of
 from intendant.parking import Reply
 from intendant.supervisor import (
     Backoff,
@@ -157,7 +158,12 @@ class Sessions:
 
     def _give_up(self, child_id: str, cause: BaseException) -> None:
         """This session crashed too often: it leaves memory, and the next message loads it anew."""
-        logger.error("session %s crashed too often and is given up until it is asked again", child_id, exc_info=cause)
+        tenant, _, session = child_id.partition("/")
+        logger.error(
+            "session %s crashed too often and is given up until it is asked again\n%s",
+            *(child_id, trace_of(cause)),
+            extra=about(tenant, session),
+        )
         resident = self._residents.pop(child_id)
         if resident is not None:
             resident.cell.end(cause)

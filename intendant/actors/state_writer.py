@@ -20,6 +20,7 @@ from intendant.actors.wal_writer import WalWriter
 from intendant.domain.archive import Piece, Place
 from intendant.domain.commit import Commit, MoveCheckpoint
 from intendant.domain.errors import AcknowledgedDataMissing, ActorStopped, Stopped, StoreUnavailable
+from intendant.domain.logs import about
 from intendant.domain.ports import ColdDocument, ColdStore, LogReader
 from intendant.domain.records import SYSTEM_TENANT
 from intendant.parking import Reply, Seam
@@ -101,12 +102,14 @@ class StateWriter:
         try:
             await act()
         except AcknowledgedDataMissing as error:
-            logger.critical("%s", error)
+            logger.critical("%s", error, extra=about())
             self._writer.lose(error)
             self._stopping = True
         except (StoreUnavailable, ActorStopped) as error:  # of the log, or of its writer, which is being restarted
             delay = self._retry.delay(failures, lambda: 0.5)
-            logger.warning("cold state is %d records behind, trying again in %.1f s: %s", self.lag, delay, error)
+            logger.warning(
+                "cold state is %d records behind, trying again in %.1f s: %s", self.lag, delay, error, extra=about()
+            )
             await self._pause(delay)
         except Stopped as error:
             delay = _MISCONFIGURED.delay(failures, lambda: 0.5)
@@ -115,6 +118,7 @@ class StateWriter:
                 self.lag,
                 delay,
                 error,
+                extra=about(),
             )
             await self._pause(delay)
         else:

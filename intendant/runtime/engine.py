@@ -24,6 +24,7 @@ from intendant.actors.wal_writer import WriterSettings
 from intendant.adapters.process import current_owner
 from intendant.domain.errors import ActorStopped, Fenced, Overloaded, RuntimeStopped, WrongThread
 from intendant.domain.ids import partition_of
+from intendant.domain.logs import about, trace_of
 from intendant.domain.ports import Owner, Usage
 from intendant.parking import Reply, current_seam
 from intendant.runtime import tree
@@ -229,7 +230,7 @@ class Engine:
 
     def _fail(self, cause: BaseException) -> None:
         self.failed = cause
-        logger.critical("runtime %r gave up", self._settings.name, exc_info=cause)
+        logger.critical("runtime %r gave up\n%s", self._settings.name, trace_of(cause), extra=about())
         for partition in self.partitions:
             partition.fail(self.stopped())
         if self._settings.on_failure == "cancel":
@@ -238,7 +239,11 @@ class Engine:
     def _lost(self, partition: Partition, cause: BaseException) -> None:
         """One partition has ended for good, and others go on."""
         self.lost.append(partition.number)
-        logger.critical("partition %d is lost to runtime %r", partition.number, self._settings.name, exc_info=cause)
+        logger.critical(
+            "partition %d is lost to runtime %r\n%s",
+            *(partition.number, self._settings.name, trace_of(cause)),
+            extra=about(),
+        )
         partition.fail(cause if isinstance(cause, LOST) else _given_up(f"partition {partition.number}", cause))
 
     async def _drain(self) -> None:
@@ -266,7 +271,8 @@ class Engine:
             self.restarts[_kind_of(event.path)] += 1
         elif isinstance(event, ChildCrashed):
             level = logging.ERROR if self.serving else logging.DEBUG  # before that, whoever enters is told
-            logger.log(level, "%s crashed", event.path, exc_info=event.cause)
+            if logger.isEnabledFor(level):
+                logger.log(level, "%s crashed\n%s", event.path, trace_of(event.cause), extra=_about(event.path))
         if self._settings.on_event is not None:
             self._settings.on_event(event)
 
@@ -360,6 +366,15 @@ class Engine:
             self._asking -= 1
             if not self._asking:
                 self._calls_ended()
+
+
+def _about(path: str) -> dict[str, str | int]:
+    """Whom a place in the tree concerns."""
+    names = path.split("/")
+    if len(names) < _RESIDENT + 2:
+        return about()
+    tenant, id = names[_RESIDENT : _RESIDENT + 2]
+    return about(tenant, session=id) if names[_RESIDENT - 1] == "sessions" else about(tenant, execution=id)
 
 
 def _kind_of(path: str) -> str:
