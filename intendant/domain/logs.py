@@ -58,7 +58,7 @@ def told(error: BaseException) -> str:
 
 def trace_of(error: BaseException) -> str:
     """The stacks of an error and what caused it, the cause first, each as `told`."""
-    chain = [each for each in _causes(error)]
+    chain = list(_causes(error))
     return "\n".join(f"{''.join(traceback.format_tb(each.__traceback__))}{told(each)}" for each in reversed(chain))
 
 

@@ -1,7 +1,8 @@
 """The metrics of a runtime: one table, from which Prometheus is answered and OpenTelemetry's instruments are made.
 
 All is read when somebody asks, from what is counted anyway; nothing here takes long, waits, or changes anything, so
-that an exporter's thread may read while the loop goes on. Labels are of small closed sets: no tenant, session or execution.
+that an exporter's thread may read while the loop goes on. Labels are of small closed sets: no tenant, session or
+execution.
 """
 
 from __future__ import annotations
@@ -106,7 +107,7 @@ _ROWS: Final[tuple[tuple[str, Kind, str, str, Read], ...]] = (
     # --- the log
     ("intendant.commits", "counter", "{batch}", "Batches committed", _each(lambda p: p.writer.commits)),
     ("intendant.records", "counter", "{record}", "Records committed", _each(lambda p: p.writer.records)),
-    ("intendant.records.restored", "counter", "{record}", "Acknowledged records that the store had lost",
+    ("intendant.restored", "counter", "{record}", "Acknowledged records that the store had lost",
      _each(lambda p: p.writer.restored)),
     ("intendant.commit.duration", "histogram", "s", "From sending a batch until its outcome was known",
      _each(lambda p: p.writer.durations)),

@@ -166,7 +166,7 @@ class ArangoColdStore:
                 logger.error(
                     "%s refused %s/%s at version %d for good and keeps it as dead letter %s: %s (errorNum %d)",
                     *(self.name, item.collection, item.key, item.version, letter.key, fault.text, fault.number),
-                    extra=about(item.tenant),
+                    extra=about(),
                 )
             if await self._takes(clients, write, letter):
                 return
