@@ -89,7 +89,7 @@ class Shop:
         self.crashes = 1
         for handler in (self.fail, self.crash, self.ask):
             self.realm.handler(handler)
-        self.realm.handler(self.again, retry=Retry(attempts=2, initial=ZERO))
+        self.realm.handler(retry=Retry(attempts=2, initial=ZERO))(self.again)
 
     async def fail(self, ctx: Context, order: dict[str, str]) -> None:
         ctx.emit("refused", order)

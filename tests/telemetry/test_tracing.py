@@ -1,4 +1,4 @@
-"""Traces: one for an intent, through every life of its execution, its steps and its children; and what they may not say."""
+"""Traces: one for an intent, through every life of its execution, its steps and children; and what they don't say."""
 
 from __future__ import annotations
 

@@ -55,5 +55,6 @@ def attributes(span: ReadableSpan) -> dict[str, Any]:
 def is_below(span: ReadableSpan, above: ReadableSpan) -> bool:
     """Whether it is a child of that span, in the same trace."""
     own, other = span.get_span_context(), above.get_span_context()
-    assert own is not None and other is not None
+    assert own is not None
+    assert other is not None
     return span.parent is not None and (span.parent.span_id, own.trace_id) == (other.span_id, other.trace_id)
