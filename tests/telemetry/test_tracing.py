@@ -150,6 +150,7 @@ async def test_attempts_are_events_and_no_message_is_told() -> None:
 @pytest.mark.parametrize("on", [False, True])
 async def test_what_is_stored_grows_only_where_traces_are_wanted(on: bool) -> None:
     told, hot, realm = Told(), MemoryStore(), Realm("shop")
+    order: dict[str, Any] = {}
 
     @realm.handler
     async def pay(ctx: Context, order: dict[str, Any]) -> None:
@@ -158,8 +159,8 @@ async def test_what_is_stored_grows_only_where_traces_are_wanted(on: bool) -> No
     async with Runtime([realm], hot=hot, telemetry=told.telemetry if on else None) as runtime:
         session = await runtime.open_session("acme")
         with told.tracers.get_tracer("caller").start_as_current_span("request") if on else nullcontext():
-            execution = await session.submit(pay, {}, idempotency_key="one")
-        again = await session.submit(pay, {}, idempotency_key="one")
+            execution = await session.submit(pay, order, idempotency_key="one")
+        again = await session.submit(pay, order, idempotency_key="one")
         assert again.id == execution.id, "another trace must not make another intent"
         await execution.result()
         document = await hot.log(0).document("acme", EXECUTIONS, execution.id)

@@ -37,7 +37,7 @@ class Told:
 
     def metrics(self) -> dict[str, list[tuple[dict[str, Any], Any]]]:
         """By name: attributes, and the value or the histogram's point."""
-        data = self._metrics.get_metrics_data()
+        data: Any = self._metrics.get_metrics_data()
         return {
             metric.name: [
                 (dict(point.attributes or {}), getattr(point, "value", point)) for point in metric.data.data_points
