@@ -126,7 +126,7 @@ class Context:
 
         Each line has `tenant`, `session`, `execution`, `attempt` (of the handler) and, while one step runs, `step`.
         """
-        return _Logger(self)
+        return _Logger(self, self._session)
 
     @functools.cached_property
     def files(self) -> Files:
@@ -518,9 +518,10 @@ def _first(failures: ExceptionGroup[Exception]) -> Exception:
 class _Logger(logging.LoggerAdapter[logging.Logger]):
     """Says with every line whose it is. What a caller gives as `extra` goes before that."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, session: str) -> None:
         super().__init__(logging.getLogger("intendant.handler"))
         self._context = context
+        self._session = session
 
     def isEnabledFor(self, level: int) -> bool:  # noqa: N802  the standard library's name
         return not self._context.replaying and super().isEnabledFor(level)
@@ -528,6 +529,6 @@ class _Logger(logging.LoggerAdapter[logging.Logger]):
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
         here, steps = self._context, self._context.in_progress
         step = steps[0] if len(steps) == 1 else ""
-        extra = about(here.tenant_id, here._session, here.execution_id, step, here.attempt)
+        extra = about(here.tenant_id, self._session, here.execution_id, step, here.attempt)
         kwargs["extra"] = {**extra, **(kwargs.get("extra") or {})}
         return msg, kwargs

@@ -195,7 +195,7 @@ async def test_a_step_is_named_while_it_runs(caplog: pytest.LogCaptureFixture) -
 
     async with Runtime([realm], hot="memory:") as runtime:
         session = await runtime.open_session("acme")
-        execution = await session.submit(pay, {})
+        execution = await session.submit("shop.pay", {})
         await execution.result()
     (line,) = [vars(each) for each in caplog.records if each.name == "intendant.handler"]
     assert (line["step"], line["execution"], line["amount"]) == ("charge", execution.id, 5)

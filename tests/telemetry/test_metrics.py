@@ -107,10 +107,10 @@ async def test_what_happens_is_counted_and_told_to_both(eventually: Any) -> None
     told, bench = Told(), Bench()
     async with bench.runtime(told) as runtime:
         desk, other = await runtime.open_session("acme", "desk"), await runtime.open_session("globex", "desk")
-        held = await desk.submit(bench.hold, {})
-        queued = await desk.submit(bench.hold, {})
+        held = await desk.submit("shop.hold", {})
+        queued = await desk.submit("shop.hold", {})
         with pytest.raises(Overloaded):
-            await desk.submit(bench.hold, {})
+            await desk.submit("shop.hold", {})
         await bench.begun.wait()
         page = values(runtime.metrics())
         open = {status: page[f'intendant_executions_open{{partition="0",status="{status}"}}'] for status in STATUSES}
@@ -171,7 +171,7 @@ async def test_the_lag_of_an_outage_grows_and_goes(eventually: Any) -> None:
     cold = Away()
     async with Runtime([bench.realm], hot=MemoryStore(), cold=cold) as runtime:
         session = await runtime.open_session("acme")
-        await (await session.submit(bench.hold, {})).result()
+        await (await session.submit("shop.hold", {})).result()
         page = values(runtime.metrics())
         assert page['intendant_cold_lag_records{partition="0"}'] > 0
         assert 0 < page['intendant_cold_lag_age_seconds{partition="0"}'] < 10

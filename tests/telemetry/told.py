@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
@@ -37,7 +37,7 @@ class Told:
 
     def metrics(self) -> dict[str, list[tuple[dict[str, Any], Any]]]:
         """By name: attributes, and the value or the histogram's point."""
-        data: Any = self._metrics.get_metrics_data()
+        data = cast("Any", self._metrics.get_metrics_data())
         return {
             metric.name: [
                 (dict(point.attributes or {}), getattr(point, "value", point)) for point in metric.data.data_points
