@@ -38,11 +38,12 @@ class Told:
     def metrics(self) -> dict[str, list[tuple[dict[str, Any], Any]]]:
         """By name: attributes, and the value or the histogram's point."""
         data = cast("Any", self._metrics.get_metrics_data())
+        resources: list[Any] = data.resource_metrics if data else []
         return {
             metric.name: [
                 (dict(point.attributes or {}), getattr(point, "value", point)) for point in metric.data.data_points
             ]
-            for resource in (data.resource_metrics if data else [])
+            for resource in resources
             for scope in resource.scope_metrics
             for metric in scope.metrics
         }
