@@ -22,6 +22,7 @@ from intendant.domain.codec import encode_value
 from intendant.domain.errors import InvalidValue
 from intendant.domain.errors import StepFailed as StepFailedError
 from intendant.domain.ids import check_id
+from intendant.domain.logs import about
 from intendant.domain.payloads import Emitted
 from intendant.domain.ports import FileStore
 from intendant.domain.retry import Policy, Retry
@@ -121,8 +122,11 @@ class Context:
 
     @functools.cached_property
     def logger(self) -> logging.LoggerAdapter[logging.Logger]:
-        """Silent for what ran before a resume."""
-        return _Logger(self)
+        """Writes to `intendant.handler`, and is silent for what ran before a resume.
+
+        Each line has `tenant`, `session`, `execution`, `attempt` (of the handler) and, while one step runs, `step`.
+        """
+        return _Logger(self, self._session)
 
     @functools.cached_property
     def files(self) -> Files:
@@ -514,16 +518,19 @@ def _first(failures: ExceptionGroup[Exception]) -> Exception:
 
 
 class _Logger(logging.LoggerAdapter[logging.Logger]):
-    def __init__(self, context: Context) -> None:
-        super().__init__(
-            logging.getLogger("intendant.handler"),
-            {"tenant": context.tenant_id, "session": str(context.session), "execution": context.execution_id},
-        )
+    """Says with every line whose it is. What a caller gives as `extra` goes before that."""
+
+    def __init__(self, context: Context, session: str) -> None:
+        super().__init__(logging.getLogger("intendant.handler"))
         self._context = context
+        self._session = session
 
     def isEnabledFor(self, level: int) -> bool:  # noqa: N802  the standard library's name
         return not self._context.replaying and super().isEnabledFor(level)
 
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
-        kwargs["extra"] = {**(self.extra or {}), **kwargs.get("extra", {})}
+        here, steps = self._context, self._context.in_progress
+        step = steps[0] if len(steps) == 1 else ""
+        extra = about(here.tenant_id, self._session, here.execution_id, step, here.attempt)
+        kwargs["extra"] = {**extra, **(kwargs.get("extra") or {})}
         return msg, kwargs

@@ -116,7 +116,7 @@ class Seam(Protocol):
         ...
 
     def time(self) -> float:
-        """The loop's clock, in seconds from an arbitrary start."""
+        """The loop's clock, in seconds from an arbitrary start. From any thread."""
         ...
 
     def current_task(self) -> int:
@@ -249,12 +249,13 @@ class _TrioWaiter:
 
 
 class _TrioSeam:
-    __slots__ = ("_token", "_trio")
+    __slots__ = ("_clock", "_token", "_trio")
 
     def __init__(self) -> None:
         import trio  # noqa: PLC0415  an optional dependency, needed only on its own loop
 
         self._trio = trio.lowlevel
+        self._clock = trio.lowlevel.current_clock()  # other threads may ask it the time, and not which it is
         self._token = trio.lowlevel.current_trio_token()
 
     def parking(self) -> Parking:
@@ -264,8 +265,7 @@ class _TrioSeam:
         return _TrioWaiter(self._trio)
 
     def time(self) -> float:
-        now: float = self._trio.current_clock().current_time()
-        return now
+        return self._clock.current_time()
 
     def current_task(self) -> int:
         return id(self._trio.current_task())

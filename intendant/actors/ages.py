@@ -38,6 +38,15 @@ class Ages:
         """The highest sequence that was committed at `time` or before; 0 if none is known."""
         return next((sequence for marked, sequence in reversed(self._marks) if marked <= time), 0)
 
+    def since(self, sequence: int) -> float | None:
+        """When a sequence was committed, to a tenth of a second; None when it was not, or nobody knows any more."""
+        found: float | None = None
+        for marked, newest in reversed(list(self._marks)):  # a copy: it may be asked from any thread
+            if newest < sequence:
+                break
+            found = marked
+        return found
+
     def _mark(self, now: float, sequence: int) -> None:
         self._marks.append((now, sequence))
         self._began = now

@@ -7,7 +7,7 @@ from typing import Final
 from weakref import ref
 
 from intendant.domain.errors import UnknownExecution
-from intendant.domain.state import ExecutionState
+from intendant.domain.state import ExecutionState, Status
 from intendant.parking import Reply
 
 _FEW: Final = 1_024
@@ -77,6 +77,7 @@ class Endings:
     """The endings that someone waits for or may ask for, by tenant and execution."""
 
     def __init__(self) -> None:
+        self.completed = self.failed = self.cancelled = 0  # executions that have ended here
         self._endings: dict[tuple[str, str], ref[Ending]] = {}
         self._many = _FEW  # of these, before it is looked which are gone
         self._error: BaseException | None = None
@@ -96,6 +97,12 @@ class Endings:
 
     def tell(self, state: ExecutionState) -> None:
         """An execution has ended: everyone who waits for it is told."""
+        if state.status is Status.COMPLETED:
+            self.completed += 1
+        elif state.status is Status.FAILED:
+            self.failed += 1
+        else:
+            self.cancelled += 1
         known = self._endings.get((state.tenant, state.id))
         ending = None if known is None else known()
         if ending is not None:

@@ -20,6 +20,7 @@ from intendant.actors.survey import Survey
 from intendant.domain.commit import Commit, MoveCheckpoint
 from intendant.domain.erasure import Erased, Scope
 from intendant.domain.errors import ActorStopped, InvalidValue, StillOpen, Stopped, StoreUnavailable
+from intendant.domain.logs import about
 from intendant.domain.records import SYSTEM_TENANT
 from intendant.parking import Reply, Seam
 from intendant.supervisor import Backoff, Started
@@ -138,10 +139,15 @@ class Eraser:
         except (StoreUnavailable, Stopped) as error:
             delay = _RETRY.delay(failures, lambda: 0.5)
             level = logging.DEBUG if isinstance(error, ActorStopped) else logging.WARNING
-            logger.log(level, "the erasure of %s goes on in %.1f s: %s", scope, delay, error)
+            extra = about(scope.tenant, scope.session)
+            logger.log(level, "the erasure of %s goes on in %.1f s: %s", scope, delay, error, extra=extra)
             await self._pause(delay)
             return False
-        logger.info("%s was erased: %d records, %d documents", scope, erased.records, erased.documents)
+        logger.info(
+            "%s was erased: %d records, %d documents",
+            *(scope, erased.records, erased.documents),
+            extra=about(scope.tenant, scope.session),
+        )
         for reply in self._waiting.pop(scope, ()):
             reply.set(erased)
         return True

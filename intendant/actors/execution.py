@@ -40,6 +40,7 @@ from intendant.domain.errors import (
     UnknownQuery,
 )
 from intendant.domain.journal import HANDLER
+from intendant.domain.logs import about, told
 from intendant.domain.payloads import (
     ChildRecord,
     Emitted,
@@ -56,6 +57,7 @@ from intendant.domain.payloads import (
 )
 from intendant.domain.sagas import SagaRow, Sagas, is_of_saga
 from intendant.domain.state import ExecutionState, Status
+from intendant.domain.telemetry import UNTRACED, ExecutionTrace
 from intendant.domain.waits import Wait, WaitEnd
 from intendant.parking import Reply
 from intendant.realm import Handler
@@ -105,6 +107,8 @@ class ExecutionActor(Actor[ExecutionMessage]):
         self._playing: Handler | None = None
         self._awaited: dict[str, Ending] = {}  # of children, by the path of what is to be recorded of it
         self._became: list[ChildRecord] = []  # what became of its children, when it is about to end
+        self.trace: ExecutionTrace | None = None  # who is told what it does
+        self._resumed = False  # its handler began earlier
         self._fault: Exception | None = None  # of ours, that the handler met
         self._unreadable: Blocked | None = None  # something recorded that this code can't read
 
@@ -117,9 +121,14 @@ class ExecutionActor(Actor[ExecutionMessage]):
         the task and the place to run are free for the next one.
         """
         try:
-            handler = await self._begin()
-            while handler is not None and not await self._play(handler):
-                await self.history.load()  # the next attempt goes on from what was recorded
+            handler, tracing = await self._begin(), self._services.tracing
+            with (
+                UNTRACED
+                if tracing is None or handler is None
+                else tracing.execution(self.history.state, resumed=self._resumed)
+            ) as self.trace:
+                while handler is not None and not await self._play(handler):
+                    await self.history.load()  # the next attempt goes on from what was recorded
             if self._unreadable is not None:
                 raise self._unreadable
         except Blocked as blocked:
@@ -133,7 +142,10 @@ class ExecutionActor(Actor[ExecutionMessage]):
 
     async def _begin(self) -> Handler | None:
         """Load, and find the handler that is to run; None when nothing is to run any more."""
-        state = self.history.take_accepted() or await self.history.load()
+        state = self.history.take_accepted()
+        if state is None:
+            state = await self.history.load()
+            self._resumed = state.status is not Status.ACCEPTED
         if state.status.ended:
             self._place.end(None)
             return None
@@ -222,13 +234,16 @@ class ExecutionActor(Actor[ExecutionMessage]):
         """Call a pure handler, here and now; None when it has failed, and is to run as others do."""
         state = self.history.take_accepted()
         assert state is not None  # noqa: S101  it is being accepted
-        context = self._new_context(handler, 1)
-        try:
-            result = encode_value(value_of(handler.function(context, handler.decode(state.parameters))), "result")
-        except KeyboardInterrupt:
-            raise
-        except BaseException:
-            return None
+        context, tracing = self._new_context(handler, 1), self._services.tracing
+        with UNTRACED if tracing is None else tracing.execution(state, resumed=False) as trace:
+            try:
+                result = encode_value(value_of(handler.function(context, handler.decode(state.parameters))), "result")
+            except KeyboardInterrupt:
+                raise
+            except BaseException:
+                return None
+            if trace is not None:
+                trace.ended(Status.COMPLETED)
         return ExecutionCompleted(Raw(result), self.now(), context.artifacts, context.take_events())
 
     async def _play(self, handler: Handler) -> bool:
@@ -347,8 +362,14 @@ class ExecutionActor(Actor[ExecutionMessage]):
         failed = StepFailed(
             HANDLER, failure_of(error), now, context.attempt, False, events=context.take_events(), next_at=next_at
         )
-        logger.info("attempt %d of %s %s failed: %r", context.attempt, self.history.state.type, self._id, error)
+        logger.info(
+            "attempt %d of %s %s failed: %s",
+            *(context.attempt, self.history.state.type, self._id, told(error)),
+            extra=self._about(context.attempt),
+        )
         await self.record_step(failed)
+        if self.trace is not None:
+            self.trace.attempt_failed(failed)
         return False
 
     def _block(self, why: Failure) -> None:
@@ -358,8 +379,13 @@ class ExecutionActor(Actor[ExecutionMessage]):
         if never:
             self._end_failed(why, None)
         else:
-            logger.error("execution %s of %s is blocked: %s", self._id, state.type, why.message)
+            reason = why.message if why.code == NO_HANDLER else why.code  # others may quote what does not fit
+            logger.error("execution %s of %s is blocked: %s", self._id, state.type, reason, extra=self._about())
             self._place.block(why.message)
+
+    def _about(self, attempt: int = 0) -> dict[str, str | int]:
+        state = self.history.state
+        return about(state.tenant, state.session, state.id, attempt=attempt)
 
     def block(self, reason: str) -> None:
         """See `Recording.block`."""
@@ -394,12 +420,20 @@ class ExecutionActor(Actor[ExecutionMessage]):
             self.history.end(payload, context.changed_state)
         except InvalidValue as error:  # all artifacts together are larger than a commit may be
             await self._fail(error, None)
+        else:
+            if self.trace is not None:
+                self.trace.ended(Status.COMPLETED)
 
     async def _fail(self, error: Exception, context: Context | None) -> None:
         if isinstance(error, Stopped) and not self._services.writer.serving:
             raise error  # not the handler's doing
         if not isinstance(error, InvalidValue):
-            logger.info("%s %s failed: %r", self.history.state.type, self._id, error, exc_info=error)
+            attempt = 0 if context is None else context.attempt
+            logger.info(
+                "%s %s failed: %s",
+                *(self.history.state.type, self._id, told(error)),
+                extra=self._about(attempt),
+            )
         failure = failure_of(error)
         await self._settle_children()
         try:
@@ -413,7 +447,10 @@ class ExecutionActor(Actor[ExecutionMessage]):
         artifacts = context.artifacts if context else {}
         events = context.take_events() if context else []
         payload = ExecutionFailed(failure, self.now(), artifacts, events, *self._left())
-        return self.history.end(payload)
+        reply = self.history.end(payload)
+        if self.trace is not None:
+            self.trace.ended(Status.FAILED, failure.code)
+        return reply
 
     def _end_cancelled(self, failure: Failure | None, context: Context | None) -> Reply[Receipt]:
         """Once a cancel was decided this is the end, whatever the handler came to."""
@@ -423,9 +460,12 @@ class ExecutionActor(Actor[ExecutionMessage]):
         events = context.take_events() if context else []
         payload = ExecutionCancelled(self.now(), failure, artifacts, events, *self._left())
         try:
-            return self.history.end(payload)
+            reply = self.history.end(payload)
         except InvalidValue:  # what it gave is larger than a commit may be: its end goes without
             return self._end_cancelled(failure, None)
+        if self.trace is not None:
+            self.trace.ended(Status.CANCELLED)
+        return reply
 
     # --- what the context records through
 

@@ -27,6 +27,7 @@ from intendant.domain import state as states
 from intendant.domain.commit import Commit
 from intendant.domain.errors import ActorStopped, InvalidValue, Stopped, UnknownQuery
 from intendant.domain.ids import Ids
+from intendant.domain.logs import about, trace_of
 from intendant.domain.payloads import Failure
 from intendant.domain.state import ExecutionState
 from intendant.supervisor import (
@@ -497,11 +498,14 @@ class Executions:
         entry = self.open.named(child_id.removesuffix(_END))
         if entry is None or not self.serving:
             return
+        extra = about(entry.tenant, entry.session, entry.id)
         if child_id.endswith(_END):
-            logger.error("execution %s could not be ended and stays open", entry.child_id, exc_info=cause)
+            logger.error(
+                "execution %s could not be ended and stays open\n%s", entry.child_id, trace_of(cause), extra=extra
+            )
             self._left(entry)
             return
-        logger.error("execution %s crashed too often and is ended", child_id, exc_info=cause)
+        logger.error("execution %s crashed too often and is ended\n%s", child_id, trace_of(cause), extra=extra)
         self._condemn(entry, Failure("crashed", f"crashed again and again, last with {cause!r}"))
 
     def condemn(self, entry: OpenExecution, failure: Failure) -> None:

@@ -26,6 +26,7 @@ from intendant.domain.commit import (
 )
 from intendant.domain.errors import BeingErased, InternalError, Stopped, StoreUnavailable, Suspended
 from intendant.domain.journal import Journal, Row, encode_journal_row, record_type
+from intendant.domain.logs import about
 from intendant.domain.payloads import (
     Emitted,
     ExecutionCompleted,
@@ -106,7 +107,11 @@ class History:
 
     def _read_later(self, delay: float, error: StoreUnavailable) -> None:
         """An outage is no crash, and nobody is condemned for it."""
-        logger.warning("execution %s can't be read, trying again in %.1f s: %s", self._id, delay, error)
+        logger.warning(
+            "execution %s can't be read, trying again in %.1f s: %s",
+            *(self._id, delay, error),
+            extra=about(self._tenant, execution=self._id),
+        )
 
     async def _read(self) -> None:
         log = self._services.log
@@ -192,7 +197,9 @@ class History:
     def follow(self, row: SagaRow | StepCompleted | StepFailed) -> None:
         """Fold a row of a saga that was appended. Raises InternalError when it can't come now."""
         if not self.journal.sagas.add(row):
-            raise InternalError(f"{row!r:.200} does not follow what sagas of execution {self._id} have recorded")
+            raise InternalError(
+                f"{type(row).__name__} {row.path} does not follow what sagas of execution {self._id} recorded"
+            )
 
     def begin_wait(self, timer: TimerSet) -> Reply[Receipt]:
         """Record that something is waited for, and the events that ride with it."""

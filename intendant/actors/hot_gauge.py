@@ -15,6 +15,7 @@ import anyio
 
 from intendant.actors.wal_writer import WalWriter
 from intendant.domain.errors import Overloaded, StoreUnavailable
+from intendant.domain.logs import about
 from intendant.domain.ports import Store, Usage
 from intendant.supervisor import Started
 
@@ -66,7 +67,7 @@ class HotGauge:
             try:
                 self.usage = await self._store.usage()
             except StoreUnavailable as error:
-                logger.debug("the store does not tell how full it is: %s", error)
+                logger.debug("the store does not tell how full it is: %s", error, extra=about())
             else:
                 self._move_to(level_of(self.usage.share, self._level))
             await anyio.sleep(self._period or PERIOD)
@@ -78,11 +79,12 @@ class HotGauge:
         for writer in self._writers:
             writer.refusal = self._overloaded if level is Level.REFUSING else None
         if level is Level.REFUSING:
-            logger.error("%s; new intents, sessions and signals are refused until it is below", self._describe())
+            refused = "new intents, sessions and signals are refused until it is below"
+            logger.error("%s; %s", self._describe(), refused, extra=about())
         elif level is Level.WARNED:
-            logger.warning("%s; at %.0f %% new work will be refused", self._describe(), REFUSE_AT * 100)
+            logger.warning("%s; at %.0f %% new work will be refused", self._describe(), REFUSE_AT * 100, extra=about())
         else:
-            logger.info("%s: there is room again", self._describe())
+            logger.info("%s: there is room again", self._describe(), extra=about())
 
     def _overloaded(self) -> Overloaded:
         return Overloaded(
@@ -90,6 +92,7 @@ class HotGauge:
             self.usage.limit,
             f"{self._describe()}; nothing was accepted, send again later. "
             "Give the store more room, or let retention keep less",
+            kind="hot_store",
         )
 
     def _describe(self) -> str:

@@ -34,7 +34,7 @@ class Intake:
     def put(self, append: Append) -> None:
         """Add a commit, the last of its tenant. Raises Overloaded, and adds nothing, when it is one too many."""
         if append.new and self._new >= self._capacity:
-            raise Overloaded(f"the mailbox of {self._name}", self._capacity)
+            raise Overloaded(f"the mailbox of {self._name}", self._capacity, kind="commit_queue")
         self._lane(append)[append.new].append(append)
 
     def put_back(self, append: Append) -> None:

@@ -62,6 +62,7 @@ class PreparedIntent(Struct, frozen=True, gc=False):
     digest: bytes
     version: int  # of its handler; 0 when there is none
     fork: Fork | None = None
+    trace: str = ""  # the `traceparent` of whoever submits it, where traces are wanted
 
 
 class Submit(Struct, frozen=True):

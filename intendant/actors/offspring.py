@@ -31,6 +31,7 @@ from intendant.domain.errors import (
     UnknownExecution,
 )
 from intendant.domain.ids import make_id
+from intendant.domain.logs import about
 from intendant.domain.payloads import ChildRecord, StepCompleted, Submitted
 from intendant.domain.state import ExecutionState
 from intendant.parking import Reply
@@ -82,6 +83,7 @@ class Offspring:
             priority=state.priority if request.priority is None else request.priority,
             digest=request.intent.digest,
             version=request.intent.version,
+            trace=request.trace,
         )
         sending = _Sending()
 
@@ -177,7 +179,12 @@ class Offspring:
 
     def _later(self, delay: float, error: StoreUnavailable) -> None:
         """An outage is no crash."""
-        logger.warning("the children of %s: trying again in %.1f s: %s", self._history.state.id, delay, error)
+        state = self._history.state
+        logger.warning(
+            "the children of %s: trying again in %.1f s: %s",
+            *(state.id, delay, error),
+            extra=about(state.tenant, state.session, state.id),
+        )
 
     # --- cancelling
 

@@ -72,5 +72,5 @@ class OpenSet:
         """Raise Overloaded when `count` more executions would be too many, at all or of the tenant."""
         services = self._services
         if len(self._entries) + count > services.limits.open:
-            raise Overloaded("the set of open executions", services.limits.open)
+            raise Overloaded("the set of open executions", services.limits.open, kind="open_executions")
         services.quotas.check(tenant, count, self._of.get(tenant, 0), services.clock.now())

@@ -24,6 +24,7 @@ from intendant.domain import state as states
 from intendant.domain.codec import encode
 from intendant.domain.commit import Commit, PutDocument, SettleOutbox
 from intendant.domain.errors import BeingErased
+from intendant.domain.logs import about, told
 from intendant.domain.payloads import EventPublished, Failure
 from intendant.domain.ports import Clock, LogReader, OutboxItem, Publisher
 from intendant.domain.records import SYSTEM_TENANT, Record
@@ -67,7 +68,10 @@ class OutboxRelay:
         settings: RelaySettings,
         barred: Barred | None = None,
     ) -> None:
-        self.published = 0  # events, since this process began
+        self.published = 0  # events, since this process began; and of them
+        self.dead = 0  # those that were given up, and
+        self.failures = 0  # attempts that failed
+        self._oldest = 0  # when the oldest event that waited at the last look was committed, µs since 1970 UTC
         self._log = log
         self._publisher = publisher
         self._writer = writer
@@ -81,6 +85,16 @@ class OutboxRelay:
         self._stopping = False
         self._attempts: dict[int, int] = {}
         self._not_before: dict[tuple[str, str], float] = {}
+
+    @property
+    def lag(self) -> float:
+        """Seconds since the oldest event that waits was committed, as of the last look; 0 when none waits."""
+        return max(self._clock.now() - self._oldest, 0) / 1e6 if self._oldest else 0.0
+
+    @property
+    def held_back(self) -> int:
+        """How many sessions' events wait for another attempt."""
+        return len(self._not_before)
 
     def wake(self) -> None:
         """There are new events."""
@@ -147,6 +161,8 @@ class OutboxRelay:
         after = found = 0
         while found < _ROUND_EVENTS:
             page = await self._log.outbox(after=after, limit=_ROUND_EVENTS)
+            if not after:
+                self._oldest = page[0].time if page else 0
             for item in page:
                 if (item.tenant, item.session) not in self._not_before:
                     sessions[item.tenant, item.session].append(item)
@@ -181,12 +197,17 @@ class OutboxRelay:
             with anyio.fail_after(self._settings.deadline):
                 await self._publisher.publish(event_of(item))
         except Exception as error:
-            logger.warning("event %d of session %s was not published: %r", item.position, item.session, error)
+            logger.warning(
+                "event %d of session %s was not published: %s",
+                *(item.position, item.session, told(error)),
+                extra=about(item.tenant, item.session, attempt=self._attempts.get(item.position, 0) + 1),
+            )
             return Failure(type(error).__name__, str(error)[:500])
         return None
 
     def _hold_back(self, item: OutboxItem, failure: Failure) -> DeadLetter | None:
         """Count a failure: hold the session back, or give the event up."""
+        self.failures += 1
         attempts = self._attempts[item.position] = self._attempts.get(item.position, 0) + 1
         if attempts >= self._settings.attempts:
             del self._attempts[item.position]
@@ -202,6 +223,7 @@ class OutboxRelay:
             record = Record("event_published", item.session, letter.event.execution_id, round_)
             with suppress(BeingErased):
                 await self._writer.commit(Commit(item.tenant, [record], [put, SettleOutbox((item.position,))]))
+                self.dead += 1
         if published:
             record = Record("event_published", "", "", EventPublished(ranges(published), self._clock.now()))
             await self._writer.commit(Commit(SYSTEM_TENANT, [record], [SettleOutbox(tuple(sorted(published)))]))

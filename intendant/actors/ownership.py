@@ -27,6 +27,7 @@ from intendant.domain.errors import (
     PartitionOwned,
     StoreUnavailable,
 )
+from intendant.domain.logs import about
 from intendant.domain.ports import Log, Owner, Tenure
 from intendant.parking import Seam
 from intendant.supervisor import Backoff
@@ -134,7 +135,11 @@ class Ownership:
         if not self._epoch:
             raise error
         self._hurry()
-        logger.warning("partition %d can't be taken, trying again in %.2f s: %s", self._partition, delay, error)
+        logger.warning(
+            "partition %d can't be taken, trying again in %.2f s: %s",
+            *(self._partition, delay, error),
+            extra=about(),
+        )
 
     # --- sending
 
@@ -184,12 +189,17 @@ class Ownership:
         """The highest sequence that was committed at least so many seconds ago; 0 if none is known."""
         return self._ages.settled(self._seam.time() - seconds)
 
+    def age(self, sequence: int) -> float:
+        """Seconds since a sequence was committed; 0 when it was not, or nobody knows any more."""
+        since = self._ages.since(sequence)
+        return 0.0 if since is None else max(self._seam.time() - since, 0.0)
+
     async def _commit(self, batch: Batch) -> Verdict | KeysTaken:
         return await wait_out(lambda: self._log.commit(batch), self._retry, self._commit_later)
 
     def _commit_later(self, delay: float, error: StoreUnavailable) -> None:
         self._hurry()
-        logger.warning("the log does not answer, trying again in %.2f s: %s", delay, error)
+        logger.warning("the log does not answer, trying again in %.2f s: %s", delay, error, extra=about())
 
     def _hurry(self) -> None:
         """A writer that is to stop does not wait for ever."""
@@ -261,6 +271,7 @@ class Ownership:
             self._partition,
             first,
             self.next - 1,
+            extra=about(),
         )
 
     def _lost(self, what: str) -> AcknowledgedDataMissing:
@@ -290,7 +301,7 @@ class Ownership:
         try:
             verdict = await self._log.renew(tenure, self.next)
         except StoreUnavailable as error:
-            logger.warning("the lease of partition %d could not be renewed: %s", self._partition, error)
+            logger.warning("the lease of partition %d could not be renewed: %s", self._partition, error, extra=about())
             return
         if self._restoring or tenure is not self.tenure:
             return  # told of a tenure that is over

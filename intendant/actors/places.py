@@ -165,6 +165,11 @@ class Places:
         return self._turns.running
 
     @property
+    def queued(self) -> int:
+        """How many wait for their turn."""
+        return len(self._turns)
+
+    @property
     def resident(self) -> int:
         """How many rest."""
         return len(self._resting)

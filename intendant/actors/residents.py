@@ -58,6 +58,10 @@ class Residents(Generic[R]):
         """The one of this id, without using it."""
         return self._all.get(id)
 
+    def all(self) -> list[R]:
+        """All of them, without using them. From any thread."""
+        return list(self._all.values())
+
     def use(self, id: str) -> R | None:
         """The one of this id; used now."""
         resident = self._all.get(id)

@@ -24,6 +24,7 @@ from intendant.actors.wal_writer import WalWriter
 from intendant.domain.commit import Commit, MoveCheckpoint
 from intendant.domain.errors import ActorStopped, Stopped, StoreUnavailable
 from intendant.domain.ids import partition_of
+from intendant.domain.logs import about
 from intendant.domain.ports import Clock, ColdStore, LogReader
 from intendant.domain.records import SYSTEM_TENANT
 from intendant.domain.retention import RetentionPolicy
@@ -121,7 +122,8 @@ class Sweeper:
         except ActorStopped:
             pass  # the writer is being restarted, or this is to stop: the next sweep goes on
         except (StoreUnavailable, Stopped) as error:
-            logger.warning("retention of partition %d waits for its next round: %s", self._writer.partition, error)
+            number = self._writer.partition
+            logger.warning("retention of partition %d waits for its next round: %s", number, error, extra=about())
 
     async def _sweep(self) -> None:
         """All tenants; then the partition's own records, which are needed as long as any tenant's are."""
@@ -136,7 +138,7 @@ class Sweeper:
         self.swept = Swept(self.swept.sweeps + 1, self.swept.left, self.swept.gone)
         left, gone = self.swept.left - before.left, self.swept.gone - before.gone
         if left or gone:
-            logger.info("retention: %d executions left the hot store, %d are gone for good", left, gone)
+            logger.info("retention: %d executions left the hot store, %d are gone for good", left, gone, extra=about())
 
     async def _expire(self, tenant: str, bound: int | None = None) -> int:
         stores = Stores(

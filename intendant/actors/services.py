@@ -16,6 +16,7 @@ from intendant.actors.wal_writer import WalWriter
 from intendant.context import Context
 from intendant.domain.ports import Clock, FileStore, LogReader
 from intendant.domain.quotas import LimitsOf, Quotas, TenantLimits, limits_of
+from intendant.domain.telemetry import Tracing
 from intendant.parking import Seam
 from intendant.realm import Repertoire
 
@@ -75,3 +76,4 @@ class Services:
     stage: Stage = field(default_factory=Stage)
     kin: Kin = field(default_factory=Kin)
     context: Callable[..., Context] = Context  # makes what a handler sees
+    tracing: Tracing | None = None

@@ -492,6 +492,7 @@ class SessionActor(DirectActor[SessionMessage]):
             version=intent.version,
             forked_from=fork.origin if fork else "",
             forked_at=fork.step if fork else "",
+            trace=intent.trace,
         )
         state = states.intent_received(self._tenant, self._id, execution, payload)
         records.append(Record("intent_received", self._id, execution, payload))

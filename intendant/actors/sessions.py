@@ -15,6 +15,7 @@ from intendant.actors.residents import Residents
 from intendant.actors.services import Services
 from intendant.actors.session import SessionActor
 from intendant.domain.errors import ActorStopped
+from intendant.domain.logs import about, trace_of
 from intendant.parking import Reply
 from intendant.supervisor import (
     Backoff,
@@ -103,6 +104,12 @@ class Sessions:
         found = [self._residents.get(id) for id in self._residents]
         return [(each.id, each.cell) for each in found if each is not None]
 
+    def pressed(self) -> tuple[int, float]:
+        """How many messages wait for sessions, and how long the oldest has, since a look saw it. From any thread."""
+        crowded = [each.cell for each in self._residents.all() if each.cell.mailbox]
+        pressures = [cell.pressure() for cell in crowded]
+        return sum(each.depth for each in pressures), max((each.oldest for each in pressures), default=0.0)
+
     def fares(self, child_id: str) -> ResidentInfo:
         """What the supervisor knows of a session's crashes. Only while sessions serve."""
         return self._supervisor.resident(child_id)
@@ -151,7 +158,12 @@ class Sessions:
 
     def _give_up(self, child_id: str, cause: BaseException) -> None:
         """This session crashed too often: it leaves memory, and the next message loads it anew."""
-        logger.error("session %s crashed too often and is given up until it is asked again", child_id, exc_info=cause)
+        tenant, _, session = child_id.partition("/")
+        logger.error(
+            "session %s crashed too often and is given up until it is asked again\n%s",
+            *(child_id, trace_of(cause)),
+            extra=about(tenant, session),
+        )
         resident = self._residents.pop(child_id)
         if resident is not None:
             resident.cell.end(cause)

@@ -20,6 +20,7 @@ from intendant.actors.wal_writer import WalWriter
 from intendant.domain.archive import Piece, Place
 from intendant.domain.commit import Commit, MoveCheckpoint
 from intendant.domain.errors import AcknowledgedDataMissing, ActorStopped, Stopped, StoreUnavailable
+from intendant.domain.logs import about
 from intendant.domain.ports import ColdDocument, ColdStore, LogReader
 from intendant.domain.records import SYSTEM_TENANT
 from intendant.parking import Reply, Seam
@@ -66,6 +67,11 @@ class StateWriter:
         """How many records the cold store is behind the log."""
         return max(self._writer.committed - self.archived, 0)
 
+    @property
+    def lag_seconds(self) -> float:
+        """How long the oldest record that the cold store lacks has been in the log; 0 when it lacks none."""
+        return self._writer.age(self.archived + 1) if self.lag else 0.0
+
     def wake(self) -> None:
         """There are new records."""
         self._parking.wake()
@@ -96,12 +102,14 @@ class StateWriter:
         try:
             await act()
         except AcknowledgedDataMissing as error:
-            logger.critical("%s", error)
+            logger.critical("%s", error, extra=about())
             self._writer.lose(error)
             self._stopping = True
         except (StoreUnavailable, ActorStopped) as error:  # of the log, or of its writer, which is being restarted
             delay = self._retry.delay(failures, lambda: 0.5)
-            logger.warning("cold state is %d records behind, trying again in %.1f s: %s", self.lag, delay, error)
+            logger.warning(
+                "cold state is %d records behind, trying again in %.1f s: %s", self.lag, delay, error, extra=about()
+            )
             await self._pause(delay)
         except Stopped as error:
             delay = _MISCONFIGURED.delay(failures, lambda: 0.5)
@@ -110,6 +118,7 @@ class StateWriter:
                 self.lag,
                 delay,
                 error,
+                extra=about(),
             )
             await self._pause(delay)
         else:

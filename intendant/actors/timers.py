@@ -16,6 +16,7 @@ from intendant.actors.outage import PATIENT, wait_out
 from intendant.domain import state as states
 from intendant.domain.commit import Batch
 from intendant.domain.errors import StoreUnavailable
+from intendant.domain.logs import about
 from intendant.domain.ports import Clock, IndexMember, LogReader
 from intendant.domain.window import Timer, Window
 from intendant.parking import Seam
@@ -110,7 +111,7 @@ class Timers:
         return await self._log.index(states.TIMERS, after=after, limit=self._size)
 
     def _read_later(self, delay: float, error: StoreUnavailable) -> None:
-        logger.warning("the index of timers can't be read, trying again in %.1f s: %s", delay, error)
+        logger.warning("the index of timers can't be read, trying again in %.1f s: %s", delay, error, extra=about())
 
     def _follow(self, timer: Timer, *, added: bool) -> None:
         if self._changes is not None:

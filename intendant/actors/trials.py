@@ -20,6 +20,7 @@ from intendant.domain.commit import AppendJournal, Commit
 from intendant.domain.errors import BeingErased, Stopped
 from intendant.domain.ids import first_id
 from intendant.domain.journal import Journal, encode_journal_row
+from intendant.domain.logs import about
 from intendant.domain.payloads import ExecutionResumed, Failure
 from intendant.domain.poison import Finding, Suspect, Verdict, find, suspect_of, trial
 from intendant.domain.records import Record
@@ -150,7 +151,9 @@ class Trials:
     async def _run_alone(self, entry: OpenExecution, seconds: float) -> None:
         deaths = self._deaths[entry]
         logger.warning(
-            "execution %s runs alone: the process died %d times while it may have been running", entry.child_id, deaths
+            "execution %s runs alone: the process died %d times while it may have been running",
+            *(entry.child_id, deaths),
+            extra=about(entry.tenant, entry.session, entry.id),
         )
         await self._record(entry, ExecutionResumed(self._services.clock.now(), deaths, alone=True))
         if entry.dropped is not None:
@@ -185,5 +188,6 @@ class Trials:
             "lived on without it. Find out what ends the process there (native code, memory, os._exit), let that run "
             "in a process of its own, and submit it again"
         )
-        logger.error("execution %s is ended: %s", entry.child_id, message)
+        extra = about(entry.tenant, entry.session, entry.id)
+        logger.error("execution %s is ended: %s", entry.child_id, message, extra=extra)
         self._director.condemn(entry, Failure("crashed", message))

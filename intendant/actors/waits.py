@@ -226,7 +226,7 @@ class ExecutionWaits:
         self._services.writer.check_room()
         if self.fold.ready_count >= READY_MAX:
             waiting = f"the signals that execution {self._execution} has not waited for"
-            raise Overloaded(waiting, READY_MAX, own=True)
+            raise Overloaded(waiting, READY_MAX, own=True, kind="signals")
 
     def _append(self, row: WaitRow, outbox: list[AddToOutbox] | None = None) -> Reply[Receipt]:
         body = encode(row)

@@ -42,12 +42,13 @@ from intendant.domain.errors import (
 from intendant.domain.payloads import WriterOpened
 from intendant.domain.ports import Clock, Log, Owner
 from intendant.domain.records import SYSTEM_TENANT, Record
+from intendant.domain.telemetry import Distribution
 from intendant.parking import Reply, Seam
 from intendant.supervisor import Backoff, Started
 
+DURATIONS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+SIZES: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 BESIDE_OTHERS: Final = 32  # commits in a batch while several tenants commit: each waits for two or so
-
-
 CROWDED: Final = 128  # commits of a tenant that wait, beside others': it begins only as many as make it so many
 
 
@@ -92,6 +93,8 @@ class WalWriter:
         self.partition = partition
         self.commits = 0  # batches that were committed, and
         self.records = 0  # records in them, since this process began
+        self.durations = Distribution(DURATIONS)  # seconds from a batch's sending until its outcome was known
+        self.sizes = Distribution(SIZES)  # records of a batch
         self.serving = False
         self.refusal: Callable[[], Overloaded] | None = None  # set while the store has no room for new work
         self.on_crowded: Callable[[str, int | None], None] = _ignore  # so many more of a tenant may begin
@@ -108,6 +111,7 @@ class WalWriter:
         self._stopping = False
         self._lost: AcknowledgedDataMissing | None = None
         self._fences = 0
+        self._sent: float | None = None  # when the batch in flight was
         self._opened = 0  # the epoch whose beginning is in the log
         self._lives = Lives(log)
         self._ownership = Ownership(
@@ -126,6 +130,16 @@ class WalWriter:
     def depth(self) -> int:
         """How many commits wait."""
         return len(self._intake)
+
+    @property
+    def flying(self) -> float:
+        """Seconds since the batch in flight was sent; 0 when none is. From any thread."""
+        sent = self._sent
+        return 0.0 if sent is None else max(self._seam.time() - sent, 0.0)
+
+    def age(self, sequence: int) -> float:
+        """Seconds since a sequence was committed; 0 when it was not, or nobody knows any more. From any thread."""
+        return self._ownership.age(sequence)
 
     @property
     def committed(self) -> int:
@@ -311,7 +325,9 @@ class WalWriter:
         try:
             while appends:
                 batch, receipts = self._seal(appends)
+                self._sent = began = self._seam.time()
                 refused = await self._ownership.send(batch)
+                self.durations.add(self._seam.time() - began)
                 if refused is None:
                     self._landed(batch, appends, receipts)
                     return
@@ -319,11 +335,14 @@ class WalWriter:
         except BaseException:
             self._abandon(appends)
             raise
+        finally:
+            self._sent = None
 
     def _landed(self, batch: Batch, appends: list[Append], receipts: list[Receipt]) -> None:
         self._ownership.landed(batch, sum(append.size for append in appends))
         self.commits += 1
         self.records += batch.count
+        self.sizes.add(batch.count)
         self._landing.tell(appends, receipts)
         self._on_committed(batch)
 

@@ -28,7 +28,9 @@ _File = Annotated[
 )
 def create(
     tenant: Annotated[str, typer.Argument(metavar="TENANT", help="What it reaches.")],
-    scope: Annotated[list[str] | None, typer.Option(help="submit, read or operate. Without it: all.")] = None,
+    scope: Annotated[
+        list[str] | None, typer.Option(help="submit, read, operate or metrics. Without it: all but metrics.")
+    ] = None,
     label: Annotated[str, typer.Option(help="What it is for.")] = "",
     file: _File = None,
     as_json: Json = False,
@@ -36,11 +38,12 @@ def create(
     """Make a token in the file, and print it."""
     from intendant.domain.ids import check_id  # noqa: PLC0415  a command imports what it needs when it is called
     from intendant.http.token_file import TokenFile  # noqa: PLC0415
-    from intendant.http.tokens import SCOPES, Scope, make_token  # noqa: PLC0415
+    from intendant.http.tokens import METRICS, SCOPES, Scope, make_token  # noqa: PLC0415
 
-    if unknown := ", ".join(sorted(set(scope or ()) - set(SCOPES))):
-        raise Refusal(f"--scope is {', '.join(SCOPES)}, not {unknown}", USAGE)
-    wanted: tuple[Scope, ...] = tuple(each for each in SCOPES if not scope or each in scope)
+    known: tuple[Scope, ...] = (*SCOPES, METRICS)
+    if unknown := ", ".join(sorted(set(scope or ()) - set(known))):
+        raise Refusal(f"--scope is {', '.join(known)}, not {unknown}", USAGE)
+    wanted = SCOPES if not scope else tuple(each for each in known if each in scope)
     text, stored = make_token(check_id(tenant, "tenant"), wanted, time.time_ns() // 1000, label)
     TokenFile(file).add(stored)
     typer.echo(msgspec.json.encode({"token": text, "id": stored.id}).decode() if as_json else text)

@@ -43,6 +43,7 @@ class ChildRequest(Struct, frozen=True, gc=False):
     abandoned: bool
     priority: int | None
     attempt: int  # of the parent's handler
+    trace: str = ""  # the `traceparent` of the call, where traces are wanted
 
     @property
     def arguments(self) -> bytes:

@@ -54,15 +54,17 @@ class Overloaded(Retryable):
 
     `queue` names what is full, and `limit` how much it may hold: items of a queue, bytes of a store. `own` says that it
     is a limit of the caller's tenant or execution, and others are served; else it is the runtime that has no room.
+    `kind` is a word for which limit it is, of a small closed set: refusals are counted by it.
     """
 
     code = "overloaded"
 
-    def __init__(self, queue: str, limit: int, message: str = "", *, own: bool = False) -> None:
+    def __init__(self, queue: str, limit: int, message: str = "", *, own: bool = False, kind: str = "mailbox") -> None:
         super().__init__(message or f"{queue} holds its limit of {limit}; nothing was accepted, send again later")
         self.queue = queue
         self.limit = limit
         self.own = own
+        self.kind = kind
 
 
 class StoreUnavailable(Retryable):

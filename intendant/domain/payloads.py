@@ -114,7 +114,7 @@ class IntentReceived(Struct, frozen=True, omit_defaults=True, gc=False):
 
     With a `parent` it is the child of another execution, whose journal says so in the same commit. `version` is its
     handler's; 0 when there was none. `forked_from` is the execution whose journal it goes on from, up to the step
-    `forked_at`.
+    `forked_at`. `trace` is the W3C `traceparent` of whoever submitted it, where traces are wanted.
     """
 
     intent_id: str
@@ -129,6 +129,7 @@ class IntentReceived(Struct, frozen=True, omit_defaults=True, gc=False):
     version: int = 1
     forked_from: str = ""
     forked_at: str = ""
+    trace: str = ""
 
 
 class ExecutionStarted(Struct, frozen=True, gc=False):

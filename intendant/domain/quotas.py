@@ -85,7 +85,7 @@ class Quotas:
         """Raise Overloaded when a tenant with `open` executions may not have `count` more now."""
         limits = self.limits(tenant)
         if limits.open is not None and open + count > limits.open:
-            raise Overloaded(f"the open executions of tenant {tenant!r}", limits.open, own=True)
+            raise Overloaded(f"the open executions of tenant {tenant!r}", limits.open, own=True, kind="tenant_open")
         if limits.intents_per_second is not None:
             self._take(tenant, count, limits.intents_per_second, now)
 
@@ -106,7 +106,7 @@ class Quotas:
         if missing > 0:
             told = f"tenant {tenant!r} may submit {rate:g} intents a second; nothing was accepted"
             told = f"{told}, wait {missing / rate:.3f} s"
-            raise Overloaded(f"the intents of tenant {tenant!r}", math.ceil(rate), told, own=True)
+            raise Overloaded(f"the intents of tenant {tenant!r}", math.ceil(rate), told, own=True, kind="tenant_rate")
         bucket.tokens -= count
 
     def _forget_full(self, now: int) -> None:

@@ -122,7 +122,8 @@ class SessionState(Struct, frozen=True, omit_defaults=True, gc=False):
 class ExecutionState(Struct, frozen=True, omit_defaults=True, gc=False):
     """An execution's document: a small header, rewritten only when it is accepted, starts and ends.
 
-    `version` is that of the handler it began with; 0 if none was there when it was accepted.
+    `version` is that of the handler it began with; 0 if none was there when it was accepted. `trace` is the W3C
+    `traceparent` of whoever submitted it, where traces are wanted.
     Times are µs since 1970 UTC and 0 while they have not come. What steps recorded lies in the journal.
     """
 
@@ -153,6 +154,7 @@ class ExecutionState(Struct, frozen=True, omit_defaults=True, gc=False):
     version: int = 1
     forked_from: str = ""
     forked_at: str = ""
+    trace: str = ""
 
 
 class Outcome(Struct, Generic[R], frozen=True):
@@ -284,6 +286,7 @@ def intent_received(tenant: str, session: str, execution: str, payload: IntentRe
         version=payload.version,
         forked_from=payload.forked_from,
         forked_at=payload.forked_at,
+        trace=payload.trace,
     )
 
 

@@ -19,6 +19,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from intendant.domain.ids import check_id
+from intendant.domain.logs import about, trace_of
 from intendant.http.endpoint import Call, Endpoint
 from intendant.http.limits import HttpLimits
 from intendant.http.problems import Refused, problem, problem_of
@@ -95,7 +96,7 @@ class Application(Starlette):
         try:
             found = await identify(request.headers.get("authorization", ""), self._tokens)
         except (OSError, ValueError) as error:
-            logger.error("tokens can't be read: %s", error)
+            logger.error("tokens can't be read: %s", error, extra=about())
             raise Refused(503, "tokens_unavailable", "tokens can't be checked now") from error
         if found is None:
             raise Refused(401, "unauthenticated", "a valid token is needed", {"WWW-Authenticate": "Bearer"})
@@ -175,7 +176,9 @@ class _Path:
         except Exception as error:
             response = problem_of(error)
             if response.status_code == 500:
-                logger.exception("%s %s failed", request.method, endpoint.path)
+                told = trace_of(error)
+                extra = about(caller.tenant)
+                logger.error("%s %s failed\n%s", request.method, endpoint.path, told, extra=extra)
         if request.method == "HEAD":
             response.body = b""
         return response

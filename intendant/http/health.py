@@ -1,4 +1,4 @@
-"""Whether the process lives, and whether it takes work."""
+"""Whether the process lives, whether it takes work, and how it fares."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from starlette.responses import Response
 from intendant.http.endpoint import Call, json
 from intendant.http.parameters import Standing
 from intendant.http.problems import Refused
+from intendant.runtime.exposition import CONTENT_TYPE
 
 
 async def health(call: Call) -> Response:
@@ -14,6 +15,11 @@ async def health(call: Call) -> Response:
     if call.runtime.failed is not None:
         raise Refused(503, "runtime_stopped", "the runtime has given up; restart the process")
     return json(Standing("alive"))
+
+
+async def metrics(call: Call) -> Response:
+    """Numbers of the whole process, as Prometheus reads them."""
+    return Response(call.runtime.metrics(), media_type=CONTENT_TYPE)
 
 
 async def ready(call: Call) -> Response:

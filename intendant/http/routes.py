@@ -12,6 +12,7 @@ from intendant.http import events, executions, health, log, parameters, sessions
 from intendant.http.endpoint import Call, Endpoint, json
 from intendant.http.openapi import document
 from intendant.http.parameters import HttpPage
+from intendant.http.tokens import METRICS
 from intendant.runtime.views import ExecutionView, SessionView
 
 _SESSION: Final = "/v1/sessions/{session}"
@@ -58,5 +59,7 @@ ENDPOINTS: Final = (
              {200: HttpPage[DeadLetter]}, "read", query=parameters.PageQuery),
     Endpoint("GET", "/health", health.health, "Whether the process lives", {200: parameters.Standing}, public=True),
     Endpoint("GET", "/ready", health.ready, "Whether it takes work", {200: parameters.Standing}, public=True),
+    Endpoint("GET", "/metrics", health.metrics, "Metrics of the process, for Prometheus", {200: str}, METRICS,
+             media="text/plain"),
     Endpoint("GET", "/openapi.json", _openapi, "This document", {200: dict[str, Any]}),
 )  # fmt: skip

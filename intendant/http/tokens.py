@@ -10,8 +10,9 @@ from typing import Final, Literal, Protocol
 
 from msgspec import Struct
 
-Scope = Literal["submit", "read", "operate"]
-SCOPES: Final[tuple[Scope, ...]] = ("submit", "read", "operate")
+Scope = Literal["submit", "read", "operate", "metrics"]
+SCOPES: Final[tuple[Scope, ...]] = ("submit", "read", "operate")  # of the token's tenant, and what one has by default
+METRICS: Final[Scope] = "metrics"  # numbers of the whole process; only where it is asked for
 
 _TOKEN = re.compile(r"intendant_([0-9a-f]{16})_([0-9a-f]{64})\Z")
 _NOBODY: Final = "0" * 64

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from intendant.domain.ports import Durability
+from intendant.domain.telemetry import Telemetry
 from intendant.runtime.control_place import default_directory
 
 DEFAULT_HOT: Final = "sqlite:intendant.db"
@@ -132,6 +133,32 @@ def resolve_watchdog(name: str, watchdog: float | None, environment: Mapping[str
         source = variable if watchdog is None else "watchdog"
         raise ValueError(f"{source} is {LEAST_SECONDS} seconds or more, or 0 for none, not {given!r:.40}")
     return seconds
+
+
+def resolve_telemetry(
+    name: str, telemetry: bool | Telemetry | None, environment: Mapping[str, str] = os.environ
+) -> Telemetry | None:
+    """Settle who is told of the runtime: as given, else by `INTENDANT_TELEMETRY=1`, else None; True: OpenTelemetry.
+
+    Raises ValueError when its package is not there, or for what is neither.
+    """
+    variable = f"{variable_prefix(name)}TELEMETRY"
+    if telemetry is None:
+        text = environment.get(variable, "").strip()
+        if text not in {"", "0", "1"}:
+            raise ValueError(f"{variable} is 1 or 0, not {text!r:.40}")
+        telemetry = text == "1"
+    if not isinstance(telemetry, bool):
+        if not isinstance(telemetry, Telemetry):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without types
+            raise ValueError(f"telemetry is True, or like OpenTelemetry(); {telemetry!r:.80} is neither")
+        return telemetry
+    if not telemetry:
+        return None
+    try:
+        from intendant.adapters.opentelemetry import OpenTelemetry  # noqa: PLC0415  nothing of it without being asked
+    except ImportError as error:
+        raise ValueError("telemetry needs OpenTelemetry's API package: pip install 'intendant[otel]'") from error
+    return OpenTelemetry()
 
 
 def variable_prefix(name: str) -> str:

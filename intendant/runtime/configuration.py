@@ -39,6 +39,7 @@ class Configuration(Struct, frozen=True):
     on_failure: str
     control: str | None
     watchdog: float | None
+    telemetry: str | None = None  # who is told
 
 
 def configuration_of(settings: Settings, engine: Engine) -> Configuration:
@@ -65,6 +66,7 @@ def configuration_of(settings: Settings, engine: Engine) -> Configuration:
         on_failure=settings.on_failure,
         control=None if settings.control is None else str(settings.control),
         watchdog=settings.watchdog,
+        telemetry=None if settings.telemetry is None else type(settings.telemetry).__name__,
     )
 
 

@@ -85,6 +85,7 @@ class DryRecording:
         self.scope = anyio.CancelScope()
         self.reached = ""
         self.suspended = False
+        self.trace = None
         self.unreadable = ""
         self._journal = journal
         self._now = max(state.started_at, journal.rows[-1].at if journal.rows else 0)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Awaitable, Callable, Mapping
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -20,8 +22,9 @@ from intendant.actors.orphans import WatchedFiles
 from intendant.actors.stage import Stage
 from intendant.actors.wal_writer import WriterSettings
 from intendant.adapters.process import current_owner
-from intendant.domain.errors import ActorStopped, Fenced, RuntimeStopped, WrongThread
+from intendant.domain.errors import ActorStopped, Fenced, Overloaded, RuntimeStopped, WrongThread
 from intendant.domain.ids import partition_of
+from intendant.domain.logs import about, trace_of
 from intendant.domain.ports import Owner, Usage
 from intendant.parking import Reply, current_seam
 from intendant.runtime import tree
@@ -29,6 +32,7 @@ from intendant.runtime.config import resolve_own
 from intendant.runtime.control import Answer, Control, Request
 from intendant.runtime.failure import cause_of
 from intendant.runtime.foreign import Foreign
+from intendant.runtime.metrics import METRICS, read
 from intendant.runtime.observer import Observer
 from intendant.runtime.partition import LOST, Partition
 from intendant.runtime.settings import Settings
@@ -42,6 +46,8 @@ T = TypeVar("T")
 
 logger = logging.getLogger("intendant")
 
+_RESIDENT = 4  # how deep sessions and executions lie
+
 
 class Engine:
     """Belongs to the event loop and the thread that it was made in."""
@@ -50,10 +56,13 @@ class Engine:
         self.failed: BaseException | None = None
         self.running = False  # from the beginning of `start` to the end of `stop`
         self.serving = False
-        self.restarts = 0
+        self.restarts: Counter[str] = Counter()  # by what was started again
+        self.refusals: Counter[str] = Counter()  # of calls, by which limit it was
+        self.threads: dict[str, anyio.CapacityLimiter] = {}  # of plain functions, by realm
         self.seam = current_seam()
         self.stores = OpenStores(settings)
         self.files = WatchedFiles(self.stores.files)
+        self.tracing = None if settings.telemetry is None else settings.telemetry.tracing
         self.deadlines = Deadlines(self.seam)
         self.partitions: list[Partition] = []  # that are served here
         self.observer: Observer
@@ -93,12 +102,21 @@ class Engine:
             try:
                 await self._group.start(self._run_root)
                 await self._group.start(self._run_portal)
+                self._observe()
             except BaseException:
                 await self._leave_group()
                 raise
         except BaseException:
             await self.stores.close()
             raise
+
+    def _observe(self) -> None:
+        if self._settings.telemetry is not None:
+            self._settings.telemetry.observe(self._settings.name, [*METRICS], partial(read, self))
+
+    def _forget(self) -> None:
+        if self._settings.telemetry is not None:
+            self._settings.telemetry.forget(self._settings.name)
 
     async def stop(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -113,6 +131,7 @@ class Engine:
             for partition in self.partitions:
                 partition.fail(RuntimeStopped(f"runtime {self._settings.name!r} was left"))
             await self.portal.stop()
+            self._forget()
             await self.stores.close()
         ours = self._settings.on_failure == "cancel" and self.failed is not None
         if not (ours and isinstance(error, anyio.get_cancelled_exc_class())):
@@ -128,8 +147,8 @@ class Engine:
         settings, store = self._settings, self.stores.hot
         own = resolve_own(settings.name, settings.own, store.partitions)
         owner = current_owner()
-        threads = {realm: anyio.CapacityLimiter(count) for realm, count in settings.repertoire.threads.items()}
-        self.partitions = [self._partition(number, owner, threads) for number in own]
+        self.threads = {realm: anyio.CapacityLimiter(count) for realm, count in settings.repertoire.threads.items()}
+        self.partitions = [self._partition(number, owner) for number in own]
         self._by_number = {each.number: each for each in self.partitions}
         self._foreign = Foreign(store, [each for each in range(store.partitions) if each not in self._by_number])
         writers = [each.writer for each in self.partitions]
@@ -165,7 +184,7 @@ class Engine:
         found = (each.executions.open.find(tenant, execution) for each in self.partitions)
         return next((each.type for each in found if each is not None), "")
 
-    def _partition(self, number: int, owner: Owner, threads: Mapping[str, anyio.CapacityLimiter]) -> Partition:
+    def _partition(self, number: int, owner: Owner) -> Partition:
         settings = self._settings
         return Partition(
             number,
@@ -176,7 +195,7 @@ class Engine:
             seam=self.seam,
             deadlines=self.deadlines,
             files=self.files,
-            threads=threads,
+            threads=self.threads,
             stage=self._stage,
             limits=settings.limits,
             writer_settings=WriterSettings(takeover_timeout=settings.takeover_timeout, lease=settings.lease),
@@ -190,6 +209,7 @@ class Engine:
             periods=settings.periods,
             on_event=self._supervised,
             path=tree.partition_path(number),
+            tracing=self.tracing,
         )
 
     async def _run_root(self, *, task_status: anyio.abc.TaskStatus[Any]) -> None:
@@ -213,7 +233,7 @@ class Engine:
 
     def _fail(self, cause: BaseException) -> None:
         self.failed = cause
-        logger.critical("runtime %r gave up", self._settings.name, exc_info=cause)
+        logger.critical("runtime %r gave up\n%s", self._settings.name, trace_of(cause), extra=about())
         for partition in self.partitions:
             partition.fail(self.stopped())
         if self._settings.on_failure == "cancel":
@@ -222,7 +242,11 @@ class Engine:
     def _lost(self, partition: Partition, cause: BaseException) -> None:
         """One partition has ended for good, and others go on."""
         self.lost.append(partition.number)
-        logger.critical("partition %d is lost to runtime %r", partition.number, self._settings.name, exc_info=cause)
+        logger.critical(
+            "partition %d is lost to runtime %r\n%s",
+            *(partition.number, self._settings.name, trace_of(cause)),
+            extra=about(),
+        )
         partition.fail(cause if isinstance(cause, LOST) else _given_up(f"partition {partition.number}", cause))
 
     async def _drain(self) -> None:
@@ -247,10 +271,11 @@ class Engine:
 
     def _supervised(self, event: SupervisorEvent) -> None:
         if isinstance(event, ChildRestarting):
-            self.restarts += 1
+            self.restarts[_kind_of(event.path)] += 1
         elif isinstance(event, ChildCrashed):
             level = logging.ERROR if self.serving else logging.DEBUG  # before that, whoever enters is told
-            logger.log(level, "%s crashed", event.path, exc_info=event.cause)
+            if logger.isEnabledFor(level):
+                logger.log(level, "%s crashed\n%s", event.path, trace_of(event.cause), extra=_about(event.path))
         if self._settings.on_event is not None:
             self._settings.on_event(event)
 
@@ -337,10 +362,30 @@ class Engine:
                     with anyio.fail_after(max(deadline - self.seam.time(), 0)):
                         await anyio.lowlevel.checkpoint()  # what has stopped may need some turns until it says so
                         await partition.wait_serving().wait(self.seam)
+        except Overloaded as error:
+            self.refusals[error.kind] += 1
+            raise
         finally:
             self._asking -= 1
             if not self._asking:
                 self._calls_ended()
+
+
+def _about(path: str) -> dict[str, str | int]:
+    """Whom a place in the tree concerns."""
+    names = path.split("/")
+    if len(names) < _RESIDENT + 2:
+        return about()
+    tenant, id = names[_RESIDENT : _RESIDENT + 2]
+    return about(tenant, session=id) if names[_RESIDENT - 1] == "sessions" else about(tenant, execution=id)
+
+
+def _kind_of(path: str) -> str:
+    """What stands at a path of the tree, in a word: of a small closed set."""
+    names = path.split("/")
+    if len(names) > _RESIDENT and names[_RESIDENT - 1] in {"sessions", "executions"}:
+        return names[_RESIDENT - 1].removesuffix("s")
+    return names[-1].partition("[")[0]
 
 
 def not_running(name: str) -> RuntimeStopped:

@@ -9,6 +9,7 @@ from typing import Final
 import anyio
 
 from intendant.domain.errors import NotOwner, StoreUnavailable
+from intendant.domain.logs import about
 from intendant.domain.ports import Holding, Store
 from intendant.supervisor import Started
 
@@ -45,4 +46,4 @@ class Foreign:
             for partition in self._holders:
                 self._holders[partition] = await self._store.log(partition).holder()
         except StoreUnavailable as error:
-            logger.debug("it can't be told who owns other partitions: %s", error)
+            logger.debug("it can't be told who owns other partitions: %s", error, extra=about())

@@ -31,6 +31,7 @@ from intendant.domain.errors import AcknowledgedDataMissing, Fenced
 from intendant.domain.ports import Clock, ColdStore, Log, Owner, Publisher
 from intendant.domain.quotas import Quotas, limits_of
 from intendant.domain.retention import RetentionPolicy
+from intendant.domain.telemetry import Tracing
 from intendant.parking import Reply, Seam
 from intendant.realm import Repertoire
 from intendant.supervisor import Backoff, Event, Intensity, Start
@@ -67,6 +68,7 @@ class Partition:
         periods: Periods,
         on_event: Callable[[Event], None],
         path: str,
+        tracing: Tracing | None,
     ) -> None:
         self.number = number
         self.log = log
@@ -100,6 +102,7 @@ class Partition:
             barred=self.barred,
             stage=stage,
             context=context,
+            tracing=tracing,
         )
         budget = Intensity(restarts=5, period=30.0)
         self.timers = Timers(log, clock, seam, longest=periods.wall_clock)

@@ -38,18 +38,21 @@ from intendant.domain.ports import Clock, ColdStore, FileStore, Publisher, Store
 from intendant.domain.retention import Retention, RetentionPolicy
 from intendant.domain.shared_state import EMPTY, decode_shared
 from intendant.domain.state import CancelResult, Event, ExecutionState, Outcome, SessionState, Status
+from intendant.domain.telemetry import UNTRACED, Telemetry
 from intendant.parking import Reply
 from intendant.realm import Realm, Repertoire
 from intendant.runtime.cancellations import Cancellations
-from intendant.runtime.config import DurabilityName, Shutdown, resolve_control, resolve_watchdog
+from intendant.runtime.config import DurabilityName, Shutdown, resolve_control, resolve_telemetry, resolve_watchdog
 from intendant.runtime.configuration import Configuration, configuration_of
 from intendant.runtime.control import answer
 from intendant.runtime.ends import Ends
 from intendant.runtime.engine import Engine, not_running
 from intendant.runtime.event_stream import EventStreams
+from intendant.runtime.exposition import exposition
 from intendant.runtime.forks import Forks
 from intendant.runtime.handles import Execution, Session
 from intendant.runtime.intent import INTENTS_MAX, Intent, check_timeout, prepare
+from intendant.runtime.metrics import METRICS, read
 from intendant.runtime.observer import DEPTH_MAX, View
 from intendant.runtime.opening import Opening
 from intendant.runtime.outbox import Outbox
@@ -85,7 +88,9 @@ class Runtime:
     `control=True` offers a control socket for `intendant ps`, mode 0600, in `$XDG_RUNTIME_DIR/intendant` or
     `/tmp/intendant-<uid>`; a path is another directory for it. Without it, `INTENDANT_CONTROL=1`, or there is none.
     `watchdog` is how many seconds the event loop may be held until the log says by which handler; without it,
-    `INTENDANT_WATCHDOG`, or nobody watches.
+    `INTENDANT_WATCHDOG`, or nobody watches. `telemetry=True` tells OpenTelemetry's global providers of traces and
+    metrics, which needs `intendant[otel]`; `OpenTelemetry(...)` names others; without it, `INTENDANT_TELEMETRY=1`, or
+    nobody is told.
 
     Entering raises PartitionOwned when another live process owns the store and does not give it up within
     `takeover_timeout` seconds, StoreUnavailable when it can't be reached, ValueError when it can't give the durability
@@ -123,6 +128,7 @@ class Runtime:
         clock: Clock | None = None,
         control: bool | str | PathLike[str] | None = None,
         watchdog: float | None = None,
+        telemetry: bool | Telemetry | None = None,
     ) -> None:
         if on_failure not in ("report", "cancel"):
             raise ValueError(f"on_failure is 'report' or 'cancel', not {on_failure!r}")
@@ -162,6 +168,7 @@ class Runtime:
             clock=clock or SystemClock(),
             control=resolve_control(name, control),
             watchdog=resolve_watchdog(name, watchdog),
+            telemetry=resolve_telemetry(name, telemetry),
         )
 
     def offer_control(self) -> None:
@@ -361,10 +368,14 @@ class Runtime:
     ) -> list[Execution[Any]]:
         """Submit what was checked and encoded."""
         engine = self._serving()
-        try:
-            accepted = await engine.ask(tenant, session, partial(Submit, prepared), self._seconds(timeout))
-        except TimeoutError:
-            raise OutcomeUnknown(prepared[0].id, prepared[0].key) from None
+        tracing, seconds = engine.tracing, self._seconds(timeout)
+        with UNTRACED if tracing is None else tracing.submit(tenant, session, prepared[0].type, len(prepared)) as trace:
+            if trace:
+                prepared = tuple(msgspec.structs.replace(each, trace=trace) for each in prepared)
+            try:
+                accepted = await engine.ask(tenant, session, partial(Submit, prepared), seconds)
+            except TimeoutError:
+                raise OutcomeUnknown(prepared[0].id, prepared[0].key) from None
         endings = engine.partition(tenant).endings
         executions: list[Execution[Any]] = []
         for known, intent in zip(accepted, prepared, strict=True):
@@ -534,6 +545,10 @@ class Runtime:
     def stats(self) -> Stats:
         """Numbers of this moment; those of the end, once the runtime was left."""
         return stats_of(self._entered())
+
+    def metrics(self) -> str:
+        """The metrics of this moment, as Prometheus reads them. Those of the end, once the runtime was left."""
+        return exposition(METRICS, partial(read, self._entered()))
 
     async def tree(
         self, *, depth: int = DEPTH_MAX, tenant: str | None = None, limit: int = 1_000, fold: str | None = None

@@ -12,6 +12,7 @@ from intendant.actors.services import Limits, Periods
 from intendant.context import Context
 from intendant.domain.ports import Clock, ColdStore, FileStore, Publisher, Store
 from intendant.domain.retention import RetentionPolicy
+from intendant.domain.telemetry import Telemetry
 from intendant.realm import Repertoire
 from intendant.runtime.config import DurabilityName, Shutdown
 from intendant.supervisor import Event as SupervisorEvent
@@ -43,3 +44,4 @@ class Settings:
     watchdog: float | None = None
     context: Callable[..., Context] = Context  # for tests: makes what handlers see
     periods: Periods = field(default_factory=Periods)
+    telemetry: Telemetry | None = None

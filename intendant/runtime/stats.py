@@ -39,7 +39,7 @@ def stats_of(engine: Engine) -> Stats:
         sessions=sum(partition.sessions.resident for partition in live),
         commits=sum(partition.writer.commits for partition in each),
         records=sum(partition.writer.records for partition in each),
-        restarts=engine.restarts,
+        restarts=engine.restarts.total(),
         published=sum(partition.relay.published for partition in each if partition.relay),
         lag=engine.lag(),
         restored=sum(partition.writer.restored for partition in each),

@@ -7,6 +7,7 @@ from typing import Final
 
 from intendant.adapters.urls import open_cold, open_files, open_store
 from intendant.domain.errors import UnfinishedMigration
+from intendant.domain.logs import about
 from intendant.domain.ports import ColdStore, Durability, FileStore, Store
 from intendant.domain.state import MIGRATION
 from intendant.runtime.config import Stores, resolve, resolve_files
@@ -37,7 +38,9 @@ class OpenStores:
             if self.cold is not None:
                 await self.cold.open()
             elif not self.hot.name.startswith(_KEEPS_ITSELF):
-                logger.info("%s has no cold store: everything stays in it until retention ends it", self.hot.name)
+                logger.info(
+                    "%s has no cold store: everything stays in it until retention ends it", self.hot.name, extra=about()
+                )
         except BaseException:
             await self.hot.close()
             raise

@@ -21,6 +21,7 @@ import anyio
 
 from intendant.actors.execution import ExecutionActor
 from intendant.context import Context
+from intendant.domain.logs import about, trace_of
 from intendant.runtime.tree_node import LoopBlock
 from intendant.supervisor import Started
 
@@ -91,8 +92,8 @@ class Watchdog:
                 self.look()
             except RuntimeError:
                 return  # the loop has ended, and nobody stopped this before
-            except Exception:
-                logger.exception("the watchdog could not look at the loop")
+            except Exception as error:
+                logger.error("the watchdog could not look at the loop\n%s", trace_of(error), extra=about())
 
     def look(self) -> None:
         """Ask for a sign of life; when the last one has not come for too long, tell who holds the loop, once."""
@@ -118,7 +119,11 @@ class Watchdog:
         type = self._type_of(tenant, execution) if execution else ""
         self.blocks += 1
         self.last = LoopBlock(datetime.now(UTC), seconds, stack, tenant, execution, type, steps)
-        logger.warning("the event loop has been held for %.2f s by %s\n%s", seconds, describe(self.last), stack)
+        logger.warning(
+            "the event loop has been held for %.2f s by %s\n%s",
+            *(seconds, describe(self.last), stack),
+            extra=about(tenant, execution=execution, step=steps[0] if len(steps) == 1 else ""),
+        )
 
 
 def describe(block: LoopBlock) -> str:

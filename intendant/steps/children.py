@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
 import anyio
+from msgspec.structs import replace
 
 from intendant.domain.children import ChildRequest, end_path, failure_of_child
 from intendant.domain.errors import ExecutionCancelled, ExecutionFailed, IntendantError, InvalidIntent, InvalidValue
@@ -138,7 +139,12 @@ class Children:
             self._steps.reach_recorded(recorded, request.arguments)
             return recorded
         check_forward()
-        row = await self._recording.submit(request, partial(self._record, request))
+        if (trace := self._recording.trace) is None:
+            row = await self._recording.submit(request, partial(self._record, request))
+        else:
+            with trace.step(request.path) as traceparent:
+                request = replace(request, trace=traceparent)
+                row = await self._recording.submit(request, partial(self._record, request))
         self._steps.note(row.at, recorded=True)
         return row
 

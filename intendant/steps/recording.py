@@ -10,6 +10,7 @@ from intendant.domain.children import ChildIntent, ChildRequest
 from intendant.domain.payloads import Emitted, StepCompleted, StepFailed, Submitted, TimerSet
 from intendant.domain.sagas import SagaRow, Sagas
 from intendant.domain.state import ExecutionState
+from intendant.domain.telemetry import ExecutionTrace
 from intendant.domain.waits import Wait, WaitEnd
 from intendant.steps.cancellation import Cancellation
 
@@ -35,6 +36,11 @@ class Recording(Protocol):
     @property
     def cancellation(self) -> Cancellation | None:
         """The cancel of this run; None as long as none is recorded."""
+        ...
+
+    @property
+    def trace(self) -> ExecutionTrace | None:
+        """Who is told of steps; None when no traces are wanted."""
         ...
 
     async def record_step(self, step: StepCompleted | StepFailed) -> None:

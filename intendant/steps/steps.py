@@ -242,7 +242,10 @@ class Steps:
         try:
             await begin()
             call = partial(self.call, path, kind, function)
-            return await self._try(path, call, kind, arguments, asked, policy, spent)
+            if (trace := self._recording.trace) is None:
+                return await self._try(path, call, kind, arguments, asked, policy, spent)
+            with trace.step(path):
+                return await self._try(path, call, kind, arguments, asked, policy, spent)
         finally:
             self.in_progress.remove(path)
             self._recording.active()
@@ -319,6 +322,8 @@ class Steps:
                     raise
                 failed = self._failed(path, error, step, asked, first, policy, spent)
                 await self.record(failed)
+                if recording.trace is not None:
+                    recording.trace.attempt_failed(failed)
                 if failed.final:
                     raise StepFailedError(path, failed.error.code, failed.error.message) from error
             else:

@@ -23,6 +23,7 @@ from intendant.adapters.arango.errors import Fate, Fault
 from intendant.adapters.arango.keys import END, document_key, list_id, owner, place, tenant_of
 from intendant.adapters.arango.writes import Faults, WriteItems
 from intendant.domain.errors import StoreUnavailable
+from intendant.domain.logs import about
 from intendant.domain.ports import Chunk, ColdDocument
 from intendant.domain.refused import REFUSED, ends_below, letter_of_chunk, letter_of_document
 from intendant.supervisor import Backoff
@@ -65,7 +66,7 @@ class ArangoColdStore:
         try:
             await self._prepare(self._clients)
         except StoreUnavailable as error:
-            logger.warning("cold state is not there yet: %s", error)
+            logger.warning("cold state is not there yet: %s", error, extra=about())
         except BaseException:
             await self.close()
             raise
@@ -165,6 +166,7 @@ class ArangoColdStore:
                 logger.error(
                     "%s refused %s/%s at version %d for good and keeps it as dead letter %s: %s (errorNum %d)",
                     *(self.name, item.collection, item.key, item.version, letter.key, fault.text, fault.number),
+                    extra=about(),
                 )
             if await self._takes(clients, write, letter):
                 return
