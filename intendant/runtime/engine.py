@@ -22,7 +22,7 @@ from intendant.actors.wal_writer import WriterSettings
 from intendant.adapters.process import current_owner
 from intendant.domain.errors import ActorStopped, Fenced, RuntimeStopped, WrongThread
 from intendant.domain.ids import partition_of
-from intendant.domain.ports import Owner, Usage
+from intendant.domain.ports import LastingPublisher, Owner, Usage
 from intendant.parking import Reply, current_seam
 from intendant.runtime import tree
 from intendant.runtime.config import resolve_own
@@ -113,6 +113,7 @@ class Engine:
             for partition in self.partitions:
                 partition.fail(RuntimeStopped(f"runtime {self._settings.name!r} was left"))
             await self.portal.stop()
+            await self._close_publisher()
             await self.stores.close()
         ours = self._settings.on_failure == "cancel" and self.failed is not None
         if not (ours and isinstance(error, anyio.get_cancelled_exc_class())):
@@ -232,6 +233,14 @@ class Engine:
             for partition in self.live():
                 partition.executions.places.when_idle(idle.wake)
                 await idle.wait()
+
+    async def _close_publisher(self) -> None:
+        publisher = self._settings.publisher
+        if isinstance(publisher, LastingPublisher):
+            try:
+                await publisher.aclose()
+            except Exception:  # all events that it has delivered are settled
+                logger.exception("the publisher was not closed")
 
     async def _leave_group(
         self,
