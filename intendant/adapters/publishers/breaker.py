@@ -20,7 +20,7 @@ BESIDE_TRIAL: Final = 1.0  # seconds that who comes beside a trial is sent away 
 
 
 class Breaker(Struct, frozen=True):
-    """`failures` in a row open it, for as long as `pause` says. A trial has `trial` seconds; then another one may begin."""
+    """`failures` in a row open it, for as long as `pause` says. After `trial` seconds a trial is lost."""
 
     failures: int = 5
     pause: Backoff = Backoff(initial=1.0, maximum=60.0, jitter=0.0)
