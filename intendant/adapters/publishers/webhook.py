@@ -249,11 +249,11 @@ def seconds_of(asked: bytes, now: int, most: float) -> float | None:
 async def _drop_body(response: httpcore.Response) -> None:
     """Read a body to its end if that is near; else its connection is closed. What it says matters to nobody."""
     left = ANSWER_BYTES
-    with anyio.move_on_after(_ANSWER_SECONDS), suppress(httpcore.NetworkError, httpcore.ProtocolError):
+    with anyio.move_on_after(_ANSWER_SECONDS) as reading, suppress(httpcore.NetworkError, httpcore.ProtocolError):
         async for part in response.aiter_stream():
             left -= len(part)
             if left < 0:
-                return
+                reading.cancel()  # ends what is nested below; leaving the loop would let it lie about
 
 
 def _split(url: str) -> SplitResult:
