@@ -42,7 +42,11 @@ class CallbackPublisher:
     async def _in_thread(self, event: Event) -> object:
         if self._limiter is None:
             self._limiter = anyio.CapacityLimiter(self._threads)
-        return await anyio.to_thread.run_sync(self._call, event, limiter=self._limiter)
+        boxed = await anyio.to_thread.run_sync(self._boxed, event, limiter=self._limiter)
+        return boxed[0]
+
+    def _boxed(self, event: Event) -> tuple[object]:
+        return (self._call(event),)  # trio takes no coroutine out of a thread as it is
 
 
 def _is_async(call: Call) -> bool:
