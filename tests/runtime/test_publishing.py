@@ -14,7 +14,7 @@ import redis
 
 from intendant import Context, DeadLetter, Event, Realm, RelaySettings, Runtime, TargetUnavailable, Undeliverable
 from intendant.actors.outbox_relay import OutboxRelay
-from intendant.adapters.memory import MemoryStore
+from intendant.adapters.memory import MemoryLog, MemoryStore
 from intendant.adapters.publishers import Breaker, redis_stream, webhook
 from intendant.domain.ports import Publisher
 from intendant.supervisor import Backoff
@@ -25,6 +25,7 @@ from tests.infrastructure.tier import scaled
 pytestmark = pytest.mark.anyio
 
 ATTEMPTS = 3
+_outbox = MemoryLog.outbox
 RELAY = RelaySettings(attempts=ATTEMPTS, deadline=20.0, retry=Backoff(initial=0.5, maximum=4.0))
 shop = Realm("shop")
 
@@ -133,6 +134,34 @@ async def test_a_session_that_hangs_keeps_nobody_waiting() -> None:
         await sent(running)
         assert target.numbers("slow") == [0, 1, 2]
         assert set(target.tries.values()) == {1}
+
+
+async def test_many_events_that_wait_are_not_looked_through_all_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    reads: list[int] = []
+
+    async def slowly(self: MemoryLog, *, after: int = 0, limit: int = 256, tenant: str | None = None) -> Any:
+        if tenant is None:
+            reads.append(after)
+            await anyio.sleep(0.1)
+        return await _outbox(self, after=after, limit=limit, tenant=tenant)
+
+    async def fate(event: Event, _: int) -> None:
+        if event.session == "stuck":
+            raise TargetUnavailable("away", 100.0)
+
+    monkeypatch.setattr(MemoryLog, "outbox", slowly)
+    target = Target(fate)
+    async with over(MemoryStore(), target) as running:
+        for _ in range(3):
+            await run(running, "stuck", 200)
+        await anyio.sleep(5.0)
+        reads.clear()
+        for desk in range(40):
+            await run(running, f"desk-{desk}", 1)
+            await anyio.sleep(0.5)
+        assert 4 <= reads.count(0) <= 9, "each of three pages, and rests nine times as long"
+        await anyio.sleep(5.0)
+        assert len(target.taken) == 40
 
 
 async def test_an_erasure_waits_for_its_own_session_only() -> None:
