@@ -152,14 +152,13 @@ class OutboxRelay:
 
     async def _rounds(self, group: anyio.abc.TaskGroup, limiter: anyio.CapacityLimiter) -> None:
         while not self._stopping:
-            self._woken = False
+            self._woken = self._ended = False
             if self._running < self._settings.sessions:
                 await self._rest()
                 await self._begin(group, limiter)
             with anyio.move_on_after(_ROUND_SECONDS):
                 while self._running and not self._stopping:
                     await self._parking.wait()
-            self._ended = False
             if not await self._settle():
                 with anyio.move_on_after(self._pause()):
                     while not (self._woken or self._ended or self._stopping):

@@ -136,6 +136,23 @@ async def test_a_session_that_hangs_keeps_nobody_waiting() -> None:
         assert set(target.tries.values()) == {1}
 
 
+async def test_a_place_that_a_failure_frees_is_taken_at_once() -> None:
+    async def fate(event: Event, _: int) -> None:
+        if event.session == "fails":
+            await anyio.sleep(0.05)
+            raise ConnectionError
+        if event.session == "hangs":
+            await anyio.sleep_forever()
+
+    target = Target(fate)
+    relay = RelaySettings(sessions=2, deadline=1e6, retry=Backoff(initial=1e4, maximum=1e4))
+    async with over(MemoryStore(), target, relay) as running:
+        for session in ("fails", "hangs", "next"):
+            await run(running, session, 1)
+        await anyio.sleep(1.0)
+        assert target.numbers("next") == [0]
+
+
 async def test_many_events_that_wait_are_not_looked_through_all_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
     reads: list[int] = []
 
