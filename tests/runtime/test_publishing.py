@@ -139,7 +139,7 @@ async def test_a_session_that_hangs_keeps_nobody_waiting() -> None:
 async def test_a_place_that_a_failure_frees_is_taken_at_once() -> None:
     async def fate(event: Event, _: int) -> None:
         if event.session == "fails":
-            await anyio.sleep(0.05)
+            await anyio.sleep(0.27)  # in the middle of a round that had no place for the next session
             raise ConnectionError
         if event.session == "hangs":
             await anyio.sleep_forever()
@@ -149,6 +149,7 @@ async def test_a_place_that_a_failure_frees_is_taken_at_once() -> None:
     async with over(MemoryStore(), target, relay) as running:
         for session in ("fails", "hangs", "next"):
             await run(running, session, 1)
+            await anyio.sleep(0.075)
         await anyio.sleep(1.0)
         assert target.numbers("next") == [0]
 
