@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -93,6 +93,7 @@ def follow(story: list[Happening]) -> None:
         watch.look()
 
 
+@settings(max_examples=100, deadline=None)
 @given(happenings)
 def test_it_keeps_its_promises(story: list[Happening]) -> None:
     follow(story)
@@ -111,10 +112,10 @@ def test_pauses_grow_and_a_success_forgets_them() -> None:
     assert module.succeeded() == Circuit()
 
 
-@pytest.mark.parametrize("settings", [{"failures": 0}, {"trial": 0.0}, {"trial": 1e9}])
-def test_settings_that_can_not_be(settings: dict[str, Any]) -> None:
-    with pytest.raises(InvalidValue, match=next(iter(settings))):
-        Breaker(**settings)
+@pytest.mark.parametrize("given_settings", [{"failures": 0}, {"trial": 0.0}, {"trial": 1e9}])
+def test_settings_that_can_not_be(given_settings: dict[str, Any]) -> None:
+    with pytest.raises(InvalidValue, match=next(iter(given_settings))):
+        Breaker(**given_settings)
 
 
 # --- planted
