@@ -136,6 +136,13 @@ class TestPublisher:
             await callback(call).publish(self.event)
             assert seen.pop() == (here, 1)
 
+    def test_no_module_stands_where_a_function_is_to_be(self) -> None:
+        from intendant.adapters import publishers
+
+        for _ in range(2):  # the first call loads what is optional
+            publishers.redis_stream("redis://host")
+            publishers.webhook("https://hooks.example", secret="whsec_" + "A" * 40)
+
     @pytest.mark.parametrize("options", [{"call": 7}, {"call": print, "threads": 0}])
     def test_callbacks_that_can_not_be(self, options: dict[str, Any]) -> None:
         with pytest.raises(InvalidValue, match="callback"):

@@ -10,7 +10,7 @@ import ssl
 from collections.abc import Sequence
 
 from intendant.adapters.publishers.breaker import Breaker
-from intendant.adapters.publishers.callback import Call, CallbackPublisher
+from intendant.adapters.publishers.callback_publisher import Call, CallbackPublisher
 from intendant.domain.errors import InvalidValue
 from intendant.domain.ports import LastingPublisher
 
@@ -40,7 +40,7 @@ def redis_stream(url: str, *, stream: str = "intendant-events") -> LastingPublis
     node. Raises InvalidValue for what can't be.
     """
     try:
-        from intendant.adapters.publishers.redis_stream import RedisStream  # noqa: PLC0415  its driver is optional
+        from intendant.adapters.publishers.stream_publisher import RedisStream  # noqa: PLC0415  its driver is optional
     except ModuleNotFoundError as error:
         raise InvalidValue("redis_stream", f"it needs {error.name}; install intendant[redis]") from error
     return RedisStream(url, stream=stream)
@@ -71,7 +71,7 @@ def webhook(
     by default against the public authorities. Raises InvalidValue for what can't be, and shows neither secret nor path.
     """
     try:
-        from intendant.adapters.publishers.webhook import Webhook  # noqa: PLC0415  its driver is optional
+        from intendant.adapters.publishers.webhook_publisher import Webhook  # noqa: PLC0415  its driver is optional
     except ModuleNotFoundError as error:
         raise InvalidValue("webhook", f"it needs {error.name}; install intendant[webhook]") from error
     return Webhook(

@@ -16,7 +16,7 @@ import pytest
 from intendant.adapters.publishers import Breaker, webhook
 from intendant.adapters.publishers.addresses import AddressRefused
 from intendant.adapters.publishers.breaker import State
-from intendant.adapters.publishers.webhook import ANSWER_BYTES, DeliveryFailed, Webhook, seconds_of
+from intendant.adapters.publishers.webhook_publisher import ANSWER_BYTES, DeliveryFailed, Webhook, seconds_of
 from intendant.domain.errors import InvalidValue, TargetUnavailable, Undeliverable
 from intendant.domain.state import Event
 from intendant.supervisor import Backoff
@@ -422,7 +422,7 @@ async def refuses_loopback(receiver: Receiver) -> None:
     ("place", "bug", "find"),
     [
         (
-            "intendant.adapters.publishers.webhook._CheckedNetwork.connect_tcp",
+            "intendant.adapters.publishers.webhook_publisher._CheckedNetwork.connect_tcp",
             connects_to_the_name,
             test_a_name_that_turns_private_after_the_check_is_of_no_use,
         ),
