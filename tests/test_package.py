@@ -69,6 +69,8 @@ def test_import_brings_no_command_line_and_no_other_loop_with_it() -> None:
         "trio",
         "uvloop",
         "redis",
+        "hiredis",
+        "httpcore",
         "arango",
         "jinja2",
         "networkx",

@@ -68,7 +68,7 @@ async def _nobody(_tenant: str, _executions: Iterable[str], _patience: float) ->
     """No handler runs."""
 
 
-async def _no_relay() -> None:
+async def _no_relay(_: Scope) -> None:
     """No event is on its way."""
 
 
@@ -94,7 +94,9 @@ class Surroundings(Struct, frozen=True):
     window: float = 0.0
     drop: Callable[[str, Iterable[str], float], Awaitable[None]] = _nobody
     files_in_hand: Callable[[str], set[str]] = _no_files  # that running handlers have put
-    sent: Callable[[], Awaitable[None]] = _no_relay  # returns when what the relay had read has left, or will not
+    sent: Callable[[Scope], Awaitable[None]] = (
+        _no_relay  # returns when what the relay had read of it has left, or won't
+    )
     forget: Callable[[Scope, Collection[str]], None] = _nothing
     rest: Callable[[], Awaitable[None]] = anyio.lowlevel.checkpoint
 
@@ -142,7 +144,7 @@ class Erasure:
         await self._erase_documents()
         await self._free_keys()
         await self._settle_events()
-        await around.sent()
+        await around.sent(scope)
         if around.cold is not None:  # before the hot log, from which it is known what is to go, also after a crash
             await self._in_cold(around.cold).run(end if scope.session else started.since)
         if scope.session:

@@ -5,7 +5,8 @@ IntendantError
 │   ├── Overloaded           a queue is full at the door, or the store has no room
 │   ├── StoreUnavailable     a store does not answer
 │   ├── BeingErased          the tenant or session is being erased
-│   └── NotOwner             another process owns the tenant's partition
+│   ├── NotOwner             another process owns the tenant's partition
+│   └── TargetUnavailable    where events go to takes none at the moment
 ├── Rejected             fix the call
 │   ├── InvalidIntent        malformed input; `field` names it
 │   ├── InvalidValue         a value that can't be stored; says where and which limit
@@ -16,6 +17,7 @@ IntendantError
 │   ├── DuplicateStep, JournalMismatch, StepFailed, SagaFailed, NotExclusive     inside a handler
 │   ├── Deadlock             actors ask each other in a circle; names it
 │   │   └── ChildDeadlock        a child would wait for the end of its parent
+│   ├── Undeliverable        an event that its target will never take
 │   ├── WrongThread          called from another thread or loop; names the right door
 │   └── NotAuthorized
 ├── OutcomeUnknown       ask or submit again with `intent_id`; both are safe
@@ -102,6 +104,20 @@ class NotOwner(Retryable):
         self.partition = partition
         self.host = host
         self.pid = pid
+
+
+class TargetUnavailable(Retryable):
+    """Where an event was to go takes none at the moment, whichever it is. A publisher raises it.
+
+    It is for what the event had certainly no part in, such as a refused connection: the attempt does not count towards
+    those after which an event becomes a dead letter. `after`: seconds until it is worth trying again, if that is known.
+    """
+
+    code = "target_unavailable"
+
+    def __init__(self, message: str, after: float | None = None) -> None:
+        super().__init__(message)
+        self.after = after
 
 
 class Rejected(IntendantError):
@@ -355,6 +371,12 @@ class ChildDeadlock(Deadlock):
         )
         self.cycle = []
         self.session_id = session
+
+
+class Undeliverable(Rejected):
+    """An event's target will never take it. A publisher raises it; the event becomes a dead letter at once."""
+
+    code = "undeliverable"
 
 
 class WrongThread(Rejected):

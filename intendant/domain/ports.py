@@ -415,8 +415,20 @@ class Publisher(Protocol):
     async def publish(self, event: Event) -> None:
         """Deliver one event. Returning settles it; raising any Exception leaves it to be tried again later.
 
-        Called again with the same event id when the runtime died in between: the receiver must take it twice.
+        Called again with the same event id when the runtime died in between: the receiver must take it twice. Called
+        for the events of a session one after the other, and for sessions side by side. What is raised counts as one of
+        the attempts after which an event is a dead letter, except TargetUnavailable; Undeliverable makes it one at
+        once.
         """
+        ...
+
+
+@runtime_checkable
+class LastingPublisher(Publisher, Protocol):
+    """A publisher that keeps something open between events, such as connections."""
+
+    async def aclose(self) -> None:
+        """Let go of it: the runtime is left. A later `publish` opens anew, perhaps on another event loop."""
         ...
 
 

@@ -45,7 +45,6 @@ class Configuration(Struct, frozen=True):
 def configuration_of(settings: Settings, engine: Engine) -> Configuration:
     """The settings of a runtime, and what its stores are."""
     stores = engine.stores
-    publisher = settings.publisher
     return Configuration(
         name=settings.name,
         hot=stores.hot.name,
@@ -55,7 +54,7 @@ def configuration_of(settings: Settings, engine: Engine) -> Configuration:
         partitions=stores.hot.partitions,
         own=[each.number for each in engine.partitions],
         handlers=[_handler(*each) for each in sorted(settings.repertoire.versions)],
-        publisher=None if publisher is None else type(publisher).__name__,
+        publisher=_publisher(settings),
         retention=settings.retention.told(),
         limits=_plain(settings.limits),
         shutdown=_plain(settings.shutdown),
@@ -82,6 +81,13 @@ def _files(settings: Settings, hot: str) -> str:
     if settings.files is not None and not isinstance(settings.files, str):
         return type(settings.files).__name__
     return files_beside(hot, resolve_files(settings.name, settings.files))
+
+
+def _publisher(settings: Settings) -> str | None:
+    if settings.publisher is None:
+        return None
+    name = getattr(settings.publisher, "name", None)
+    return name if isinstance(name, str) else type(settings.publisher).__name__
 
 
 def _handler(type: str, version: int) -> str:

@@ -25,7 +25,7 @@ from intendant.adapters.process import current_owner
 from intendant.domain.errors import ActorStopped, Fenced, Overloaded, RuntimeStopped, WrongThread
 from intendant.domain.ids import partition_of
 from intendant.domain.logs import about, trace_of
-from intendant.domain.ports import Owner, Usage
+from intendant.domain.ports import LastingPublisher, Owner, Usage
 from intendant.parking import Reply, current_seam
 from intendant.runtime import tree
 from intendant.runtime.config import resolve_own
@@ -132,6 +132,7 @@ class Engine:
                 partition.fail(RuntimeStopped(f"runtime {self._settings.name!r} was left"))
             await self.portal.stop()
             self._forget()
+            await self._close_publisher()
             await self.stores.close()
         ours = self._settings.on_failure == "cancel" and self.failed is not None
         if not (ours and isinstance(error, anyio.get_cancelled_exc_class())):
@@ -259,6 +260,14 @@ class Engine:
             for partition in self.live():
                 partition.executions.places.when_idle(idle.wake)
                 await idle.wait()
+
+    async def _close_publisher(self) -> None:
+        publisher = self._settings.publisher
+        if isinstance(publisher, LastingPublisher):
+            try:
+                await publisher.aclose()
+            except Exception as error:  # all events that it has delivered are settled
+                logger.error("the publisher was not closed: %s", trace_of(error), extra=about())
 
     async def _leave_group(
         self,

@@ -189,9 +189,9 @@ class Partition:
         if self.relay is not None:
             self.relay.wake()  # a writer that crashed may have added events and not told
 
-    async def _sent(self) -> None:
+    async def _sent(self, scope: Scope) -> None:
         if self.relay is not None:
-            await self.relay.round_over()
+            await self.relay.sent(scope)
 
     def _forget(self, scope: Scope, executions: Collection[str]) -> None:
         """What was erased is not to be in memory either."""

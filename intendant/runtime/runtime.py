@@ -78,8 +78,9 @@ class Runtime:
     It has no side effects until it is entered, and may stand at module level; it may be entered again after it was
     left. `hot` is a store's URL or a Store; without it, `INTENDANT_HOT` or `sqlite:intendant.db`. `durability` is what
     an acknowledgement must mean at least: by default `written`, or `memory` when memory was asked for by its URL.
-    `publisher` takes the events of the outbox; without one they wait there. `files` is where `ctx.files` lie:
-    `file:/shared/directory` or a FileStore; without it, `INTENDANT_FILES`, or beside the hot store if that is a file.
+    `publisher` takes the events of the outbox: a function, one of `intendant.adapters.publishers`, or a Publisher of
+    your own; without one they wait there. `files` is where `ctx.files` lie: `file:/shared/directory` or a FileStore;
+    without it, `INTENDANT_FILES`, or beside the hot store if that is a file.
     `own` names the partitions of the store to serve; without it, `INTENDANT_OWN="0,1"`, or all. A call for a tenant
     that lives in another partition raises NotOwner, whatever it asks. `retention` says how long what has ended is
     kept; a realm's own, `Realm(..., retention=...)`, goes before it, and a tenant's before both:

@@ -5,9 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Awaitable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import anyio
 import pytest
 from msgspec.structs import replace
 
@@ -16,7 +21,7 @@ from intendant.adapters.clock import SystemClock
 from intendant.adapters.files import DirectoryFileStore
 from intendant.adapters.memory import MemoryColdStore, MemoryFileStore, MemoryStore
 from intendant.adapters.process import current_owner, is_provably_dead
-from intendant.adapters.publishers import CallbackPublisher
+from intendant.adapters.publishers import CallbackPublisher, callback
 from intendant.adapters.sqlite import SqliteStore
 from intendant.adapters.urls import open_cold, open_files, open_store, without_secrets
 from intendant.domain.errors import InvalidValue
@@ -102,8 +107,46 @@ class TestPublisher:
         async def fail(_: Event) -> None:
             raise LookupError
 
-        with pytest.raises(LookupError):
-            await CallbackPublisher(fail).publish(self.event)
+        for publisher in (CallbackPublisher(fail), callback(fail)):
+            with pytest.raises(LookupError):
+                await publisher.publish(self.event)
+
+    async def test_a_callback_runs_plain_functions_in_threads_of_its_own(self) -> None:
+        here, seen = threading.get_ident(), list[tuple[int, int]]()
+        meet = threading.Barrier(2, timeout=5)
+
+        def plain(_: Event) -> None:
+            meet.wait()  # two of them at once
+            seen.append((threading.get_ident(), 0))
+
+        async def later(_: Event) -> None:
+            seen.append((threading.get_ident(), 1))
+
+        def gives_a_coroutine(event: Event) -> Awaitable[None]:
+            return later(event)
+
+        publisher = callback(plain, threads=2)
+        async with anyio.create_task_group() as group:
+            for _ in range(4):
+                group.start_soon(publisher.publish, self.event)
+        await publisher.aclose()
+        assert len(seen) == 4
+        assert here not in {thread for thread, _ in seen}
+        for call in (later, partial(later), gives_a_coroutine):
+            await callback(call).publish(self.event)
+            assert seen.pop() == (here, 1)
+
+    def test_no_module_stands_where_a_function_is_to_be(self) -> None:
+        from intendant.adapters import publishers
+
+        for _ in range(2):  # the first call loads what is optional
+            publishers.redis_stream("redis://host")
+            publishers.webhook("https://hooks.example", secret="whsec_" + "A" * 40)
+
+    @pytest.mark.parametrize("options", [{"call": 7}, {"call": print, "threads": 0}])
+    def test_callbacks_that_can_not_be(self, options: dict[str, Any]) -> None:
+        with pytest.raises(InvalidValue, match="callback"):
+            callback(**options)
 
 
 def test_the_clock_tells_microseconds() -> None:

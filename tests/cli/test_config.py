@@ -14,6 +14,8 @@ import anyio
 import pytest
 
 from intendant import Limits, Realm, Retention, Runtime, TenantLimits
+from intendant.adapters.publishers import webhook
+from tests.adapters.publishers.receiver import SECRET
 
 Run = Callable[..., tuple[int, str, str]]
 shop = Realm("shop", retention=Retention(total=timedelta.max))
@@ -29,10 +31,13 @@ def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 @pytest.mark.anyio
 async def test_a_runtime_tells_its_settings(run: Run, place: Path) -> None:
     limits = Limits(running=7, tenants={"acme": TenantLimits(open=3)})
-    async with Runtime([shop], hot="memory:", limits=limits, retention_of={"acme": Retention()}):
+    hook = webhook("https://hooks.example/hidden", secret=SECRET)
+    options: dict[str, Any] = {"limits": limits, "retention_of": {"acme": Retention()}, "publisher": hook}
+    async with Runtime([shop], hot="memory:", **options):
         code, out, _ = await anyio.to_thread.run_sync(partial(run, "config", "show", "--json"))
         told = json.loads(out)
         assert (code, told["name"], told["hot"], told["durability"]) == (0, "default", "memory:", "memory")
+        assert told["publisher"] == "webhook https://hooks.example"
         assert told["limits"]["running"] == 7
         assert told["limits"]["tenants"]["acme"]["open"] == 3
         assert told["retention"] == {
