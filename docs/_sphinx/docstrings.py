@@ -1,0 +1,63 @@
+"""Read the docstrings as they are written: for whoever reads the source, not for a markup."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import re
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+import msgspec
+from sphinx.application import Sphinx
+
+import intendant
+from intendant import supervisor
+
+_NAME = re.compile(r"(?<![`\w.])`([^`]+)`(?![`_])")
+_OURS = re.compile(rf"(?<![`\w.=\"'])({'|'.join(n for n in {*intendant.__all__, *supervisor.__all__} if re.search('[a-z][A-Z]', n))})(?![`\w(])")  # fmt: skip # noqa: E501
+_COLUMNS = re.compile(r"(\w+) {2,}(\S.*)")
+_FIELD = re.compile(r"    (\w+): [^#]*#\s+(?!noqa|type:|pyright:)(.+)")
+
+
+def adapt(_app: Sphinx, what: str, _name: str, thing: Any, _options: Any, lines: list[str]) -> None:
+    """Code where a block is indented, links where ours are named, and what stands behind the fields of a class."""
+    found = list(_marked(lines))
+    if what == "class":
+        found += ["", *_fields(thing), ""]
+    lines[:] = found
+
+
+def _marked(lines: list[str]) -> Iterator[str]:
+    in_code = False
+    for before, line in pairwise(["", *lines]):
+        if not line.startswith("    ") and line.strip():
+            in_code = False
+        elif line.startswith("    ") and not before.strip() and not in_code:
+            in_code = True
+            yield from (".. code-block:: python", "")
+        yield line if in_code else _linked(line)
+
+
+def _linked(line: str) -> str:
+    """A name in backticks is a link if it is one of ours; what is more than a name is code."""
+    if columns := _COLUMNS.fullmatch(line):
+        return f":{columns[1]}: {_linked(columns[2])}"
+    line = _OURS.sub(r"`\1`", line)
+    return _NAME.sub(lambda found: found[0] if re.fullmatch(r"[\w.]+", found[1]) else f"``{found[1]}``", line)
+
+
+def _fields(thing: type) -> Iterator[str]:
+    """The comments behind fields of structs and dataclasses."""
+    if not (dataclasses.is_dataclass(thing) or issubclass(thing, msgspec.Struct)):
+        return
+    for line in inspect.getsource(thing).splitlines():
+        if field := _FIELD.fullmatch(line):
+            yield f":param {field[1]}: {_linked(field[2])}"
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Called by Sphinx."""
+    app.connect("autodoc-process-docstring", adapt)
+    return {"parallel_read_safe": True}
