@@ -38,7 +38,6 @@ autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
 autodoc_default_options = {"members": True}
-autodoc_type_aliases = {"SupervisorEvent": "intendant.supervisor.Event"}
 nitpicky = True
 nitpick_ignore_regex = [
     ("py:obj", ".*"),  # the default role

@@ -101,7 +101,7 @@ def test_settings_and_numbers_that_are_named_exist() -> None:
     )
     known = {rf"\b{each.__name__}[.(](\w+)": set(inspect.signature(each).parameters) for each in settings}
     known[r"stats\(\)\.(\w+)"] = set(inspect.signature(intendant.Stats).parameters)
-    known[r"\bINTENDANT_(?!TEST_)([A-Z]+)\b"] = set(VARIABLES)
+    known[r"\bINTENDANT_(?!TEST_)([A-Z]+)\b"] = {*VARIABLES, "TOKENS"}
     for document in DOCUMENTS:
         for pattern, names in known.items():
             assert set(re.findall(pattern, document.read_text())) <= names, f"{document.name}: {pattern}"
