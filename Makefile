@@ -46,7 +46,7 @@ check: $(READY)
 docs: $(READY)
 	@$(BIN)/python -c 'import furo, myst_parser' 2>/dev/null || \
 		$(BIN)/python -m pip install -q --disable-pip-version-check --no-build-isolation -e '.[docs]'
-	$(BIN)/sphinx-build -q -W --keep-going -c docs . build/docs
+	$(BIN)/sphinx-build -q -E -W --keep-going -c docs . build/docs
 	@echo "build/docs/index.html"
 
 stress: $(READY) redis

@@ -15,8 +15,10 @@ from sphinx.application import Sphinx
 import intendant
 from intendant import supervisor
 
-_NAME = re.compile(r"(?<![`\w.])`([^`]+)`(?![`_])")
-_OURS = re.compile(rf"(?<![`\w.=\"'])({'|'.join(n for n in {*intendant.__all__, *supervisor.__all__} if re.search('[a-z][A-Z]', n))})(?![`\w(])")  # fmt: skip # noqa: E501
+_PUBLIC = {*intendant.__all__, *supervisor.__all__}
+_OURS = "|".join(name for name in _PUBLIC if re.search("[a-z][A-Z]|Overloaded|Fenced", name))  # no words of English
+_BARE = re.compile(rf"(?<![`\w.=\"'])({_OURS})(?![`\w(])")
+_QUOTED = re.compile(r"(?<![`\w.])`([^`]+)`(?![`_])")
 _COLUMNS = re.compile(r"(\w+) {2,}(\S.*)")
 _FIELD = re.compile(r"    (\w+): [^#]*#\s+(?!noqa|type:|pyright:)(.+)")
 
@@ -26,6 +28,8 @@ def adapt(_app: Sphinx, what: str, _name: str, thing: Any, _options: Any, lines:
     found = list(_marked(lines))
     if what == "class":
         found += ["", *_fields(thing), ""]
+    if what == "exception" and "code" in vars(thing):
+        found += ["", f":code: ``{thing.code}``", ""]
     lines[:] = found
 
 
@@ -43,9 +47,9 @@ def _marked(lines: list[str]) -> Iterator[str]:
 def _linked(line: str) -> str:
     """A name in backticks is a link if it is one of ours; what is more than a name is code."""
     if columns := _COLUMNS.fullmatch(line):
-        return f":{columns[1]}: {_linked(columns[2])}"
-    line = _OURS.sub(r"`\1`", line)
-    return _NAME.sub(lambda found: found[0] if re.fullmatch(r"[\w.]+", found[1]) else f"``{found[1]}``", line)
+        return f":param {columns[1]}: {_linked(columns[2])}"
+    line = _BARE.sub(r"`\1`", line)
+    return _QUOTED.sub(lambda found: found[0] if re.fullmatch(r"[\w.]+", found[1]) else f"``{found[1]}``", line)
 
 
 def _fields(thing: type) -> Iterator[str]:
