@@ -29,7 +29,7 @@ def adapt(_app: Sphinx, what: str, _name: str, thing: Any, _options: Any, lines:
     if what == "class":
         found += ["", *_fields(thing), ""]
     if what == "exception" and "code" in vars(thing):
-        found += ["", f":code: ``{thing.code}``", ""]
+        found += ["", f"Code: ``{thing.code}``", ""]
     lines[:] = found
 
 
@@ -48,6 +48,8 @@ def _linked(line: str) -> str:
     """A name in backticks is a link if it is one of ours; what is more than a name is code."""
     if columns := _COLUMNS.fullmatch(line):
         return f":param {columns[1]}: {_linked(columns[2])}"
+    if line.count("`") % 2:  # what is quoted goes on in the next line
+        return line
     line = _BARE.sub(r"`\1`", line)
     return _QUOTED.sub(lambda found: found[0] if re.fullmatch(r"[\w.]+", found[1]) else f"``{found[1]}``", line)
 
