@@ -87,7 +87,7 @@ def reader(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pyte
         monkeypatch.setenv("NO_COLOR", "1")
         monkeypatch.delenv("INTENDANT_HOT", raising=False)
         monkeypatch.chdir(tmp_path)
-        monkeypatch.syspath_prepend(str(tmp_path))
+        monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
         reader = Reader(tmp_path, capsys)
         yield reader
         sys.modules.pop("shop", None)
