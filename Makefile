@@ -2,6 +2,7 @@
 # make test    sets up everything, also a redis-server, and runs the tests
 # make test-docker   the same against the servers of docker-compose.test.yml, which it starts and removes
 # make check   ruff, mypy, pyright, import-linter
+# make docs    the documentation as a site, in build/docs/index.html
 # make stress  the full counts (at most an hour on two cores; STRESS=n scales them)
 # make bench   ours and its rivals, compared in the same run
 # make profile where the microseconds of one execution go
@@ -17,7 +18,7 @@ STRESS ?= 1
 # tests start hundreds of processes, which should not compile our modules each time
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run test test-docker redis check stress bench bench-ours curves profile lock clean
+.PHONY: run test test-docker redis check docs stress bench bench-ours curves profile lock clean
 
 run: $(READY)
 	$(BIN)/intendant demo
@@ -42,6 +43,12 @@ check: $(READY)
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 	$(BIN)/pyright --project pyproject.toml --pythonpath $(BIN)/python
+
+docs: $(READY)
+	@$(BIN)/python -c 'import furo, myst_parser' 2>/dev/null || \
+		$(BIN)/python -m pip install -q --disable-pip-version-check --no-build-isolation -e '.[docs]'
+	$(BIN)/sphinx-build -q -E -W --keep-going -c docs . build/docs
+	@echo "build/docs/index.html"
 
 stress: $(READY) redis
 	STRESS=$(STRESS) $(BIN)/pytest -q -m "stress or scaled" -p no:cacheprovider -o timeout=0 $(ARGS)

@@ -83,10 +83,10 @@ class Handler(Struct, frozen=True):
 class Realm:
     """A named group of handlers.
 
-    content = Realm("content")
+        content = Realm("content")
 
-    @content.handler
-    async def count_words(ctx: Context, document: Document) -> int: ...
+        @content.handler
+        async def count_words(ctx: Context, document: Document) -> int: ...
 
     `threads`: how many plain functions of its steps run at a time, in worker threads; beyond, steps wait for one. Each
     realm has threads of its own, so that one whose threads all hang holds no other one up.

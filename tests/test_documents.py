@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import re
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
+import intendant
+from intendant import actors, http, supervisor, testing
+from intendant.cli.config import VARIABLES
+
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = sorted((ROOT / "docs").rglob("*.md"))
+FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+REFERENCE = [page for page in PAGES if page.parent.name == "api"]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *PAGES]
 
 
 def test_the_first_program_of_the_readme_runs_and_runs_nothing_twice(tmp_path: Path) -> None:
@@ -41,11 +51,60 @@ def test_the_programs_of_chapters_print_what_they_say(document: Path, tmp_path: 
         assert (done.stdout, done.stderr) == (printed, "")
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_lead_somewhere(document: Path) -> None:
-    targets = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", document.read_text())
-    missing = [target for target in targets if "://" not in target and not (document.parent / target).exists()]
-    assert not missing
+    for target, anchor in re.findall(r"\]\(([^)#\s]*)#?([^)\s]*)\)", prose(document)):
+        if "://" in target:
+            continue
+        page = document.parent / target if target else document
+        assert page.exists(), target
+        assert not anchor or anchor in anchors(page), f"{target}#{anchor}"
+
+
+def prose(document: Path) -> str:
+    """What is no code."""
+    return re.sub(r"`[^`\n]*`", "`code`", FENCED.sub("", document.read_text()))
+
+
+@functools.cache
+def anchors(page: Path) -> set[str]:
+    """Of a page's headings, as GitHub and the site make them."""
+    headings = re.findall(r"^#+ (.+)$", FENCED.sub("", page.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_indexes_list_every_page() -> None:
+    indexes = [page for page in PAGES if page.name == "index.md"]
+    listed = [
+        (index.parent / target).resolve()
+        for index in indexes
+        for target in re.findall(r"^- \[.+?\]\((\S+?)\): ", index.read_text(), re.MULTILINE)
+    ]
+    assert len(listed) == len(set(listed))
+    assert set(DOCUMENTS) - set(listed) == {ROOT / "docs" / "index.md"}
+
+
+@pytest.mark.parametrize("package", [intendant, actors, http, supervisor, testing], ids=lambda each: each.__name__)
+def test_the_reference_has_every_public_name(package: ModuleType) -> None:
+    texts = [page.read_text() for page in REFERENCE]
+    told = {name for text in texts for name in re.findall(r"^\.\. auto\w+:: (?:[\w.]+\.)?(\w+)", text, re.MULTILINE)}
+    assert set(package.__all__) <= told
+
+
+def test_settings_and_numbers_that_are_named_exist() -> None:
+    settings = (
+        intendant.Limits,
+        intendant.TenantLimits,
+        intendant.Retention,
+        intendant.RelaySettings,
+        intendant.Shutdown,
+    )
+    known = {rf"\b{each.__name__}[.(](\w+)": set(inspect.signature(each).parameters) for each in settings}
+    known[r"stats\(\)\.(\w+)"] = set(inspect.signature(intendant.Stats).parameters)
+    known[r"\bINTENDANT_(?!TEST_)([A-Z]+)\b"] = {*VARIABLES, "TOKENS"}
+    for document in DOCUMENTS:
+        for pattern, names in known.items():
+            assert set(re.findall(pattern, document.read_text())) <= names, f"{document.name}: {pattern}"
 
 
 def test_each_promise_names_tests_that_exist() -> None:

@@ -29,6 +29,7 @@ from intendant.domain.ports import Durability
 from intendant.runtime.config import Stores, resolve, resolve_control, resolve_files
 from intendant.runtime.configuration import files_beside
 
+_READ: Final = (*VARIABLES, "TOKENS")  # the last by the HTTP API, not by a runtime
 _MARKS: Final = {"ok": "ok", "warning": "!", "wrong": "✗"}
 
 
@@ -121,10 +122,10 @@ def variables(environment: Mapping[str, str]) -> list[Check]:
     checks: list[Check] = []
     for name in sorted(each for each in environment if each.startswith("INTENDANT_")):
         last = name.rpartition("_")[2]
-        if last in VARIABLES or name.startswith("INTENDANT_TEST_"):
+        if last in _READ or name.startswith("INTENDANT_TEST_"):
             continue
-        near = get_close_matches(last, VARIABLES, n=1)
-        meant = f"did you mean {name.removesuffix(last)}{near[0]}?" if near else f"known are {', '.join(VARIABLES)}"
+        near = get_close_matches(last, _READ, n=1)
+        meant = f"did you mean {name.removesuffix(last)}{near[0]}?" if near else f"known are {', '.join(_READ)}"
         checks.append(Check("variable", "warning", f"nobody reads {name}", meant))
     return checks
 

@@ -19,11 +19,13 @@ T = TypeVar("T")
 class Blocking(AbstractContextManager["Blocking"]):
     """Calls coroutine functions in a runtime's event loop and waits for their result, from any other thread.
 
-    door = intendant.blocking(runtime)                       # of a runtime that was entered
-    session = door.call(runtime.open_session, "acme", "desk-1")
+    It is the door to a runtime that was entered, or runs one in a thread of its own:
 
-    with intendant.blocking(runtime) as door:                # runs a runtime in a thread of its own
-        ...
+        door = intendant.blocking(runtime)                       # of one that was entered
+        session = door.call(runtime.open_session, "acme", "desk-1")
+
+        with intendant.blocking(runtime) as door:                # runs one
+            ...
     """
 
     def __init__(self, runtime: Runtime, backend: str = "asyncio") -> None:

@@ -110,7 +110,7 @@ def test_each_setting_of_redis_is_looked_at(change: dict[str, Any], name: str, s
 
 
 def test_variables_that_nobody_reads_are_told() -> None:
-    assert variables({"INTENDANT_HOT": "x", "INTENDANT_SHOP_COLD": "x", "PATH": "x"}) == []
+    assert variables({"INTENDANT_HOT": "x", "INTENDANT_SHOP_COLD": "x", "INTENDANT_TOKENS": "x", "PATH": "x"}) == []
     [check] = variables({"INTENDANT_DURABLITY": "x"})
     assert check == Check(
         "variable", "warning", "nobody reads INTENDANT_DURABLITY", "did you mean INTENDANT_DURABILITY?"

@@ -45,3 +45,23 @@ def test_each_verb_shows_examples_and_exit_codes(run: Run, words: tuple[str, ...
 def test_the_table_of_exit_codes_has_those_that_there_are() -> None:
     text = (DOCUMENTS / "cli.md").read_text().partition("## Exit codes")[2].partition("\n## ")[0]
     assert re.findall(r"^\| (\d+) \|", text, re.MULTILINE) == ["0", "1", "2", "130"]
+
+
+def test_commands_that_documents_name_exist_with_their_options() -> None:
+    commands = dict(every_command())
+    for document in (*DOCUMENTS.glob("*.md"), DOCUMENTS.parent / "README.md"):
+        for call in re.findall(r"(?:`|^\$ )intendant ([a-z][^`#\n|]*)", document.read_text(), re.MULTILINE):
+            words = call.split()
+            verb = next((tuple(words[:n]) for n in (2, 1) if tuple(words[:n]) in commands), None)
+            assert verb is not None, f"{document.name}: intendant {call}"
+            known = {option for parameter in commands[verb].params for option in parameter.opts}
+            unknown = set(re.findall(r"(?<!\S)--[a-z][a-z-]*", call)) - known
+            assert not unknown, f"{document.name}: intendant {call}: {unknown}"
+
+
+def every_command(command: Any = None, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Each verb and group with its command."""
+    command = command or typer.main.get_command(app)
+    yield path, command
+    for name, each in getattr(command, "commands", {}).items():
+        yield from every_command(each, (*path, name))
