@@ -21,7 +21,7 @@ from intendant.runtime.requests import ShowConfiguration
 
 app = typer.Typer(name="config", help="Settings.", no_args_is_help=True)
 
-VARIABLES: Final = ("HOT", "COLD", "FILES", "DURABILITY", "OWN", "CONTROL", "WATCHDOG")
+VARIABLES: Final = ("HOT", "COLD", "FILES", "DURABILITY", "OWN", "CONTROL", "WATCHDOG", "TELEMETRY")
 
 
 class Setting(Struct, frozen=True):
