@@ -17,7 +17,7 @@ from intendant.domain.commit import Receipt
 from intendant.domain.records import SYSTEM_TENANT
 from intendant.parking import Seam
 
-AT_ONCE: Final = 8  # that are told in one turn of the loop, while several tenants commit
+AT_ONCE: Final = 4  # that are told in one turn of the loop, while several tenants commit
 SEVERAL_S: Final = 5.0  # seconds since another tenant's last commit for which there are several
 
 

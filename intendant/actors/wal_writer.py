@@ -49,7 +49,9 @@ from intendant.supervisor import Backoff, Started
 DURATIONS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 SIZES: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 BESIDE_OTHERS: Final = 32  # commits in a batch while several tenants commit: each waits for two or so
-CROWDED: Final = 128  # commits of a tenant that wait, beside others': it begins only as many as make it so many
+BESIDE_CROWDED: Final = 4  # the same while one that is not crowded commits beside one that is,
+LIGHT_SECONDS: Final = 0.02  # and for so long after
+CROWDED: Final = 16  # commits of a tenant that wait, beside others': it begins only as many as keep it so
 
 
 class KeyClaimed(IntendantError):
@@ -107,6 +109,7 @@ class WalWriter:
         self._landing = Landing(seam, self._thin_out)
         self._flying: list[Append] = []
         self._crowded: set[str] = set()
+        self._light_until = 0.0
         self._barred = Barred() if barred is None else barred
         self._stopping = False
         self._lost: AcknowledgedDataMissing | None = None
@@ -197,9 +200,13 @@ class WalWriter:
             raise self.refusal()
 
     def _crowd(self, tenant: str) -> None:
-        if tenant not in self._crowded and self._waiting(tenant) >= CROWDED:
+        if tenant in self._crowded:
+            return
+        if self._waiting(tenant) >= CROWDED:
             self._crowded.add(tenant)
             self.on_crowded(tenant, 0)
+        elif self._crowded and tenant != SYSTEM_TENANT:
+            self._light_until = self._seam.time() + LIGHT_SECONDS
 
     def _thin_out(self) -> None:
         for tenant in list(self._crowded):
@@ -302,7 +309,7 @@ class WalWriter:
         claimed: set[tuple[str, str]] = set()
         records = size = 0
         intake = self._intake
-        most = BESIDE_OTHERS if self._landing.several else RECORDS_MAX
+        most = self._most()
         while intake and len(gathered) < most:
             append = intake.take()
             commit = append.commit
@@ -319,6 +326,12 @@ class WalWriter:
             claimed |= keys
             gathered.append(append)
         return gathered
+
+    def _most(self) -> int:
+        """How many commits the next batch may hold: large ones cost the least, and each waits for all beside it."""
+        if not self._landing.several:
+            return RECORDS_MAX
+        return BESIDE_CROWDED if self._crowded and self._seam.time() < self._light_until else BESIDE_OTHERS
 
     async def _land(self, appends: list[Append]) -> None:
         """Commit these as one batch. What keys are taken from is answered, and the rest numbered and sent again."""
