@@ -75,7 +75,7 @@ class Executions:
         self._loading: anyio.CancelScope
         self._trials: Trials
         services.stage.join(self)
-        services.writer.on_crowded = self._slow_down
+        services.writer.crowding.on_crowded = self._slow_down
 
     # --- what sessions ask
 

@@ -15,6 +15,7 @@ import anyio
 from msgspec import Struct
 
 from intendant.actors.barred import Barred
+from intendant.actors.crowding import Crowding
 from intendant.actors.intake import Append, Intake
 from intendant.actors.landing import Landing
 from intendant.actors.lives import Lives
@@ -48,10 +49,6 @@ from intendant.supervisor import Backoff, Started
 
 DURATIONS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 SIZES: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
-BESIDE_OTHERS: Final = 32  # commits in a batch while several tenants commit: each waits for two or so
-BESIDE_CROWDED: Final = 4  # the same while one that is not crowded commits beside one that is,
-LIGHT_SECONDS: Final = 0.02  # and for so long after
-CROWDED: Final = 16  # commits of a tenant that wait, beside others': it begins only as many as keep it so
 
 
 class KeyClaimed(IntendantError):
@@ -99,17 +96,15 @@ class WalWriter:
         self.sizes = Distribution(SIZES)  # records of a batch
         self.serving = False
         self.refusal: Callable[[], Overloaded] | None = None  # set while the store has no room for new work
-        self.on_crowded: Callable[[str, int | None], None] = _ignore  # so many more of a tenant may begin
         self._owner = owner
         self._clock = clock
         self._seam = seam
         self._on_committed = on_committed
         self._intake = Intake(f"wal-writer[{partition}]", settings.capacity)
         self._parking = seam.parking()
-        self._landing = Landing(seam, self._thin_out)
+        self.crowding = Crowding(self._waiting)
+        self._landing = Landing(seam, self.crowding.told)
         self._flying: list[Append] = []
-        self._crowded: set[str] = set()
-        self._light_until = 0.0
         self._barred = Barred() if barred is None else barred
         self._stopping = False
         self._lost: AcknowledgedDataMissing | None = None
@@ -177,7 +172,7 @@ class WalWriter:
         if self._admits(append):
             self._intake.put(append)
             if self._landing.several:
-                self._crowd(commit.tenant)
+                self.crowding.committing(commit.tenant, self._seam.time())
             self._parking.wake()
         return append.reply
 
@@ -198,22 +193,6 @@ class WalWriter:
         """Raise what `accept` would: for new work that must keep its place among what accepted work commits."""
         if self.refusal is not None:
             raise self.refusal()
-
-    def _crowd(self, tenant: str) -> None:
-        if tenant in self._crowded:
-            return
-        if self._waiting(tenant) >= CROWDED:
-            self._crowded.add(tenant)
-            self.on_crowded(tenant, 0)
-        elif self._crowded and tenant != SYSTEM_TENANT:
-            self._light_until = self._seam.time() + LIGHT_SECONDS
-
-    def _thin_out(self) -> None:
-        for tenant in list(self._crowded):
-            waiting = self._waiting(tenant)
-            if not waiting:
-                self._crowded.remove(tenant)
-            self.on_crowded(tenant, max(CROWDED - waiting, 0) if waiting else None)
 
     def _waiting(self, tenant: str) -> int:
         flying = sum(append.commit.tenant == tenant for append in self._flying)
@@ -264,7 +243,7 @@ class WalWriter:
             self.serving = False
             self._abandon(self._intake.clear())
             self._flying = []
-            self._thin_out()
+            self.crowding.told()
 
     async def _acquired(self) -> bool:
         try:
@@ -291,7 +270,7 @@ class WalWriter:
                 self._flying = gathered
                 await self._land(gathered)
                 self._flying = []
-                self._thin_out()
+                self.crowding.told()
             if self._lost is not None:
                 raise self._lost
             if self._ownership.torn:
@@ -309,7 +288,7 @@ class WalWriter:
         claimed: set[tuple[str, str]] = set()
         records = size = 0
         intake = self._intake
-        most = self._most()
+        most = self.crowding.batch(self._seam.time(), several=self._landing.several)
         while intake and len(gathered) < most:
             append = intake.take()
             commit = append.commit
@@ -326,12 +305,6 @@ class WalWriter:
             claimed |= keys
             gathered.append(append)
         return gathered
-
-    def _most(self) -> int:
-        """How many commits the next batch may hold: large ones cost the least, and each waits for all beside it."""
-        if not self._landing.several:
-            return RECORDS_MAX
-        return BESIDE_CROWDED if self._crowded and self._seam.time() < self._light_until else BESIDE_OTHERS
 
     async def _land(self, appends: list[Append]) -> None:
         """Commit these as one batch. What keys are taken from is answered, and the rest numbered and sent again."""
@@ -379,10 +352,6 @@ class WalWriter:
     def _abandon(self, appends: list[Append]) -> None:
         for append in appends:
             append.reply.fail(ActorStopped(f"wal-writer[{self.partition}] stopped before it could tell"))
-
-
-def _ignore(_tenant: str, _more: int | None) -> None:
-    """Nobody begins anything by this writer."""
 
 
 def _of_system(commit: Commit) -> Append:

@@ -6,7 +6,8 @@ from contextlib import asynccontextmanager
 import anyio
 import pytest
 
-from intendant.actors.wal_writer import BESIDE_OTHERS, CROWDED, KeyClaimed, WalWriter, WriterSettings
+from intendant.actors.crowding import BESIDE_OTHERS, CROWDED
+from intendant.actors.wal_writer import KeyClaimed, WalWriter, WriterSettings
 from intendant.adapters.memory import MemoryStore
 from intendant.domain.commit import Batch, ClaimKey, Commit, KeysTaken, Receipt, Verdict
 from intendant.domain.errors import (
@@ -106,7 +107,7 @@ async def test_a_tenant_of_whom_many_commits_wait_beside_others_is_to_begin_only
     async with opened() as log:
         gate = Gate(log)
         async with writing(gate) as writer:  # type: ignore[arg-type]
-            writer.on_crowded = lambda tenant, more: said.append((tenant, more))
+            writer.crowding.on_crowded = lambda tenant, more: said.append((tenant, more))
             alone = [writer.append(commit(f"alone-{number}")) for number in range(2 * CROWDED)]
             gate.open.set()
             for reply in alone:
@@ -136,7 +137,7 @@ async def test_when_the_writer_ends_no_tenant_is_crowded_any_more() -> None:
 
         async def write() -> None:
             async with writing(gate) as writer:  # type: ignore[arg-type]
-                writer.on_crowded = lambda tenant, more: said.append((tenant, more))
+                writer.crowding.on_crowded = lambda tenant, more: said.append((tenant, more))
                 writer.append(commit("other", "beta"))
                 writer.append(commit("one"))
                 await anyio.wait_all_tasks_blocked()

@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from intendant import Context, Intent, Limits, Realm, Runtime, Shutdown
-from intendant.actors import landing, wal_writer
+from intendant.actors import crowding, landing
 from intendant.domain.commit import RECORDS_MAX
 from tests.infrastructure.tier import full
 
@@ -72,11 +72,11 @@ async def test_few_of_its_neighbours_commits_go_before_its_own(runtime: Callable
         most = await others_meanwhile(running, 2)
         assert running.stats().open > 0, "the neighbour was not done before"
     batches = 2 * COMMITS + 2  # for each, the one that flies and its own; what begins anew has two records
-    assert 2 * COMMITS < most <= 2 * batches * wal_writer.BESIDE_OTHERS + RECORDS_MAX  # in the first that flies
+    assert 2 * COMMITS < most <= 2 * batches * crowding.BESIDE_OTHERS + RECORDS_MAX  # in the first that flies
 
 
 async def test_without_turns_thousands_would(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wal_writer, "BESIDE_OTHERS", 100_000)
+    monkeypatch.setattr(crowding, "BESIDE_OTHERS", 100_000)
     monkeypatch.setattr(landing, "AT_ONCE", 100_000)
     with pytest.raises(AssertionError):
         await test_few_of_its_neighbours_commits_go_before_its_own(
