@@ -43,7 +43,7 @@ def create(
     known: tuple[Scope, ...] = (*SCOPES, METRICS)
     if unknown := ", ".join(sorted(set(scope or ()) - set(known))):
         raise Refusal(f"--scope is {', '.join(known)}, not {unknown}", USAGE)
-    wanted = SCOPES if not scope else tuple(each for each in known if each in scope)
+    wanted: tuple[Scope, ...] = SCOPES if not scope else tuple(each for each in known if each in scope)
     text, stored = make_token(check_id(tenant, "tenant"), wanted, time.time_ns() // 1000, label)
     TokenFile(file).add(stored)
     typer.echo(msgspec.json.encode({"token": text, "id": stored.id}).decode() if as_json else text)
