@@ -4,7 +4,7 @@
 
 Each round measures everybody once, so that whatever the machine does meets all; a rival is compared with ours round by
 round. A repetition does not count while other processes worked, the host took processor time, or the machine had
-another speed than usual; there are more rounds until enough count, and no report if that does not help.
+another speed than usual; there are more rounds until enough count, and what has too few is left out, and named.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from benchmarks.machine import Watch, machine, speed
 from benchmarks.processes import Broken, Conversation, running
 from benchmarks.rivals.protocol import WARM_UP_SECONDS
 from benchmarks.showing import tables
-from benchmarks.summary import FOREIGN_CORES_MAX, Repetition, Row, discarded, lacking, rows
+from benchmarks.summary import FOREIGN_CORES_MAX, Repetition, Row, cells, discarded, lacking, rows
 
 RESULTS: Final = Path(__file__).parent / "results"
 ROUNDS: Final = 5
@@ -64,6 +64,7 @@ class Report(Struct, frozen=True):
     rounds: int
     seconds: float
     missing: dict[str, str]
+    untold: dict[str, str]  # cells of which too few repetitions count, and why
     rows: list[Row]
     repetitions: list[Repetition]
 
@@ -97,17 +98,16 @@ class Run:
                 self._leave_out(each, f"it is compared with {each.against}, which is left out")
 
     def measure(self) -> None:
-        """All rounds. Raises SystemExit when too few repetitions count."""
+        """All rounds. Raises SystemExit when of nothing enough repetitions count."""
         plan = self.plan
         while self.rounds < plan.rounds or (self.rounds < plan.rounds_max and self._lacking()):
             self.rounds += 1
             self._round()
-        if found := self._lacking():
-            without = discarded(self.repetitions)
-            cells = "\n".join(f"  {' at '.join(cell)}: without {_told(without.get(cell, {}))}" for cell in found)
+        if len(self._lacking()) == len(cells(self.repetitions)):
+            told = "\n".join(f"  {cell}: without {why}" for cell, why in self._untold().items())
             sys.exit(
                 f"no report: fewer than {plan.enough} of {self.rounds} rounds count, ours and the rival's together:\n"
-                f"{cells}\nwait until nothing else runs here, or say --force and trust nothing"
+                f"{told}\nwait until nothing else runs here, or say --force and trust nothing"
             )
 
     def report(self) -> Report:
@@ -120,12 +120,21 @@ class Run:
             rounds=self.rounds,
             seconds=self.plan.seconds,
             missing=self.missing,
-            rows=rows(self.repetitions, names, self.against, all_count=self.plan.force),
+            untold=self._untold(),
+            rows=[
+                row
+                for row in rows(self.repetitions, names, self.against, all_count=self.plan.force)
+                if (row.contestant, row.case) not in self._lacking()
+            ],
             repetitions=self.repetitions,
         )
 
     def _lacking(self) -> list[tuple[str, str]]:
         return [] if self.plan.force else lacking(self.repetitions, self.against, self.plan.enough)
+
+    def _untold(self) -> dict[str, str]:
+        without = discarded(self.repetitions)
+        return {" at ".join(cell): _told(without.get(cell, {})) for cell in self._lacking()}
 
     def _round(self) -> None:
         """Everybody once; every second round in the opposite order."""
@@ -243,6 +252,8 @@ def tell(report: Report, folder: Path) -> None:
         shown.print(table)
     for key, reason in report.missing.items():
         shown.print(f"{key} was left out: {reason}")
+    for cell, why in report.untold.items():
+        shown.print(f"{cell} is not told: too few rounds count, without {why}")
     here = report.machine
     shown.print(f"{here['cores']} cores, {here['cpu']}; Python {here['python']}; rounds: {report.rounds}")
     if not report.trusted:
