@@ -5,7 +5,7 @@ Lengths are true to scale from zero; a thin line shows how far apart the rounds 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from html import escape
 from pathlib import Path
 from typing import Final
@@ -78,10 +78,10 @@ GROUPS: Final = {
 }
 
 
-def draw(rows: Sequence[Row], folder: Path, *, note: str = "") -> list[Path]:
-    """Write every chart that the rows have something for; `note` stands below each."""
+def draw(rows: Sequence[Row], folder: Path, *, untold: Collection[str] = (), note: str = "") -> list[Path]:
+    """Write every chart that the rows have something for. `untold` cells are said to be so; `note` stands below."""
     written: list[Path] = []
-    for chart in charts(rows):
+    for chart in charts(rows, untold):
         for theme, colours in THEMES.items():
             path = folder / f"{chart.name}-{theme}.svg"
             path.write_text(svg(chart, colours, note), encoding="utf-8")
@@ -89,7 +89,7 @@ def draw(rows: Sequence[Row], folder: Path, *, note: str = "") -> list[Path]:
     return written
 
 
-def charts(rows: Sequence[Row]) -> list[Chart]:
+def charts(rows: Sequence[Row], untold: Collection[str] = ()) -> list[Chart]:
     """What can be drawn of the rows."""
     made = [
         Chart(
@@ -97,39 +97,48 @@ def charts(rows: Sequence[Row]) -> list[Chart]:
             title="Durable executions per second",
             subtitle="64 callers; one machine for callers, runtime and store; longer is better",
             panels=("no steps", "three durable steps"),
-            lines=_lines(rows, ("64 callers, no steps", "64 callers, 3 steps"), _per_second, "has no steps"),
+            lines=_lines(rows, untold, ("64 callers, no steps", "64 callers, 3 steps"), _per_second, "has no steps"),
         ),
         Chart(
             name="latency",
             title="From request to recorded result",
             subtitle="one caller, median in milliseconds; shorter is better",
             panels=("no steps", "three durable steps"),
-            lines=_lines(rows, ("1 caller, no steps", "1 caller, 3 steps"), _p50, "has no steps"),
+            lines=_lines(rows, untold, ("1 caller, no steps", "1 caller, 3 steps"), _p50, "has no steps"),
         ),
         Chart(
             name="actors",
             title="Messages per second",
             subtitle="one actor in memory; longer is better",
             panels=("tell", "ask, 64 callers"),
-            lines=_lines(rows, ("tell", "ask, 64 callers"), _per_second, ""),
+            lines=_lines(rows, untold, ("tell", "ask, 64 callers"), _per_second, ""),
         ),
     ]
     return [chart for chart in made if chart.lines]
 
 
-def _lines(rows: Sequence[Row], cases: tuple[str, ...], bar: Callable[[Row], Bar], otherwise: str) -> tuple[Line, ...]:
+def _lines(
+    rows: Sequence[Row],
+    untold: Collection[str],
+    cases: tuple[str, ...],
+    bar: Callable[[Row], Bar],
+    otherwise: str,
+) -> tuple[Line, ...]:
     found = {(row.contestant, row.case): row for row in rows}
-    first = [row for row in rows if row.case == cases[0]]
-    ordered = sorted(first, key=lambda row: (row.durability, not row.ours, -row.per_second.median))
+    newest = {row.contestant: row for case in reversed(cases) for row in rows if row.case == case}
+    ordered = sorted(newest.values(), key=lambda row: (row.durability, not row.ours, -row.per_second.median))
+
+    def cell(row: Row, case: str) -> Bar:
+        if (row.contestant, case) in found:
+            return bar(found[row.contestant, case])
+        return Bar(None, text="too few rounds" if f"{row.contestant} at {case}" in untold else otherwise)
+
     return tuple(
         Line(
             name=row.name,
             group=GROUPS[row.durability],
             ours=row.ours,
-            bars=tuple(
-                bar(found[row.contestant, case]) if (row.contestant, case) in found else Bar(None, text=otherwise)
-                for case in cases
-            ),
+            bars=tuple(cell(row, case) for case in cases),
         )
         for row in ordered
     )

@@ -258,7 +258,7 @@ def tell(report: Report, folder: Path) -> None:
     shown.print(f"{here['cores']} cores, {here['cpu']}; Python {here['python']}; rounds: {report.rounds}")
     if not report.trusted:
         shown.print(UNTRUSTED, style="bold")
-    written = draw(report.rows, folder, note=_note(report))
+    written = draw(report.rows, folder, untold=report.untold, note=_note(report))
     shown.print("written: " + ", ".join(str(each) for each in [path, *written]))
 
 

@@ -133,7 +133,7 @@ CONTESTANTS: Final = (
     ),
     Contestant(
         key="ours-sqlite-pure",
-        name="Intendant on SQLite, pure handler",
+        name="Intendant on SQLite, pure",
         durability="fsync",
         cases=NO_STEPS,
         prepare=lambda: _on_file(_ours("pure"), "sqlite:"),
@@ -156,7 +156,7 @@ CONTESTANTS: Final = (
     ),
     Contestant(
         key="ours-redis-always-pure",
-        name="Intendant on Redis, always, pure handler",
+        name="Intendant on Redis, pure",
         durability="fsync",
         cases=NO_STEPS,
         prepare=lambda: _on_redis(_ours("pure"), "always"),
