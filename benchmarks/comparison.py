@@ -112,7 +112,7 @@ class Run:
 
     def report(self) -> Report:
         """What was measured."""
-        names = {each.key: each.name for each in self._contestants}
+        names, left_out = {each.key: each.name for each in self._contestants}, set(self._lacking())
         return Report(
             taken=datetime.now(UTC).isoformat(timespec="seconds"),
             trusted=not self.plan.force and self.plan.enough >= ENOUGH,
@@ -124,7 +124,7 @@ class Run:
             rows=[
                 row
                 for row in rows(self.repetitions, names, self.against, all_count=self.plan.force)
-                if (row.contestant, row.case) not in self._lacking()
+                if (row.contestant, row.case) not in left_out
             ],
             repetitions=self.repetitions,
         )

@@ -39,7 +39,7 @@ held, sent = anyio.Event(), anyio.Event()
 
 
 async def charge(step: Step) -> None:
-    await anyio.sleep(0.03)
+    await anyio.sleep(0.03)  # what it does takes a while, so that there is something to see
     if step.attempt == 1:
         raise ConnectionError("the bank does not answer")
 
@@ -71,7 +71,7 @@ async def told() -> list[ReadableSpan]:
         execution = await session.submit(pay, {"item": "tea"})
         await held.wait()
     sent.set()
-    await anyio.sleep(0.03)
+    await anyio.sleep(0.03)  # what it does takes a while, so that there is something to see
     async with Runtime([shop], hot=store, telemetry=telemetry) as runtime:
         await runtime.execution("acme", execution.id).result()
     return list(exporter.get_finished_spans())

@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
+from intendant.actors.outbox_relay import OutboxRelay
+from intendant.actors.state_writer import StateWriter
 from intendant.domain.telemetry import Distribution, Kind, Labels, Metric, Sample
 from intendant.runtime.partition import Partition
 
@@ -40,6 +42,14 @@ def _counted(label: str, counts: Callable[[Engine], Counter[str]]) -> Read:
 def _each(value: _Value) -> Read:
     """Of each partition that is served, unless it has no such value."""
     return lambda engine: list(_samples(engine.live(), value, ()))
+
+
+def _relay(value: Callable[[OutboxRelay], float]) -> Read:
+    return _each(lambda partition: None if partition.relay is None else value(partition.relay))
+
+
+def _state_writer(value: Callable[[StateWriter], float]) -> Read:
+    return _each(lambda partition: None if partition.state_writer is None else value(partition.state_writer))
 
 
 def _samples(partitions: Sequence[Partition], value: _Value, more: Labels) -> Iterator[Sample]:
@@ -118,19 +128,19 @@ _ROWS: Final[tuple[tuple[str, Kind, str, str, Read], ...]] = (
      _each(lambda p: p.writer.flying)),
     # --- what follows the log
     ("intendant.cold.lag.records", "gauge", "{record}", "Records that cold state is behind the log",
-     _each(lambda p: p.state_writer.lag if p.state_writer else None)),
+     _state_writer(lambda w: w.lag)),
     ("intendant.cold.lag.age", "gauge", "s", "How long the oldest record that cold state lacks has been in the log",
-     _each(lambda p: p.state_writer.lag_seconds if p.state_writer else None)),
+     _state_writer(lambda w: w.lag_seconds)),
     ("intendant.outbox.published", "counter", "{event}", "Events published",
-     _each(lambda p: p.relay.published if p.relay else None)),
+     _relay(lambda r: r.published)),
     ("intendant.outbox.failures", "counter", "{attempt}", "Attempts at publishing an event that failed",
-     _each(lambda p: p.relay.failures if p.relay else None)),
+     _relay(lambda r: r.failures)),
     ("intendant.outbox.dead_letters", "counter", "{event}", "Events that were given up",
-     _each(lambda p: p.relay.dead if p.relay else None)),
+     _relay(lambda r: r.dead)),
     ("intendant.outbox.held_sessions", "gauge", "{session}", "Sessions whose events wait for another attempt",
-     _each(lambda p: p.relay.held_back if p.relay else None)),
+     _relay(lambda r: r.held_back)),
     ("intendant.outbox.lag.age", "gauge", "s", "How long the oldest event waits that the relay found last",
-     _each(lambda p: p.relay.lag if p.relay else None)),
+     _relay(lambda r: r.lag)),
     ("intendant.retention.sweeps", "counter", "{sweep}", "Rounds of retention",
      _each(lambda p: p.sweeper.swept.sweeps)),
     ("intendant.retention.left", "counter", "{execution}", "Executions that left the hot store",

@@ -13,8 +13,8 @@ from redis.crc import key_slot
 
 from intendant.adapters.redis import RedisStore
 from intendant.adapters.redis.address import parse
+from intendant.adapters.redis.function_library import LIBRARY
 from intendant.adapters.redis.keys import base_of, none_key, slot_of
-from intendant.adapters.redis.library import LIBRARY
 from intendant.adapters.redis.nodes import ranges_of
 from intendant.domain.commit import Verdict
 from intendant.domain.errors import InvalidValue, PartitionOwned, StoreUnavailable

@@ -9,8 +9,8 @@ import pytest
 from msgspec.structs import replace
 
 from intendant.adapters.redis import RedisStore, calls, connection, reads, store
+from intendant.adapters.redis.function_library import LIBRARY, Library
 from intendant.adapters.redis.keys import pack_event
-from intendant.adapters.redis.library import LIBRARY, Library
 from intendant.adapters.redis.log import RedisLog
 from intendant.domain.commit import Batch, KeysTaken, Verdict
 from intendant.testing.conformance import LOG_CHECKS, BrokenPromise, LogCheck, check_log

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from intendant.adapters.process import current_owner
 from intendant.adapters.redis import RedisStore
 from intendant.adapters.redis.errors import Moved, translate
-from intendant.adapters.redis.library import LIBRARY
+from intendant.adapters.redis.function_library import LIBRARY
 from intendant.domain.commit import Batch, KeysTaken, PutDocument, Verdict
 from intendant.domain.errors import InternalError, InvalidValue, PartitionOwned, StoreUnavailable
 from intendant.domain.ports import Log, Owner

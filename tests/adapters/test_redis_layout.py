@@ -13,6 +13,7 @@ from redis.crc import key_slot
 
 from intendant.adapters.redis import RedisStore, connection
 from intendant.adapters.redis import store as redis_store
+from intendant.adapters.redis.function_library import LIBRARY, Library
 from intendant.adapters.redis.keys import (
     day_of,
     encoded,
@@ -23,7 +24,6 @@ from intendant.adapters.redis.keys import (
     unpack_event,
     unpack_member,
 )
-from intendant.adapters.redis.library import LIBRARY, Library
 from intendant.domain.commit import (
     PLACES,
     AddToOutbox,

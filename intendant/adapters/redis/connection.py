@@ -18,7 +18,7 @@ from anyio.streams.tls import TLSStream
 
 from intendant.adapters.redis.address import Address
 from intendant.adapters.redis.errors import FUNCTION_MISSING, Moved, translate
-from intendant.adapters.redis.library import LIBRARY
+from intendant.adapters.redis.function_library import LIBRARY
 from intendant.domain.errors import StoreUnavailable
 
 Word: TypeAlias = str | bytes | int

@@ -18,8 +18,8 @@ from typing import Any, TypeVar
 
 from intendant.adapters.redis.address import Address, parse
 from intendant.adapters.redis.connection import Connection
+from intendant.adapters.redis.function_library import LIBRARY
 from intendant.adapters.redis.keys import FORMAT, store_key
-from intendant.adapters.redis.library import LIBRARY
 from intendant.adapters.redis.log import RedisLog
 from intendant.adapters.redis.nodes import Nodes
 from intendant.adapters.redis.pool import Pool

@@ -10,8 +10,8 @@ from msgspec.structs import replace
 
 from intendant.adapters.redis import RedisStore, connection, store
 from intendant.adapters.redis.connection import Word
+from intendant.adapters.redis.function_library import LIBRARY
 from intendant.adapters.redis.keys import base_of, pack_event
-from intendant.adapters.redis.library import LIBRARY
 from intendant.adapters.redis.log import RedisLog
 from intendant.domain.commit import Batch, KeysTaken, Verdict
 
