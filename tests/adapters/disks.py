@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,13 +24,15 @@ class Disk:
         self.fail_sync = False
         self.keep_synced = False
         self.syncs = 0
+        self.copying = threading.Lock()  # several threads sync
 
     def power_loss(self, path: Path, into: Path) -> Path:
         """What would be there after a power loss: of each file only what was synced."""
-        for end in ("", "-wal"):
-            synced = path.with_name(f"{path.name}{end}{SYNCED}")
-            if synced.exists():
-                shutil.copyfile(synced, into / f"{path.name}{end}")
+        with self.copying:
+            for end in ("", "-wal"):
+                synced = path.with_name(f"{path.name}{end}{SYNCED}")
+                if synced.exists():
+                    shutil.copyfile(synced, into / f"{path.name}{end}")
         return into / path.name
 
 
@@ -80,4 +83,5 @@ class _File(apsw.VFSFile):
                 raise error
         super().xSync(flags)
         if self.disk.keep_synced:
-            shutil.copyfile(self.path, self.path.with_name(self.path.name + SYNCED))
+            with self.disk.copying:
+                shutil.copyfile(self.path, self.path.with_name(self.path.name + SYNCED))

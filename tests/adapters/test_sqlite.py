@@ -378,14 +378,6 @@ async def test_many_reads_at_once_cost_one_wake_up_each_round(tmp_path: Path) ->
         assert found == {number: str(number).encode() for number in range(100)}
 
 
-async def test_sqlites_own_log_stays_small(tmp_path: Path) -> None:
-    async with opened(tmp_path / "x.db") as store:
-        pen = await Pen.take(store.log(0))
-        for number in range(60):
-            await pen.write(*(commit("t", PutDocument("c", f"{number}-{n}", bytes(10_000))) for n in range(30)))
-        assert (tmp_path / "x.db-wal").stat().st_size < 3 * database.CHECKPOINT_PAGES * 4096
-
-
 async def test_a_checkpoint_alone_is_durable_too(tmp_path: Path) -> None:
     async with opened(tmp_path / "x.db") as store:
         pen = await Pen.take(store.log(0))

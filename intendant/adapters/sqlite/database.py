@@ -40,7 +40,6 @@ SCHEMA_VERSION: Final = 1
 SQLITE_VERSION_MIN: Final = (3, 51, 3)  # older ones can corrupt a WAL file that two connections use
 BUSY_WAIT_MS: Final = 5000
 CACHE_KIB: Final = 4096  # the system caches the file as well: 64 MiB here were no faster, and memory grew for longer
-CHECKPOINT_PAGES: Final = 1000  # more would be folded back in fewer, longer pauses
 WAL_BYTES_KEPT: Final = 64 * 1024 * 1024
 OPEN_WAIT_S: Final = 10.0
 
@@ -71,17 +70,25 @@ PRAGMA user_version = {SCHEMA_VERSION};
 
 
 class Database:
-    """One connection, for the thread that opened it. Translates the driver's errors, leaves no transaction open."""
+    """One connection, for the thread that opened it. Translates the driver's errors, leaves no transaction open.
 
-    def __init__(self, path: Path, *, synchronous: Synchronous = "full", read_only: bool = False) -> None:
+    One that is opened `beside` another one to the same file takes what is there as it is, and waits for nobody.
+    """
+
+    def __init__(
+        self, path: Path, *, synchronous: Synchronous = "full", read_only: bool = False, beside: bool = False
+    ) -> None:
         _check_library()
         _check_path(path)
         self.path = path
+        self.log_pages = 0
+        """Of SQLite's log, at this connection's newest commit."""
         self._broken = ""
         try:
-            self.connection = _connect(path, synchronous, read_only)
+            self.connection = _connect(path, synchronous, read_only, beside)
         except apsw.Error as error:
             raise self._translated(error) from error
+        self.connection.set_wal_hook(self._committed)
         self.durability = _durability_of(self.connection, path)
         _databases.add(self)
 
@@ -106,6 +113,10 @@ class Database:
     def close(self) -> None:
         """Close the connection."""
         self.connection.close()
+
+    def _committed(self, _connection: object, _name: str, log_pages: int) -> int:
+        self.log_pages = log_pages
+        return apsw.SQLITE_OK
 
     def _roll_back(self) -> None:
         try:
@@ -182,7 +193,7 @@ def _check_path(path: Path) -> None:
         )
 
 
-def _connect(path: Path, synchronous: Synchronous, read_only: bool) -> Connection:
+def _connect(path: Path, synchronous: Synchronous, read_only: bool, beside: bool) -> Connection:
     flags = apsw.SQLITE_OPEN_READONLY if read_only else apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
     opened = apsw.Connection(str(path), flags=flags)
     opened.set_busy_timeout(BUSY_WAIT_MS)
@@ -193,7 +204,9 @@ def _connect(path: Path, synchronous: Synchronous, read_only: bool) -> Connectio
         if read_only:
             _check_format(connection, path)
         else:
-            _make_writable(connection, path, synchronous)
+            _set_syncs(connection, synchronous)
+            if not beside:
+                _make_ours(connection, path)
     except BaseException:
         connection.close()
         raise
@@ -215,20 +228,23 @@ def usage(path: Path, connection: Connection) -> Usage:
     return Usage(used, used + unused * size + shutil.disk_usage(path).free)
 
 
-def _make_writable(connection: Connection, path: Path, synchronous: Synchronous) -> None:
+def _make_ours(connection: Connection, path: Path) -> None:
     if connection.readonly("main"):
         raise StoreUnavailable(f"{path} can't be written; check its permissions and those of its directory")
     _set_journal_mode(connection, path)
-    connection.pragma("synchronous", synchronous)
-    connection.pragma("journal_size_limit", WAL_BYTES_KEPT)
-    connection.pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
-    if sys.platform == "darwin":  # where a plain fsync stops at the drive's cache
-        connection.pragma("fullfsync", True)
-        connection.pragma("checkpoint_fullfsync", True)
     connection.execute("BEGIN IMMEDIATE")
     if not _check_format(connection, path):
         connection.execute(SCHEMA)
     connection.execute("COMMIT")
+
+
+def _set_syncs(connection: Connection, synchronous: Synchronous) -> None:
+    connection.pragma("synchronous", synchronous)
+    connection.pragma("journal_size_limit", WAL_BYTES_KEPT)
+    connection.pragma("wal_autocheckpoint", 0)  # see `Checkpointer`
+    if sys.platform == "darwin":  # where a plain fsync stops at the drive's cache
+        connection.pragma("fullfsync", True)
+        connection.pragma("checkpoint_fullfsync", True)
 
 
 def _set_journal_mode(connection: Connection, path: Path) -> None:

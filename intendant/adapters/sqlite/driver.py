@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 Value = str | int | bytes | None
@@ -41,6 +41,10 @@ class Connection(Protocol):
 
     def pragma(self, name: str, value: Any = None) -> Any:
         """Read or set one of SQLite's settings."""
+        ...
+
+    def set_wal_hook(self, callable: Callable[[Any, str, int], int] | None) -> None:
+        """Be told after each commit how many pages SQLite's log has."""
         ...
 
     def readonly(self, name: str) -> bool:

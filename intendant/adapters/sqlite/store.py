@@ -6,13 +6,15 @@ A commit is durable at level `fsync` with synchronous=FULL, the default, and at 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import anyio
 
 from intendant.adapters.checks import check_batch
+from intendant.adapters.sqlite.checkpointer import Checkpointer
 from intendant.adapters.sqlite.database import Database, Synchronous, usage
 from intendant.adapters.sqlite.driver import Connection
 from intendant.adapters.sqlite.lock import LockFile
@@ -23,6 +25,8 @@ from intendant.adapters.sqlite.writes import commit
 from intendant.domain.commit import Batch, KeysTaken, Verdict
 from intendant.domain.errors import InternalError, StoreUnavailable
 from intendant.domain.ports import Durability, Holding, Owner, Tenure, Usage
+
+T = TypeVar("T")
 
 POLL_MIN_S: Final = 0.001  # less may not move a clock at all
 POLL_S: Final = 0.05  # how often a waiting process looks whether the file is free
@@ -82,6 +86,7 @@ class SqliteLog(SqliteReads):
         self._synchronous: Synchronous = synchronous
         self._durability = Durability.FSYNC if synchronous == "full" else Durability.WRITTEN
         self._holder: Holder | None = None
+        self._checkpointer: Checkpointer | None = None
 
     @property
     def durability(self) -> Durability:
@@ -93,7 +98,9 @@ class SqliteLog(SqliteReads):
         if self._thread is not None:
             raise InternalError(f"{self._name} is open already")
         path = self._path.absolute()
-        database = await self._open(partial(Database, path, synchronous=self._synchronous))
+        opening = partial(Database, path, synchronous=self._synchronous)
+        database = await self._open(opening)
+        self._checkpointer = Checkpointer(database, self._opened()[0], partial(opening, beside=True))
         self._durability = database.durability
         self._holder = Holder(LockFile(path.with_name(path.name + ".lock")))
 
@@ -101,6 +108,8 @@ class SqliteLog(SqliteReads):
         """See `SqliteStore.close`."""
         holder, self._holder = self._holder, None
         if holder is not None:
+            if self._checkpointer is not None:
+                await self._checkpointer.stop()
             await self._close(holder.give_back, holder.let_go)
 
     async def usage(self) -> Usage:
@@ -125,7 +134,7 @@ class SqliteLog(SqliteReads):
 
     async def renew(self, tenure: Tenure, next_sequence: int) -> Verdict:
         """See `Log.renew`. Also takes the lock file, if another process still held it when this one took over."""
-        return await self._read(partial(self._held().renew, tenure, next_sequence))
+        return await self._write(partial(self._held().renew, tenure, next_sequence))
 
     async def release(self, tenure: Tenure) -> None:
         """See `Log.release`."""
@@ -134,11 +143,17 @@ class SqliteLog(SqliteReads):
     async def commit(self, batch: Batch) -> Verdict | KeysTaken:
         """See `Log.commit`."""
         check_batch(batch, 0)
-        return await self._read(partial(commit, batch))
+        return await self._write(partial(commit, batch))
 
     async def scrub(self) -> None:
         """See `Log.scrub`. Writes the file anew (VACUUM), for which the disk needs as much room again, twice."""
         await self._read(partial(scrub, self._path.absolute()))
+
+    async def _write(self, work: Callable[[Connection], T]) -> T:
+        done = await self._read(work)
+        if self._checkpointer is not None:
+            self._checkpointer.look()
+        return done
 
     async def _attempt(self, owner: Owner, lease: float, above: int) -> Tenure | Ownership:
         thread, database = self._opened()

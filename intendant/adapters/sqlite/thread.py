@@ -31,8 +31,8 @@ class StoreThread:
     """
 
     def __init__(self, name: str, seam: Seam) -> None:
-        self._name = name
-        self._seam = seam
+        self.name = name
+        self.seam = seam
         self._jobs: SimpleQueue[tuple[Reply[Any], Callable[[], Any]] | None] = SimpleQueue()
         self._results: deque[tuple[Reply[Any], Any, BaseException | None]] = deque()
         self._waking = False
@@ -50,11 +50,11 @@ class StoreThread:
         """
         if self._forked:
             raise WrongThread(
-                f"{self._name} was opened before process {os.getpid()} was forked and can't be used in it; "
+                f"{self.name} was opened before process {os.getpid()} was forked and can't be used in it; "
                 "open the store anew in the child, or start the child with the spawn method"
             )
         if self._stopped:
-            raise StoreUnavailable(f"{self._name} is not open; nothing was read or written")
+            raise StoreUnavailable(f"{self.name} is not open; nothing was read or written")
         reply: Reply[T] = Reply()
         self._jobs.put((reply, work))
         return reply
@@ -64,7 +64,7 @@ class StoreThread:
 
         A cancelled call has its work done all the same.
         """
-        return await self.submit(work).wait(self._seam)
+        return await self.submit(work).wait(self.seam)
 
     async def stop(self, work: Callable[[], object]) -> None:
         """Let everything submitted end, then `work`, then the thread. A second call does nothing."""
@@ -75,7 +75,7 @@ class StoreThread:
         self._jobs.put(None)
         atexit.unregister(self._end)
         with anyio.CancelScope(shield=True):
-            await last.wait(self._seam)
+            await last.wait(self.seam)
         self._thread.join()
 
     def forbid(self) -> None:
@@ -104,7 +104,7 @@ class StoreThread:
         if not self._waking:
             self._waking = True
             try:
-                self._seam.call_soon(self._settle)
+                self.seam.call_soon(self._settle)
             except RuntimeError:  # the loop has ended, nobody waits any more
                 self._waking = False
 

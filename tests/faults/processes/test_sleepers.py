@@ -6,20 +6,19 @@ import time
 
 import pytest
 
+from intendant import Limits
 from tests.faults.reader import Reader
 from tests.faults.sleepers import SESSIONS
 from tests.faults.stable import Stable
 from tests.infrastructure.tier import full
 
-RATE = 400.0  # that are begun each second at least: the times come when all of them wait
+LATER = 3600.0  # seconds that pass at once while nobody runs
+BYTES_MAX = 3_000  # of RSS, for one that waits, as limits are by themselves
 
 
-def sleep_through_a_kill(
-    count: int, resident: int, stable: Stable, reader: Reader, hot: str, *, later: float = 0.0
-) -> int:
-    """`later`: seconds that pass at once while nobody runs; without, the times come by themselves."""
-    until = time.time() + (later or 3.0 + count / RATE)
-    order = {"count": count, "resident": resident, "until": until, "later": later}
+def sleep_through_a_kill(count: int, resident: int, stable: Stable, reader: Reader, hot: str) -> int:
+    """Let so many wait, and come to their end after a kill; returns the bytes of RSS for each."""
+    order = {"count": count, "resident": resident, "until": time.time() + LATER, "later": LATER}
     pid = stable.start("begin_waiting", hot, reader.path, 1, **order)
     open_, waiting, grown, _at = reader.wait_for(lambda: reader.said("waiting", 1), "all of them to wait", patience=900)
     stable.kill(pid)
@@ -40,10 +39,12 @@ def sleep_through_a_kill(
 
 @pytest.mark.parametrize(("count", "resident"), [(2_000, 1_000), (2 * SESSIONS, 0)])
 def test_two_thousand(stable: Stable, reader: Reader, hot: str, count: int, resident: int) -> None:
-    sleep_through_a_kill(count, resident, stable, reader, hot, later=3600.0)
+    sleep_through_a_kill(count, resident, stable, reader, hot)
 
 
 @pytest.mark.stress
-@pytest.mark.parametrize("resident", [0, 1_000_000])
+@pytest.mark.parametrize("resident", [Limits().resident, 1_000_000])
 def test_a_hundred_thousand(stable: Stable, reader: Reader, hot: str, resident: int) -> None:
-    sleep_through_a_kill(full(1_000) * SESSIONS, resident, stable, reader, hot)
+    count = full(1_000) * SESSIONS
+    each = sleep_through_a_kill(count, resident, stable, reader, hot)
+    assert each < BYTES_MAX or resident >= count, "bytes of RSS"
