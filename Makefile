@@ -7,6 +7,7 @@
 # make bench   ours and its rivals, compared in the same run
 # make profile where the microseconds of one execution go
 # make curves  how cost grows with callers, sessions, tenants, payload, steps, history
+# make soak    whether memory stays flat over two million executions on each store
 # make bench-ours   ours alone, over stores, callers, steps and event loops
 
 SHELL := /bin/bash
@@ -18,7 +19,7 @@ STRESS ?= 1
 # tests start hundreds of processes, which should not compile our modules each time
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run test test-docker redis check docs stress bench bench-ours curves profile lock clean
+.PHONY: run test test-docker redis check docs stress bench bench-ours curves soak profile lock clean
 
 run: $(READY)
 	$(BIN)/intendant demo
@@ -61,6 +62,9 @@ profile: $(READY)
 
 curves: $(READY) redis
 	$(BIN)/python -m benchmarks.curves $(ARGS)
+
+soak: $(READY) redis
+	$(BIN)/python -m benchmarks.soak $(ARGS)
 
 bench-ours: $(READY) redis
 	$(BIN)/python -m benchmarks.throughput $(ARGS)
