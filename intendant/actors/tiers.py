@@ -23,7 +23,9 @@ from intendant.domain.state import ExecutionState
 
 T = TypeVar("T")
 
-_ENTRIES: Final = 128  # that are read at a time
+_ENTRIES: Final = 4  # that are read first: who wants a page rarely needs more
+_MORE: Final = 4  # times as many at each read that follows,
+_ENTRIES_MAX: Final = 32  # which are decoded in one turn of the loop: up to 8,192 records
 _CHUNKS: Final = 4  # of up to 512 records
 _execution = msgspec.msgpack.Decoder(ExecutionState)
 _floor = msgspec.msgpack.Decoder(Floor)
@@ -140,9 +142,11 @@ class Tiers:
         body = await self.document(tenant, states.EXECUTIONS, execution)
         return 0 if body is None else await self.position_at(tenant, _execution.decode(body).accepted_at)
 
-    async def entries(self, tenant: str, first: int, last: int | None, *, newest_first: bool) -> list[bytes]:
-        """Some entries of the hot store; `_ENTRIES` unless there are no more."""
-        return await self._log.entries(tenant, first=first, last=last, limit=_ENTRIES, newest_first=newest_first)
+    async def entries(
+        self, tenant: str, first: int, last: int | None, *, limit: int, newest_first: bool
+    ) -> list[bytes]:
+        """Some entries of the hot store; `limit` unless there are no more."""
+        return await self._log.entries(tenant, first=first, last=last, limit=limit, newest_first=newest_first)
 
     async def chunks(
         self, tenant: str, first: int, last: int, *, limit: int = _CHUNKS, newest_first: bool = False
@@ -168,6 +172,7 @@ class Records:
         self._first = first
         self._last = last
         self._newest_first = newest_first
+        self._limit = _ENTRIES
         self._below = -1  # what is below this sequence is in cold state only; -1: not known yet
         self._hot_is_over = False  # of what is read newest first
         self._over = False
@@ -189,17 +194,17 @@ class Records:
             chunks = await self._tiers.chunks(self._tenant, self._first, last)
             self._passed = chunks[-1].last if chunks else last
             return _entries_of(chunks)
-        entries = await self._tiers.entries(self._tenant, self._first, self._last, newest_first=False)
+        entries, there_are_more = await self._hot()
         self._below = (await self._tiers.floor(self._tenant)).below
         if self._first < self._below:
             return []  # some of it has left meanwhile: it is in cold state
-        self._over = len(entries) < _ENTRIES
+        self._over = not there_are_more
         return entries
 
     async def _falling(self) -> list[bytes]:
         if not self._hot_is_over:
-            entries = await self._tiers.entries(self._tenant, self._first, self._last, newest_first=True)
-            self._hot_is_over = len(entries) < _ENTRIES
+            entries, there_are_more = await self._hot()
+            self._hot_is_over = not there_are_more
             return entries
         if self._below < 0:
             self._below = (await self._tiers.floor(self._tenant)).below
@@ -211,6 +216,14 @@ class Records:
         self._last = last
         self._passed = chunks[-1].first if chunks else None
         return _entries_of(chunks, newest_first=True)
+
+    async def _hot(self) -> tuple[list[bytes], bool]:
+        """The next entries of the hot store, and whether there may be more."""
+        limit, self._limit = self._limit, min(self._limit * _MORE, _ENTRIES_MAX)
+        entries = await self._tiers.entries(
+            self._tenant, self._first, self._last, limit=limit, newest_first=self._newest_first
+        )
+        return entries, len(entries) == limit
 
     def _take(self, entries: Iterable[bytes]) -> list[LogRecord]:
         found: list[LogRecord] = []
