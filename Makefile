@@ -7,6 +7,7 @@
 # make bench   ours and its rivals, compared in the same run
 # make profile where the microseconds of one execution go
 # make curves  how cost grows with callers, sessions, tenants, payload, steps, history
+# make budget  the rows of the budget that have no rival: start, recovery, a million stored, queries, two cores
 # make soak    whether memory stays flat over two million executions on each store
 # make bench-ours   ours alone, over stores, callers, steps and event loops
 
@@ -19,7 +20,7 @@ STRESS ?= 1
 # tests start hundreds of processes, which should not compile our modules each time
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run test test-docker redis check docs stress bench bench-ours curves soak profile lock clean
+.PHONY: run test test-docker redis check docs stress bench bench-ours curves budget soak profile lock clean
 
 run: $(READY)
 	$(BIN)/intendant demo
@@ -62,6 +63,9 @@ profile: $(READY)
 
 curves: $(READY) redis
 	$(BIN)/python -m benchmarks.curves $(ARGS)
+
+budget: $(READY) redis
+	$(BIN)/python -m benchmarks.budget $(ARGS)
 
 soak: $(READY) redis
 	$(BIN)/python -m benchmarks.soak $(ARGS)

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from importlib.metadata import version
-from itertools import cycle
+from itertools import count, cycle
 from typing import Any, Final, TypeAlias
 
 import anyio
@@ -20,6 +20,8 @@ from msgspec import Struct
 
 from benchmarks.rivals.protocol import BATCH, TELLS, WARM_UP_SECONDS, Request, Timed, call, serve_async
 from intendant import Actor, ActorSystem, Context, Realm, Reply, Runtime
+from intendant.domain.ids import partition_of
+from intendant.runtime.configuration import Configuration
 
 SESSIONS: Final = 100
 ASK_SECONDS: Final = 60.0
@@ -57,7 +59,8 @@ async def three_steps(ctx: Context, work: Work) -> dict[str, Any]:
 
 async def executions(url: str, without_steps: Handles) -> None:
     async with Runtime([realm], hot=url, name="bench") as runtime:
-        sessions = cycle([await runtime.open_session("bench", f"session-{number}") for number in range(SESSIONS)])
+        tenant = _tenant_of(runtime.configuration())
+        sessions = cycle([await runtime.open_session(tenant, f"session-{number}") for number in range(SESSIONS)])
 
         async def measure(request: Request) -> Timed:
             handler = three_steps if request.steps else without_steps
@@ -71,6 +74,12 @@ async def executions(url: str, without_steps: Handles) -> None:
 
         settings = {"store": url.partition(":")[0], "sessions": SESSIONS}
         await serve_async(_facts(runtime.durability, settings), measure)
+
+
+def _tenant_of(here: Configuration) -> str:
+    """One that lives in a partition which is served here."""
+    names = (f"bench-{number}" for number in count())
+    return next(name for name in names if partition_of(name, here.partitions) in here.own)
 
 
 class Question(Struct, frozen=True):

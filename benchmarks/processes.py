@@ -74,8 +74,16 @@ class Conversation:
 
     def ask(self, words: str, seconds: float) -> dict[str, Any]:
         """What it answers; `seconds` is how long it should take. Raises Broken."""
+        self.begin(words)
+        return self.answer(seconds)
+
+    def begin(self, words: str) -> None:
+        """Ask, and go on: what it answers is to be taken later."""
         self._input.write(words + "\n")
         self._input.flush()
+
+    def answer(self, seconds: float) -> dict[str, Any]:
+        """What it answers to what was asked."""
         answer: dict[str, Any] = json.loads(self._answer(PATIENCE + seconds))
         return answer
 
