@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 import anyio
 
 from intendant.actors.open_execution import OpenExecution
+from intendant.actors.resting import Resting
 from intendant.actors.services import Services
 from intendant.domain.turns import Turns
 
@@ -25,9 +26,8 @@ class Places:
         self._life = 0
         self._turns = self._new_turns()
         self._resuming = False  # some that were found open wait for their first turn
-        self._resting: dict[OpenExecution, None] = {}  # the longest first
+        self._resting = self._new_resting()
         self._ending: set[OpenExecution] = set()  # who have left, and whose end is on its way into the log
-        self._crowded = 0  # as many of them are too many
         self._idle_calls: list[Callable[[], None]] = []
         self._session_calls: dict[tuple[str, str], Callable[[], None]] = {}  # when nothing of a session is open
 
@@ -36,9 +36,11 @@ class Places:
         self._life += 1
         self._turns = self._new_turns()
         self._resuming = False
-        self._resting.clear()
+        self._resting = self._new_resting()
         self._ending.clear()
-        self._crowded = self._services.limits.resident + 1
+
+    def _new_resting(self) -> Resting[OpenExecution]:
+        return Resting(self._services.limits.resident)
 
     def _new_turns(self) -> Turns[OpenExecution]:
         places, limits = self._services.limits.running, self._services.quotas.limits
@@ -124,18 +126,18 @@ class Places:
 
     def rest(self, entry: OpenExecution) -> None:
         """It gives its place back, and is to have one at once when it goes on."""
-        self._resting[entry] = None
+        self._resting.add(entry)
         self._charge(entry, self._now())
 
     def go_on(self, entry: OpenExecution) -> None:
         """If it rests, it rests no more, and has a place again."""
-        if self._rises(entry):
+        if self._resting.remove(entry):
             self._turns.resume(entry, self._now())
 
     def leave(self, entry: OpenExecution, *, ended: bool) -> None:
         """Its handler does not run any more, and it has no place. Its session goes on when its end is durable."""
         now = self._now()
-        if not self._rises(entry):
+        if not self._resting.remove(entry):
             self._charge(entry, now)
         if ended:
             self._turns.end(entry, now)
@@ -146,12 +148,6 @@ class Places:
     def _charge(self, entry: OpenExecution, now: int) -> None:
         written, entry.written = entry.written, 0
         self._turns.rest(entry, now, extra=written // BYTES_PER_US)
-
-    def _rises(self, entry: OpenExecution) -> bool:
-        if entry not in self._resting:
-            return False
-        del self._resting[entry]
-        return True
 
     def end(self, entry: OpenExecution) -> None:
         """It has begun, has no place any more and does not count any more: its session goes on."""
@@ -171,24 +167,17 @@ class Places:
 
     @property
     def resident(self) -> int:
-        """How many rest."""
+        """How many rest, and stay in memory."""
         return len(self._resting)
 
-    def take_excess(self) -> Iterator[OpenExecution]:
-        """Of those who rest, if they are too many: who is to leave memory, the longest first.
+    def take_excess(self) -> list[OpenExecution]:
+        """Of those who rest, if they are too many: who is to leave memory. Those with tasks beside them stay."""
 
-        Those with tasks beside them stay.
-        """
-        if len(self._resting) < self._crowded:
-            return
-        limit = self._services.limits.resident
-        staying = [entry for entry in self._resting if entry.actor is not None and not entry.actor.passive]
-        excess, parents = len(staying) - limit, {task.parent_id for task in anyio.get_running_tasks()}
-        for entry in staying:
-            if excess > 0 and entry.actor is not None and entry.actor.may_leave(parents):
-                excess -= 1
-                yield entry
-        self._crowded = limit + max(excess, 0) + 1 + limit // 8  # not at each wait again
+        def look() -> Callable[[OpenExecution], bool]:
+            parents = {task.parent_id for task in anyio.get_running_tasks()}
+            return lambda entry: entry.actor is not None and entry.actor.may_leave(parents)
+
+        return self._resting.take_excess(look)
 
     # --- when nothing of a session is open
 
