@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Raw
 
 from intendant.actors.actor import Actor
+from intendant.actors.conclusion import Conclusion
 from intendant.actors.endings import Ending
 from intendant.actors.history import Accepted, Blocked, History
 from intendant.actors.intents import prepare_child
@@ -29,12 +30,8 @@ from intendant.actors.waits import Place, Query
 from intendant.context import Context
 from intendant.domain.children import ChildIntent, ChildRequest, earliest
 from intendant.domain.codec import encode_value
-from intendant.domain.commit import (
-    Receipt,
-)
 from intendant.domain.errors import (
     IntendantError,
-    InvalidValue,
     Stopped,
     Suspended,
     UnknownQuery,
@@ -42,14 +39,9 @@ from intendant.domain.errors import (
 from intendant.domain.journal import HANDLER
 from intendant.domain.logs import about, told
 from intendant.domain.payloads import (
-    ChildRecord,
     Emitted,
-    ExecutionCancelled,
     ExecutionCompleted,
-    ExecutionFailed,
     Failure,
-    SagaRecord,
-    Signal,
     StepCompleted,
     StepFailed,
     Submitted,
@@ -59,7 +51,6 @@ from intendant.domain.sagas import SagaRow, Sagas, is_of_saga
 from intendant.domain.state import ExecutionState, Status
 from intendant.domain.telemetry import UNTRACED, ExecutionTrace
 from intendant.domain.waits import Wait, WaitEnd
-from intendant.parking import Reply
 from intendant.realm import Handler
 from intendant.steps.attempt import TimeLimits, sleep_until
 from intendant.steps.cancellation import Cancellation
@@ -106,7 +97,6 @@ class ExecutionActor(Actor[ExecutionMessage]):
         self._resting = False
         self._playing: Handler | None = None
         self._awaited: dict[str, Ending] = {}  # of children, by the path of what is to be recorded of it
-        self._became: list[ChildRecord] = []  # what became of its children, when it is about to end
         self.trace: ExecutionTrace | None = None  # who is told what it does
         self._resumed = False  # its handler began earlier
         self._fault: Exception | None = None  # of ours, that the handler met
@@ -150,7 +140,7 @@ class ExecutionActor(Actor[ExecutionMessage]):
             self._place.end(None)
             return None
         if state.status is Status.ACCEPTED and self.history.fold.cancelled is not None:
-            self._end_cancelled(None, None)
+            self._conclude().cancel(None, None)
             return None
         handler = self._services.repertoire.of_version(state.type, state.version)
         if handler is None:
@@ -227,8 +217,9 @@ class ExecutionActor(Actor[ExecutionMessage]):
         """End it, failed, without running its handler."""
         state = self.history.take_accepted() or await self.history.load()
         if not state.status.ended:
-            await self._settle_children()
-            await self._end_failed(failure, None).wait(self._services.seam)
+            conclusion = self._conclude()
+            await conclusion.settle_children()
+            await conclusion.end_failed(failure, None).wait(self._services.seam)
 
     def compute(self, handler: Handler) -> ExecutionCompleted | None:
         """Call a pure handler, here and now; None when it has failed, and is to run as others do."""
@@ -250,8 +241,7 @@ class ExecutionActor(Actor[ExecutionMessage]):
         """One attempt of the handler; False when it failed and there is to be another one."""
         failed = self.history.journal.failed
         if failed is not None and failed.next_at > self.now() and self.history.cancelled:
-            await self._settle_children()
-            self._end_cancelled(None, self._context)
+            await self._end_cancelled()
             return True
         parameters = self._parameters(handler)
         try:
@@ -261,8 +251,7 @@ class ExecutionActor(Actor[ExecutionMessage]):
             return self.suspended or await self._attempt_failed(handler, error, self._called)
         except anyio.get_cancelled_exc_class():
             if self.leaves and not self.suspended:
-                await self._settle_children()
-                self._end_cancelled(None, self._context)
+                await self._end_cancelled()
             raise
         except KeyboardInterrupt:
             raise
@@ -270,8 +259,16 @@ class ExecutionActor(Actor[ExecutionMessage]):
             raise HandlerCrashed(f"{self.history.state.type} raised {error!r}") from error
         self._check_fault()
         if not self.suspended:
-            await self._complete(result, self._called)
+            await self._conclude().complete(result, self._called)
         return True
+
+    def _conclude(self) -> Conclusion:
+        return Conclusion(self._services, self.history, self.trace, self.cancellation, self._worker)
+
+    async def _end_cancelled(self) -> None:
+        conclusion = self._conclude()
+        await conclusion.settle_children()
+        conclusion.cancel(None, self._context)
 
     def _check_fault(self) -> None:
         """What is no doing of the handler is a crash, whatever the handler made of it."""
@@ -348,7 +345,7 @@ class ExecutionActor(Actor[ExecutionMessage]):
         if isinstance(error, Stopped) and not self._services.writer.serving:
             raise error  # not the handler's doing
         if self.history.fold.cancelled is not None:
-            await self._fail(error, context)
+            await self._conclude().fail(error, context)
             return True
         now = self.now()
         next_at = handler.policy.next_attempt(
@@ -356,7 +353,7 @@ class ExecutionActor(Actor[ExecutionMessage]):
         )
         until = self.history.state.parent.deadline if self.history.state.parent else 0
         if next_at is None or 0 < until <= next_at:
-            await self._fail(error, context)
+            await self._conclude().fail(error, context)
             return True
         context.close()
         failed = StepFailed(
@@ -377,7 +374,7 @@ class ExecutionActor(Actor[ExecutionMessage]):
         state = self.history.state
         never = state.version == 0 and (state.status is Status.ACCEPTED or why.code != NO_HANDLER)
         if never:
-            self._end_failed(why, None)
+            self._conclude().end_failed(why, None)
         else:
             reason = why.message if why.code == NO_HANDLER else why.code  # others may quote what does not fit
             logger.error("execution %s of %s is blocked: %s", self._id, state.type, reason, extra=self._about())
@@ -391,81 +388,6 @@ class ExecutionActor(Actor[ExecutionMessage]):
         """See `Recording.block`."""
         self._unreadable = Blocked("ValidationError", reason)
         self.cut_off()
-
-    # --- how it ends
-
-    async def _settle_children(self) -> None:
-        """It is about to end: cancel those children that it has not abandoned, and see what has become of all."""
-        if not self.history.journal.children:
-            return
-        with self.shield() if self._worker is not None else contextlib.nullcontext():
-            self._became = await self.offspring.settle()
-            return
-        await anyio.lowlevel.checkpoint()
-        raise Suspended(f"execution {self._id} is suspended before its end, and goes on later")
-
-    def _left(self) -> tuple[list[Signal], int, list[SagaRecord], list[ChildRecord], int]:
-        """What its end tells besides what the handler gave."""
-        children = len(self.history.journal.children)
-        return *self.history.undelivered(), self.sagas.records(), self._became, children
-
-    async def _complete(self, result: bytes, context: Context) -> None:
-        await self._settle_children()
-        if self.history.fold.cancelled is not None:
-            self._end_cancelled(None, context)
-            return
-        events = context.take_events()
-        payload = ExecutionCompleted(Raw(result), self.now(), context.artifacts, events, *self._left())
-        try:
-            self.history.end(payload, context.changed_state)
-        except InvalidValue as error:  # all artifacts together are larger than a commit may be
-            await self._fail(error, None)
-        else:
-            if self.trace is not None:
-                self.trace.ended(Status.COMPLETED)
-
-    async def _fail(self, error: Exception, context: Context | None) -> None:
-        if isinstance(error, Stopped) and not self._services.writer.serving:
-            raise error  # not the handler's doing
-        if not isinstance(error, InvalidValue):
-            attempt = 0 if context is None else context.attempt
-            logger.info(
-                "%s %s failed: %s",
-                *(self.history.state.type, self._id, told(error)),
-                extra=self._about(attempt),
-            )
-        failure = failure_of(error)
-        await self._settle_children()
-        try:
-            self._end_failed(failure, context)
-        except InvalidValue:  # what it gave is larger than a commit may be: its end goes without
-            self._end_failed(failure, None)
-
-    def _end_failed(self, failure: Failure, context: Context | None) -> Reply[Receipt]:
-        if self.history.fold.cancelled is not None:
-            return self._end_cancelled(failure, context)
-        artifacts = context.artifacts if context else {}
-        events = context.take_events() if context else []
-        payload = ExecutionFailed(failure, self.now(), artifacts, events, *self._left())
-        reply = self.history.end(payload)
-        if self.trace is not None:
-            self.trace.ended(Status.FAILED, failure.code)
-        return reply
-
-    def _end_cancelled(self, failure: Failure | None, context: Context | None) -> Reply[Receipt]:
-        """Once a cancel was decided this is the end, whatever the handler came to."""
-        if failure is None and self.cancellation is not None and self.cancellation.overrun is not None:
-            failure = failure_of(self.cancellation.overrun)
-        artifacts = context.artifacts if context and not context.closed else {}
-        events = context.take_events() if context else []
-        payload = ExecutionCancelled(self.now(), failure, artifacts, events, *self._left())
-        try:
-            reply = self.history.end(payload)
-        except InvalidValue:  # what it gave is larger than a commit may be: its end goes without
-            return self._end_cancelled(failure, None)
-        if self.trace is not None:
-            self.trace.ended(Status.CANCELLED)
-        return reply
 
     # --- what the context records through
 
