@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -13,10 +13,8 @@ from intendant.domain import forks as domain
 from intendant.domain.journal import Journal
 from intendant.domain.payloads import SignalReceived
 from intendant.runtime.forks import Forks
+from tests.faults.stage import Stage
 from tests.faults.test_planted_bugs import Hunt
-
-if TYPE_CHECKING:
-    from tests.faults.conftest import Stage
 
 _fork = Forks.fork
 _kept: Callable[[Any], list[Any]] = getattr(domain, "_kept")  # noqa: B009  private to all but those who break it
