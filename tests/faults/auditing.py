@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
+from intendant.actors.acceptance import Claim
 from intendant.actors.outbox_relay import event_of
-from intendant.actors.session import Claim
 from intendant.domain import state as states
 from intendant.domain.journal import Journal, decode_journal_row
 from intendant.domain.ports import LogReader
