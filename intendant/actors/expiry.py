@@ -18,8 +18,8 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from intendant.actors.acceptance import Claim
 from intendant.actors.orphans import ORPHANS_MAX, Orphans
-from intendant.actors.session import Claim
 from intendant.actors.tiers import Tiers
 from intendant.domain import state as states
 from intendant.domain.codec import encode

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Protocol
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Struct
 
+from intendant.actors.acceptance import accept, conflict, decode_claim, without_repetitions
 from intendant.actors.direct_cell import DirectActor
 from intendant.actors.executions import Executions
 from intendant.actors.history import Accepted
@@ -24,7 +24,7 @@ from intendant.actors.messages import (
     WorkEnded,
 )
 from intendant.actors.open_execution import OpenExecution
-from intendant.actors.outbox_event import OutboxEvent
+from intendant.actors.residence import Handed, Residence
 from intendant.actors.services import Services
 from intendant.actors.wal_writer import KeyClaimed
 from intendant.domain import payloads
@@ -33,35 +33,19 @@ from intendant.domain.codec import encode
 from intendant.domain.commit import (
     RECORDS_MAX,
     AddToIndex,
-    AddToOutbox,
-    AppendJournal,
-    ClaimKey,
     Commit,
     Operation,
     PutDocument,
     Receipt,
     RemoveFromIndex,
 )
-from intendant.domain.errors import IdempotencyConflict, SessionClosed, SessionExists, UnknownSession
-from intendant.domain.forks import Fork
-from intendant.domain.journal import encode_journal_row, events_of, record_type
+from intendant.domain.errors import SessionClosed, SessionExists, UnknownSession
 from intendant.domain.payloads import Parent
 from intendant.domain.records import Record
 from intendant.domain.state import ExecutionState, SessionState
 from intendant.parking import Reply
 
 _session = msgspec.msgpack.Decoder(SessionState)
-
-
-class Claim(Struct, array_like=True, frozen=True, gc=False):
-    """What an idempotency key is claimed with: the execution, and what it was claimed for."""
-
-    execution: str
-    type: str
-    digest: bytes
-
-
-_claim = msgspec.msgpack.Decoder(Claim)
 
 
 class _Submission:
@@ -82,60 +66,15 @@ class _Submission:
         self.message.reply.set([self.known[intent.key] for intent in self.message.intents])
 
 
-class _Handed(Reply[Receipt]):
-    """The answer to a commit that was handed over: once it is given, and told, the commit has landed."""
-
-    __slots__ = ("_place",)
-
-    def __init__(self, place: Place, settled: Callable[[Reply[Receipt]], None]) -> None:
-        super().__init__()
-        self._place = place
-        self.on_settled(settled)
-        place.handed_over()
-
-    def _settle(self) -> None:
-        super()._settle()
-        self._place.landed()
-
-
-class Place(Protocol):
-    """What a session's actor shares with whoever keeps it in memory, and with its successor after a crash."""
-
-    @property
-    def waiting(self) -> bool:
-        """Whether messages wait."""
-        ...
-
-    def handed_over(self) -> None:
-        """One commit more is on its way: until it has landed, the session stays in memory."""
-        ...
-
-    def landed(self) -> None:
-        """What became of one of them is known."""
-        ...
-
-    async def all_landed(self) -> None:
-        """Wait until nothing is on its way: then hot state has all that was decided here."""
-        ...
-
-    def unknown(self) -> None:
-        """There is no such session."""
-        ...
-
-    def watch_work(self) -> None:
-        """Send WorkEnded when none of its executions is open any more."""
-        ...
-
-
 class SessionActor(DirectActor[SessionMessage]):
     """One session. Its state is its document; what it decides is committed, then answered."""
 
-    def __init__(self, services: Services, executions: Executions, tenant: str, id: str, place: Place) -> None:
+    def __init__(self, services: Services, executions: Executions, tenant: str, id: str, residence: Residence) -> None:
         self._services = services
         self._executions = executions
         self._tenant = tenant
         self._id = id
-        self._place = place
+        self._residence = residence
         self._state: SessionState | None = None
         self._since = 0
         self._opening: list[Open] = []
@@ -144,13 +83,13 @@ class SessionActor(DirectActor[SessionMessage]):
 
     async def started(self) -> None:
         """Load the session's document, if there is one, once all has landed that a predecessor had decided."""
-        await self._place.all_landed()
+        await self._residence.all_landed()
         document = await self._services.log.document(self._tenant, states.SESSIONS, self._id)
         if document is not None:
             self._state = _session.decode(document.body)
             self._since = document.since
             if self._state.active:
-                self._place.watch_work()
+                self._residence.watch_work()
 
     def receive_at_once(self, message: SessionMessage) -> bool:
         """New work for an open session needs nothing but a commit, which is not waited for here."""
@@ -188,7 +127,7 @@ class SessionActor(DirectActor[SessionMessage]):
             case WorkEnded():
                 self._work_ended()
         if self._state is None and not self._opening:
-            self._place.unknown()
+            self._residence.unknown()
 
     # --- opening and closing
 
@@ -265,7 +204,7 @@ class SessionActor(DirectActor[SessionMessage]):
     def _due(self, now: int) -> None:
         if self._state is None:
             return
-        busy = self._place.waiting or self._unplaced > 0 or self._executions.has_open(self._tenant, self._id)
+        busy = self._residence.waiting or self._unplaced > 0 or self._executions.has_open(self._tenant, self._id)
         match states.session_due(self._state, now, busy=busy):
             case payloads.SessionExtended() as payload:
                 self._extend(payload)
@@ -294,7 +233,7 @@ class SessionActor(DirectActor[SessionMessage]):
         assert self._state is not None  # noqa: S101  it was looked at
         before, self._state = self._state, states.session_extended(self._state, payload)
         if payload.active:
-            self._place.watch_work()
+            self._residence.watch_work()
         self._commit(self._change("session_extended", payload, before, self._state), _nothing, new=False)
 
     # --- accepting intents
@@ -308,7 +247,7 @@ class SessionActor(DirectActor[SessionMessage]):
                 for intent in message.intents:
                     self._services.quotas.check_size(self._tenant, len(intent.parameters))
                 self._executions.open.check_room(self._tenant, len(message.intents))
-                submission = _Submission(message, self._accept(message.intents))
+                submission = _Submission(message, without_repetitions(message.intents))
             except Exception as error:
                 message.reply.fail(error)
             else:
@@ -322,9 +261,9 @@ class SessionActor(DirectActor[SessionMessage]):
             if value is None:
                 message.reply.fail(SessionClosed(self._id, expired=self._state is not None and self._state.expired))
                 return
-            claim = _claim.decode(value)
+            claim = decode_claim(value)
             if claim.digest != intent.digest:
-                message.reply.fail(_conflict(intent, claim))
+                message.reply.fail(conflict(intent, claim))
                 return
             executions.append(claim.execution)
         message.reply.set(executions)
@@ -338,7 +277,7 @@ class SessionActor(DirectActor[SessionMessage]):
         forked = submission.fresh[0].fork is not None  # alone, and its journal is in the store only
         may_begin = not (self._unplaced or forked) and 2 * len(entries) <= RECORDS_MAX
         at_once = submission.at_once = may_begin and self._executions.begin(entries)
-        commit, submission.accepted = self._acceptance(submission.fresh, entries, at_once=at_once)
+        commit, submission.accepted = self._accept(submission.fresh, entries, None, at_once=at_once)
         if (
             at_once
             and len(entries) == 1
@@ -388,9 +327,9 @@ class SessionActor(DirectActor[SessionMessage]):
         self._has_work()
         entry = self._plan(message.intent, message.parent)
         at_once = not self._unplaced and self._executions.begin([entry])
-        commit, accepted = self._acceptance([message.intent], [entry], message.parent, at_once=at_once)
+        commit, accepted = self._accept([message.intent], [entry], message.parent, at_once=at_once)
         self._unplaced += not at_once
-        reply = _Handed(self._place, partial(self._spawned, message, entry, accepted[0], at_once))
+        reply = Handed(self._residence, partial(self._spawned, message, entry, accepted[0], at_once))
         try:
             message.accept(entry.id, commit, reply)
         except Exception as error:
@@ -428,11 +367,11 @@ class SessionActor(DirectActor[SessionMessage]):
 
     def _settle_claims(self, submission: _Submission, claimed: KeyClaimed) -> None:
         """Some keys are taken: the same intent gets the execution it has, another one is an error; the rest goes on."""
-        taken = {key: _claim.decode(value) for key, value in claimed.taken.items()}
+        taken = {key: decode_claim(value) for key, value in claimed.taken.items()}
         for intent in submission.fresh:
             claim = taken.get(intent.key)
             if claim is not None and claim.digest != intent.digest:
-                submission.message.reply.fail(_conflict(intent, claim))
+                submission.message.reply.fail(conflict(intent, claim))
                 return
         for intent in submission.fresh:
             if claim := taken.get(intent.key):
@@ -440,76 +379,19 @@ class SessionActor(DirectActor[SessionMessage]):
         submission.fresh = [intent for intent in submission.fresh if intent.key not in taken]
         self._commit_submission(submission)
 
-    def _accept(self, intents: Sequence[PreparedIntent]) -> list[PreparedIntent]:
-        """The intents without repetitions; the same key for another intent is an error."""
-        by_key: dict[str, PreparedIntent] = {}
-        for intent in intents:
-            first = by_key.setdefault(intent.key, intent)
-            if first.digest != intent.digest:
-                raise _conflict(intent, Claim("(in this same call)", first.type, first.digest))
-        return list(by_key.values())
-
-    def _acceptance(
+    def _accept(
         self,
         intents: Sequence[PreparedIntent],
         entries: Sequence[OpenExecution],
-        parent: Parent | None = None,
-        *,
-        at_once: bool,
-    ) -> tuple[Commit, list[ExecutionState]]:
-        records: list[Record] = []
-        operations: list[Operation] = []
-        accepted: list[ExecutionState] = []
-        now = self._services.clock.now()
-        for intent, entry in zip(intents, entries, strict=True):
-            state = self._accept_one(intent, entry.id, now, records, parent, at_once=at_once)
-            accepted.append(state)
-            operations += (
-                ClaimKey(intent.key, encode(Claim(state.id, intent.type, intent.digest))),
-                PutDocument(states.EXECUTIONS, state.id, encode(state)),
-                AddToIndex(states.OPEN, state.id, states.open_score(self._id)),
-            )
-            if intent.fork is not None:
-                self._take_journal(intent.fork, entry.id, records, operations)
-        return Commit(self._tenant, records, operations), accepted
-
-    def _accept_one(
-        self,
-        intent: PreparedIntent,
-        execution: str,
-        now: int,
-        records: list[Record],
         parent: Parent | None,
         *,
         at_once: bool,
-    ) -> ExecutionState:
-        solution = intent.solution or (self._state.solution if self._state else "default")
-        fork = intent.fork
-        payload = payloads.IntentReceived(
-            *(intent.id, intent.type, solution, intent.key),
-            *(Raw(intent.parameters), intent.metadata, now, intent.priority),
-            parent=parent,
-            version=intent.version,
-            forked_from=fork.origin if fork else "",
-            forked_at=fork.step if fork else "",
-            trace=intent.trace,
-        )
-        state = states.intent_received(self._tenant, self._id, execution, payload)
-        records.append(Record("intent_received", self._id, execution, payload))
-        if at_once and self._services.repertoire.find(intent.type) is not None:
-            records.append(Record("execution_started", self._id, execution, payloads.ExecutionStarted(now)))
-            state = states.execution_started(state, now)
-        return state
-
-    def _take_journal(self, fork: Fork, execution: str, records: list[Record], operations: list[Operation]) -> None:
-        """What the fork goes on from is recorded as its own; events that rode with it go out as its own."""
-        for row in fork.rows:
-            body = encode(row)
-            place = len(records)
-            records.append(Record(record_type(row), self._id, execution, Raw(body)))
-            operations.append(AppendJournal(execution, encode_journal_row(row, body)))
-            events = [encode(OutboxEvent.of(execution, event)) for event in events_of(row)]
-            operations += [AddToOutbox(self._id, event, place) for event in events]
+    ) -> tuple[Commit, list[ExecutionState]]:
+        session, services = self._state, self._services
+        if session is None:
+            raise UnknownSession(self._id)
+        repertoire = services.repertoire if at_once else None
+        return accept(session, intents, entries, services.clock.now(), repertoire, parent)
 
     def _as_message(self, proceed: Callable[[Reply[Receipt]], None]) -> Callable[[Reply[Receipt]], None]:
         """What changes this actor's state goes on when the outcome has come back to it as a message."""
@@ -525,7 +407,7 @@ class SessionActor(DirectActor[SessionMessage]):
 
         One that is not `new` work is never refused for lack of room, and goes first.
         """
-        reply = _Handed(self._place, settled)
+        reply = Handed(self._residence, settled)
         writer = self._services.writer
         try:
             (writer.accept if new else writer.append)(commit, reply)
@@ -545,12 +427,3 @@ def _move_timer(before: SessionState | None, after: SessionState) -> list[Operat
 
 def _nothing(_outcome: Reply[Receipt]) -> None:
     """Nobody waits for it."""
-
-
-def _conflict(intent: PreparedIntent, claim: Claim) -> IdempotencyConflict:
-    return IdempotencyConflict(
-        intent.key,
-        f"{claim.type} with parameters of digest {claim.digest.hex()[:12]}",
-        f"{intent.type} with parameters of digest {intent.digest.hex()[:12]}",
-        claim.execution,
-    )

@@ -8,8 +8,8 @@ from typing import Final
 
 import msgspec
 
+from intendant.actors.acceptance import Claim
 from intendant.actors.barred import open_executions
-from intendant.actors.session import Claim
 from intendant.actors.tiers import Tiers
 from intendant.domain import state as states
 from intendant.domain.erasure import Content, Erased, Scope

@@ -10,8 +10,8 @@ import anyio
 import msgspec
 from msgspec import Struct
 
+from intendant.actors.acceptance import Claim
 from intendant.actors.outbox_event import OutboxEvent
-from intendant.actors.session import Claim
 from intendant.actors.state_writer import CHECKPOINT
 from intendant.domain import state as states
 from intendant.domain.codec import digest, encode

@@ -16,16 +16,13 @@ import anyio
 import anyio.from_thread
 import msgspec
 
-from intendant.actors.messages import Close, Describe, Open, PreparedIntent, Progress, SessionMessage, Submit
+from intendant.actors.messages import Close, Open, PreparedIntent, Progress, SessionMessage, Submit
 from intendant.actors.outbox_relay import RelaySettings
 from intendant.actors.services import Limits
 from intendant.adapters.clock import SystemClock
 from intendant.adapters.publishers import CallbackPublisher
-from intendant.domain.codec import encode_value
 from intendant.domain.erasure import Erased, Scope
 from intendant.domain.errors import (
-    ActorStopped,
-    ExecutionEnded,
     InvalidIntent,
     OutcomeUnknown,
     RuntimeStopped,
@@ -37,7 +34,7 @@ from intendant.domain.payloads import ChildRecord, SagaRecord
 from intendant.domain.ports import Clock, ColdStore, FileStore, Publisher, Store
 from intendant.domain.retention import Retention, RetentionPolicy
 from intendant.domain.shared_state import EMPTY, decode_shared
-from intendant.domain.state import CancelResult, Event, ExecutionState, Outcome, SessionState, Status
+from intendant.domain.state import CancelResult, Event, Outcome, SessionState, Status
 from intendant.domain.telemetry import UNTRACED, Telemetry
 from intendant.parking import Reply
 from intendant.realm import Realm, Repertoire
@@ -47,7 +44,9 @@ from intendant.runtime.configuration import Configuration, configuration_of
 from intendant.runtime.control import answer
 from intendant.runtime.ends import Ends
 from intendant.runtime.engine import Engine, not_running
+from intendant.runtime.erasures import Erasures
 from intendant.runtime.event_stream import EventStreams
+from intendant.runtime.execution_calls import ExecutionCalls
 from intendant.runtime.exposition import exposition
 from intendant.runtime.forks import Forks
 from intendant.runtime.handles import Execution, Session
@@ -143,6 +142,8 @@ class Runtime:
         self.ends = Ends(self._serving, self.state)
         self.cancellations = Cancellations(self._serving, self.state, timeout)
         self.wal = WalReader(self._reach)
+        self._calls = ExecutionCalls(self._serving, self.state, self.wal, self.now, timeout)
+        self._erasures = Erasures(self._reach)
         self.forks = Forks(self)
         self.streams = EventStreams(self._reach, self.state)
         self.outbox = Outbox(self._reach, self.now, timeout)
@@ -317,7 +318,9 @@ class Runtime:
         ended; with `drop_open` they are stopped where they are and never go on. TimeoutError after `timeout` seconds
         (without it there is no limit), OutcomeUnknown: it goes on, or call it again.
         """
-        return await self._erase(Scope(check_id(tenant, "tenant")), timeout, dry_run=dry_run, drop_open=drop_open)
+        return await self._erasures.erase(
+            Scope(check_id(tenant, "tenant")), timeout, dry_run=dry_run, drop_open=drop_open
+        )
 
     async def erase_session(
         self,
@@ -334,20 +337,7 @@ class Runtime:
         of the tenant names the same content. Costs reading all of the tenant's log and documents.
         """
         scope = Scope(check_id(tenant, "tenant"), check_id(session, "session"))
-        return await self._erase(scope, timeout, dry_run=dry_run, drop_open=drop_open)
-
-    async def _erase(self, scope: Scope, timeout: float | None, *, dry_run: bool, drop_open: bool) -> Erased:
-        partition = self._reach(scope.tenant)
-        check_timeout(timeout)
-        try:
-            with anyio.fail_after(timeout):
-                if dry_run:
-                    return await partition.eraser.survey(scope)
-                return await partition.eraser.erase(scope, drop_open=drop_open)
-        except ActorStopped as error:
-            partition.check()
-            again = f"it is not known whether the erasure of {scope} was begun; call it again"
-            raise OutcomeUnknown(scope.session or scope.tenant, scope.session or scope.tenant, again) from error
+        return await self._erasures.erase(scope, timeout, dry_run=dry_run, drop_open=drop_open)
 
     # --- executions
 
@@ -452,38 +442,13 @@ class Runtime:
 
     async def ask_progress(self, tenant: str, id: str, timeout: float) -> Progress | None:
         """Ask a running execution's actor where it is; None when no handler of it runs here."""
-        ref = self._reach(tenant).executions.ref(tenant, id)
-        if ref is None:
-            return None
-        try:
-            return await ref.ask(Describe, timeout=check_timeout(timeout, finite=True))
-        except ActorStopped:
-            return None  # it came to its end meanwhile
+        return await self._calls.progress(tenant, id, timeout)
 
     async def signal(
         self, tenant: str, id: str, name: str, payload: object, given_id: str | None, timeout: float | None
     ) -> None:
         """Send a signal to an execution; `Execution.signal` is the door to it."""
-        check_id(name, "signal name")
-        signal_id = make_id(self._settings.clock.now()) if given_id is None else check_id(given_id, "signal id")
-        encoded = encode_value(payload, f"the payload of signal {name!r}")
-        seconds = self._seconds(timeout)
-
-        async def send(partition: Partition) -> bool:
-            return await partition.calls.signal(tenant, id, name, signal_id, encoded)
-
-        try:
-            with anyio.fail_after(seconds):
-                sent = await self._serving().persist(tenant, send, seconds)
-        except TimeoutError:
-            again = (
-                f"no answer whether signal {name!r} was received; send it again with id={signal_id!r}, which is safe"
-            )
-            raise OutcomeUnknown(signal_id, signal_id, again) from None
-        if not sent:
-            state = await self._ended(tenant, id)
-            if given_id is None or not await self._was_received(tenant, state, signal_id):
-                raise ExecutionEnded(id, state.status)
+        await self._calls.signal(tenant, id, name, payload, given_id, timeout)
 
     async def cancel_tenant(self, tenant: str, *, timeout: float | None = None) -> dict[str, CancelResult]:
         """Cancel all executions of a tenant that are open now, as `Execution.cancel` does; results by id.
@@ -495,34 +460,7 @@ class Runtime:
 
     async def query(self, tenant: str, id: str, name: str, type: Any, timeout: float | None) -> Any:
         """Ask an execution's handler; `Execution.query` is the door to it."""
-        check_id(name, "query name")
-        seconds = self._seconds(timeout)
-
-        async def ask(partition: Partition) -> bytes | None:
-            return await partition.calls.query(tenant, id, name)
-
-        with anyio.fail_after(seconds):
-            answer = await self._serving().persist(tenant, ask, seconds)
-        if answer is None:
-            raise ExecutionEnded(id, (await self._ended(tenant, id)).status)
-        return msgspec.msgpack.decode(answer, type=type)
-
-    async def _ended(self, tenant: str, id: str) -> ExecutionState:
-        state = await self.state.tracked_execution(tenant, id)
-        if state is None:
-            raise UnknownExecution(id)
-        return state
-
-    async def _was_received(self, tenant: str, state: ExecutionState, signal_id: str) -> bool:
-        """Whether the log has the signal: it is sent again after its execution has ended."""
-        cursor: str | None = None
-        while True:
-            page = await self.wal.query(tenant, type="signal_received", execution=state.id, limit=1_000, cursor=cursor)
-            if any(each.payload["id"] == signal_id for each in page.items):
-                return True
-            if page.cursor is None:
-                return False
-            cursor = page.cursor
+        return await self._calls.query(tenant, id, name, type, timeout)
 
     @property
     def repertoire(self) -> Repertoire:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anyio
 
 from intendant import Child, Context, ExecutionCancelled, ExecutionFailed, Realm, Retry, SagaFailed, Step
 from intendant.domain.journal import Row
 from intendant.domain.payloads import StepCompleted
-
-if TYPE_CHECKING:
-    from tests.faults.conftest import Ledger
+from tests.faults.ledger import Ledger
 
 
 def make_children(ledger: Ledger) -> Realm:  # noqa: C901  a list of handlers, none of which branches much

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anyio
 import msgspec
@@ -14,9 +14,7 @@ from intendant.domain.journal import Row
 from intendant.domain.payloads import SagaCompensating, SagaStarted, StepCompleted
 from intendant.domain.payloads import StepFailed as StepFailedRow
 from intendant.domain.sagas import undo_path
-
-if TYPE_CHECKING:
-    from tests.faults.conftest import Ledger
+from tests.faults.ledger import Ledger
 
 SOON = timedelta(milliseconds=10)
 TWICE = Retry(attempts=2, initial=SOON)

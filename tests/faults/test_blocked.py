@@ -6,14 +6,14 @@ One life with the code, one without, one with it again; each may die at every co
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from intendant.actors.execution import ExecutionActor
-
-if TYPE_CHECKING:  # pytest's importlib mode gives conftest no importable name
-    from tests.faults.conftest import Cut, Lives, Scenario, Stage
+from tests.faults.lives import Cut, Cutting, Lives
+from tests.faults.scenarios import Scenario
+from tests.faults.stage import Stage
 
 NAMES = ("signalled", "cancelled-in-wait", "saga-cancelled-in-wait")
 FEW = 4  # moments of each life, in `make test`
@@ -31,14 +31,14 @@ def some(cuts: list[Cut], *, thorough: bool) -> list[Cut]:
 def blocked_in_the_middle(stage: Stage, scenario: Scenario, *, thorough: bool) -> list[str]:
     """What is wrong after any of the lives."""
     lives = stage.lives(scenario)
-    cutting = stage.cutting(lives)
+    cutting = Cutting(lives)
     assert lives.live(cutting)
     wanted = lives.end()
     accepted = [cut for cut in cutting.cuts if cut.told.executions.keys() == lives.told.executions.keys()]
     for cut in some(accepted, thorough=thorough):
         without = stage.lives(scenario, cut=cut)
         without.realms.clear()
-        cutting = stage.cutting(without)
+        cutting = Cutting(without)
         try:
             without.live(cutting, leave_at=TURNS)
         except Exception as error:  # that a caller was told

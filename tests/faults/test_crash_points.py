@@ -7,13 +7,15 @@ applied, or it was and the reply got lost, or it meets a fault of ours that cras
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
 
 import pytest
 
-if TYPE_CHECKING:  # pytest's importlib mode gives conftest no importable name
-    from tests.faults.conftest import Cut, End, Lives, Scenario, Stage
-
+from tests.faults.ends import End
+from tests.faults.lives import Cut, Cutting, Lives
+from tests.faults.planned_faults import FAULTS, Fault, ReadFault
+from tests.faults.scenarios import Scenario
+from tests.faults.stage import Stage
 
 EXTENT = pytest.mark.parametrize(
     "thorough", [pytest.param(False, id="some"), pytest.param(True, id="all", marks=pytest.mark.stress)]
@@ -40,7 +42,7 @@ def fault_free(stage: Stage, scenario: Scenario) -> tuple[Lives, End, list[Cut]]
 
 def _live_fault_free(stage: Stage, scenario: Scenario) -> tuple[Lives, End, list[Cut]]:
     lives = stage.lives(scenario)
-    cutting = stage.cutting(lives)
+    cutting = Cutting(lives)
     assert lives.live(cutting)
     assert lives.violations() == []
     return lives, lives.end(), cutting.cuts
@@ -55,7 +57,7 @@ def check_recovery(stage: Stage, scenario: Scenario, cut: Cut, wanted: End) -> l
     lives = stage.lives(scenario, cut=cut)
     assert lives.violations() == [], f"died {cut.when}"
     assert lives.ended_differently(wanted) == [], f"died {cut.when}"
-    cutting = stage.cutting(lives)
+    cutting = Cutting(lives)
     assert lives.live(cutting), f"died {cut.when}"
     check_end(lives, wanted, f"died {cut.when}")
     return cutting.cuts
@@ -76,10 +78,10 @@ def test_dies_around_every_commit(stage: Stage, scenario: Scenario, *, thorough:
 @EXTENT
 def test_lives_on_with_a_fault_at_every_commit(stage: Stage, scenario: Scenario, fault: str, *, thorough: bool) -> None:
     reference, wanted, _ = fault_free(stage, scenario)
-    when, error = stage.faults[fault]
+    when, error = FAULTS[fault]
     for number in every(reference.commits, thorough=thorough):
         lives = stage.lives(scenario)
-        plan = stage.fault(number, when, error)
+        plan = Fault(number, when, error)
         if number == 1 and error().__class__ is RuntimeError:
             continue  # the writer's first commit: it never came to serve, and entering raises
         assert lives.live(plan), f"{fault} at commit {number}"
@@ -94,12 +96,12 @@ def test_lives_on_with_a_fault_at_every_read(stage: Stage, scenario: Scenario, e
     """A fault while something is read may reach the caller who asked for it; the rest goes on."""
     reference, wanted, cuts = fault_free(stage, scenario)
     assert reference.reads
-    raised = stage.faults["not applied" if error == "unavailable" else "writer crashes before"][1]
+    raised = FAULTS["not applied" if error == "unavailable" else "writer crashes before"][1]
     for number in every(reference.reads, thorough=thorough):
         for cut in (None, cuts[len(cuts) // 2]):  # from the start, and in the middle of things: at a resume
             lives = stage.lives(scenario, cut=cut)
             try:
-                lives.live(stage.read_fault(number, raised))
+                lives.live(ReadFault(number, raised))
             except BaseException as told:  # a caller asked for it
                 if "planted" not in repr(told):
                     raise
@@ -132,4 +134,4 @@ def test_dies_twice(stage: Stage, scenario: Scenario) -> None:
         cuts = cuts[::7]
     for cut in cuts:
         for again in check_recovery(stage, scenario, cut, wanted):
-            check_recovery(stage, scenario, stage.replace(again, when=f"{cut.when}, then {again.when}"), wanted)
+            check_recovery(stage, scenario, replace(again, when=f"{cut.when}, then {again.when}"), wanted)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anyio
 import msgspec
@@ -34,9 +34,12 @@ from intendant.domain.state import SESSION_STATE, TIMERS, timer_member
 from intendant.parking import Reply
 from intendant.runtime.event_stream import EventStream
 from intendant.steps.session import SharedState
-
-if TYPE_CHECKING:
-    from tests.faults.conftest import Cut, Lives, Plan, Scenario, Stage
+from tests.faults.faulty_store import Plan
+from tests.faults.lives import Cut, Cutting, Lives
+from tests.faults.planned_faults import FAULTS, Fault
+from tests.faults.scenarios import Scenario
+from tests.faults.stage import Stage
+from tests.faults.virtual_time import run_virtual
 
 Wrap = Callable[[MemoryStore], Any]
 
@@ -55,7 +58,7 @@ class Hunt:
     def run(self) -> str:
         """What is wrong; empty when nothing is."""
         lives = self._lives(None)
-        cutting = self._stage.cutting(lives)
+        cutting = Cutting(lives)
         return self._live(lives, "fault-free", cutting) or self._crashes(cutting.cuts) or self._faults(lives.commits)
 
     def _crashes(self, cuts: list[Cut]) -> str:
@@ -70,8 +73,8 @@ class Hunt:
 
     def _faults(self, commits: int) -> str:
         for number in range(2, commits + 1):
-            for name, (place, error) in self._stage.faults.items():
-                plan = self._stage.fault(number, place, error)
+            for name, (place, error) in FAULTS.items():
+                plan = Fault(number, place, error)
                 if wrong := self._live(self._lives(None), f"{name}, commit {number}", plan):
                     return wrong
         return ""
@@ -559,13 +562,11 @@ def _batch(tenure: Tenure, first: int, value: str) -> Batch:
 
 
 @pytest.mark.parametrize("planted", [None, NoFence, NoToken])
-def test_a_missing_fence_is_found(
-    stage: Stage, virtual: Callable[..., None], planted: Callable[[MemoryLog], Log] | None
-) -> None:
+def test_a_missing_fence_is_found(stage: Stage, planted: Callable[[MemoryLog], Log] | None) -> None:
     found: list[str] = []
 
     async def main() -> None:
         found.extend(await break_in(planted or (lambda log: log)))
 
-    virtual(stage.backend, main)
+    run_virtual(stage.backend, main)
     assert bool(found) == (planted is not None), found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -14,10 +14,8 @@ from intendant.actors.open_execution import OpenExecution
 from intendant.domain.payloads import StepCompleted
 from intendant.steps.children import Children
 from intendant.steps.steps import Steps
+from tests.faults.stage import Stage
 from tests.faults.test_planted_bugs import Hunt
-
-if TYPE_CHECKING:
-    from tests.faults.conftest import Stage
 
 _record = Steps.record
 

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
+from intendant.actors import acceptance
+from intendant.actors.acceptance import take_journal
 from intendant.actors.history import History
-from intendant.actors.session import SessionActor
 from intendant.domain import forks as domain
 from intendant.domain.journal import Journal
 from intendant.domain.payloads import SignalReceived
 from intendant.runtime.forks import Forks
+from tests.faults.stage import Stage
 from tests.faults.test_planted_bugs import Hunt
-
-if TYPE_CHECKING:
-    from tests.faults.conftest import Stage
 
 _fork = Forks.fork
 _kept: Callable[[Any], list[Any]] = getattr(domain, "_kept")  # noqa: B009  private to all but those who break it
-_take_journal = getattr(SessionActor, "_take_journal")  # noqa: B009
 _read = getattr(History, "_read")  # noqa: B009
 
 
@@ -35,9 +33,9 @@ def take_all_signals(rows: list[Any]) -> list[Any]:
     return [row for row in rows if id(row) in kept or isinstance(row, SignalReceived)]
 
 
-def record_nothing(self: Any, fork: Any, execution: str, _records: Any, operations: list[Any]) -> None:
+def record_nothing(fork: Any, session: str, execution: str, _records: Any, operations: list[Any]) -> None:
     """What a fork takes over stands in its journal, and not in the log."""
-    _take_journal(self, fork, execution, [], operations)
+    take_journal(fork, session, execution, [], operations)
 
 
 async def begin_empty(self: Any) -> None:
@@ -50,7 +48,7 @@ async def begin_empty(self: Any) -> None:
 BUGS: dict[str, tuple[str, Any, str, Any]] = {
     "a fork is made twice": ("forked", Forks, "fork", fork_again),
     "signals of the origin come along": ("forked-signalled", domain, "_kept", take_all_signals),
-    "the log knows nothing of its journal": ("forked", SessionActor, "_take_journal", record_nothing),
+    "the log knows nothing of its journal": ("forked", acceptance, "take_journal", record_nothing),
     "steps of the origin run again": ("forked-saga", History, "_read", begin_empty),
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anyio
 import pytest
@@ -13,10 +13,8 @@ from intendant.domain.payloads import Failure, SagaCompensating, SagaStarted
 from intendant.domain.sagas import Sagas, is_undo
 from intendant.steps.steps import Steps
 from intendant.steps.undoing import Undoing
+from tests.faults.stage import Stage
 from tests.faults.test_planted_bugs import Hunt
-
-if TYPE_CHECKING:
-    from tests.faults.conftest import Stage
 
 _record_saga = ExecutionActor.record_saga
 _to_undo = Sagas.to_undo

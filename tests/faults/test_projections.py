@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import anyio
 import pytest
 
-from intendant import Event, Runtime, StoreUnavailable
+from intendant import Runtime, StoreUnavailable
 from intendant.adapters.memory import MemoryColdStore, MemoryFileStore, MemoryStore
 from intendant.domain import state as states
-from intendant.domain.ports import Chunk, ColdDocument, LogReader
+from intendant.domain.ports import Chunk, ColdDocument
 from intendant.domain.records import decode_entry
 from intendant.supervisor import ChildCrashed, ChildRestarting
 from intendant.supervisor import Event as SupervisorEvent
+from tests.faults.auditing import audit
+from tests.faults.faulty_store import FaultyStore, Plan
+from tests.faults.handlers import make_realm
+from tests.faults.ledger import Ledger
+from tests.faults.published import Published, check_order
+from tests.faults.stage import Stage
+from tests.faults.virtual_time import run_virtual
 from tests.infrastructure.tier import full
 
-if TYPE_CHECKING:
-    from tests.faults.conftest import Published, Stage
-
 PATIENCE = 1e6  # virtual seconds
-Auditing = Callable[[LogReader], Awaitable[list[str]]]
-InOrder = Callable[[Sequence[Event]], list[str]]
-Virtual = Callable[..., None]
 
 
 class ShakyColdStore(MemoryColdStore):
@@ -59,15 +59,15 @@ class ShakyColdStore(MemoryColdStore):
 class Theatre:
     """A runtime with both projections, over stores that a test may shake."""
 
-    def __init__(self, stage: Stage, crashes: int) -> None:
+    def __init__(self, crashes: int) -> None:
         self.hot = MemoryStore()
         self.cold = ShakyColdStore(crashes)
-        self.published: Published = stage.published(self.hot)
+        self.published = Published(self.hot)
         self.happened: list[SupervisorEvent] = []
         self.relay_crashes = 0
         theatre = self
 
-        class Plan(stage.plan):  # type: ignore[misc,name-defined,unused-ignore]  # it comes by fixture
+        class Shaking(Plan):
             calls = 0
 
             async def before_read(self, number: int, what: str) -> None:
@@ -77,8 +77,8 @@ class Theatre:
                     raise RuntimeError("planted: a fault of the relay")
 
         self.runtime = Runtime(
-            [stage.realm(stage.ledger(self.hot))],
-            hot=stage.store(self.hot, Plan()),
+            [make_realm(Ledger(self.hot))],
+            hot=FaultyStore(self.hot, Shaking()),
             cold=self.cold,
             files=MemoryFileStore(),
             publisher=self.published,
@@ -118,8 +118,8 @@ def _first_of(entry: bytes) -> int:
     return decode_entry(entry)[0].sequence
 
 
-async def crash_both(stage: Stage, crashes: int, auditing: Auditing, in_order: InOrder) -> None:
-    theatre = Theatre(stage, crashes)
+async def crash_both(crashes: int) -> None:
+    theatre = Theatre(crashes)
     count = 0
     async with theatre.runtime:
         while theatre.cold.crashes < crashes or theatre.relay_crashes < crashes:
@@ -128,29 +128,27 @@ async def crash_both(stage: Stage, crashes: int, auditing: Auditing, in_order: I
             count += 1
         await theatre.catch_up(count)
         assert await theatre.cold_differences() == []
-        assert await auditing(theatre.hot.log(0)) == []
+        assert await audit(theatre.hot.log(0)) == []
         restarts = theatre.restarted()
         crashed = {event.path for event in theatre.happened if isinstance(event, ChildCrashed)}
         projections = {f"intendant/projections/{name}[0]" for name in ("state-writer", "outbox-relay")}
         assert set(restarts) == crashed == projections, "nobody else was restarted"
         assert all(restarts[path] == crashes for path in projections)
         assert theatre.runtime.failed is None
-    assert theatre.published.violations + in_order(theatre.published.events) == []
+    assert theatre.published.violations + check_order(theatre.published.events) == []
     assert len({event.id for event in theatre.published.events}) == 4 * count
 
 
 @pytest.mark.parametrize("crashes", [20, pytest.param(full(1_000), marks=pytest.mark.stress)])
-def test_their_crashes_restart_nobody_else(
-    stage: Stage, crashes: int, virtual: Virtual, auditing: Auditing, in_order: InOrder
-) -> None:
-    virtual(stage.backend, lambda: crash_both(stage, crashes, auditing, in_order))
+def test_their_crashes_restart_nobody_else(stage: Stage, crashes: int) -> None:
+    run_virtual(stage.backend, lambda: crash_both(crashes))
 
 
-def test_an_outage_of_the_cold_store_makes_a_lag_that_falls_to_nothing(stage: Stage, virtual: Virtual) -> None:
+def test_an_outage_of_the_cold_store_makes_a_lag_that_falls_to_nothing(stage: Stage) -> None:
     lags: list[int] = []
 
     async def main() -> None:
-        theatre = Theatre(stage, crashes=0)
+        theatre = Theatre(crashes=0)
         async with theatre.runtime as runtime:
             await theatre.work(0)
             await theatre.catch_up(1)
@@ -164,7 +162,7 @@ def test_an_outage_of_the_cold_store_makes_a_lag_that_falls_to_nothing(stage: St
             assert await theatre.cold_differences() == []
             assert theatre.restarted() == {}, "an outage restarts nothing"
 
-    virtual(stage.backend, main)
+    run_virtual(stage.backend, main)
     assert lags == sorted(lags)
     assert lags[0] >= 5
     assert lags[-1] >= 250

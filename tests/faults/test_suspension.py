@@ -6,12 +6,13 @@ runtime, by cancelling its host, by a crash of the writer that takes sessions an
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
-if TYPE_CHECKING:
-    from tests.faults.conftest import Cut, End, Lives, Outage, Scenario, Stage
+from tests.faults.ends import End
+from tests.faults.lives import Cut, Cutting, Lives
+from tests.faults.planned_faults import CrashSoon, Outage
+from tests.faults.scenarios import Scenario
+from tests.faults.stage import Stage
 
 pytestmark = pytest.mark.in_turn
 TURNS = 4  # of a scenario that `make test` looks at; `make stress` looks at all
@@ -25,7 +26,7 @@ def reference_of(stage: Stage, scenario: Scenario) -> tuple[Lives, End, Cut]:
     key = stage.backend, scenario.name
     if key not in _references:
         reference = stage.lives(scenario)
-        cutting = stage.cutting(reference)
+        cutting = Cutting(reference)
         assert reference.live(cutting)
         _references[key] = reference, reference.end(), cutting.cuts[len(cutting.cuts) // 2]
     return _references[key]
@@ -62,7 +63,7 @@ def restart_everywhere(stage: Stage, scenario: Scenario, *, all: bool) -> None:
     for turn in turns_of(reference, all=all):
         for when in ("before", "after"):
             lives = stage.lives(scenario)
-            plan = stage.crash_soon(when)
+            plan = CrashSoon(when)
             try:
                 assert lives.live(plan, leave_at=turn, call_at=plan.arm)
             except BaseException as error:  # at the writer's first commit: entering raises
@@ -113,7 +114,7 @@ def test_an_outage_from_any_read_of_a_resume_ends_nothing(stage: Stage, scenario
     for seconds in (5.0, 15.0) if thorough else (5.0,):
         for number in range(1, reference.reads if thorough else min(reference.reads, 5)):
             when = f"outage of {seconds} s from read {number} on"
-            live_through(stage.lives(scenario, cut=cut), stage.outage(seconds, number), wanted, when)
+            live_through(stage.lives(scenario, cut=cut), Outage(seconds, number), wanted, when)
 
 
 @EXTENT
@@ -124,4 +125,4 @@ def test_an_outage_of_the_store_ends_nothing(stage: Stage, scenario: Scenario, *
         for turn in list(turns_of(reference, all=thorough))[:: 1 if thorough else 3]:
             for cut in (None, middle):
                 when = f"outage of {seconds} s at turn {turn}{' of a resume' if cut else ''}"
-                live_through(stage.lives(scenario, cut=cut), stage.outage(seconds), wanted, when, turn)
+                live_through(stage.lives(scenario, cut=cut), Outage(seconds), wanted, when, turn)

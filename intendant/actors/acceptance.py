@@ -1,0 +1,120 @@
+"""What accepting intents writes: their records, their documents, and the claims of their keys. Decided without I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+from msgspec import Raw, Struct
+
+from intendant.actors.messages import PreparedIntent
+from intendant.actors.open_execution import OpenExecution
+from intendant.actors.outbox_event import OutboxEvent
+from intendant.domain import payloads
+from intendant.domain import state as states
+from intendant.domain.codec import encode
+from intendant.domain.commit import AddToIndex, AddToOutbox, AppendJournal, ClaimKey, Commit, Operation, PutDocument
+from intendant.domain.errors import IdempotencyConflict
+from intendant.domain.forks import Fork
+from intendant.domain.journal import encode_journal_row, events_of, record_type
+from intendant.domain.payloads import Parent
+from intendant.domain.records import Record
+from intendant.domain.state import ExecutionState, SessionState
+from intendant.realm import Repertoire
+
+
+class Claim(Struct, array_like=True, frozen=True, gc=False):
+    """What an idempotency key is claimed with: the execution, and what it was claimed for."""
+
+    execution: str
+    type: str
+    digest: bytes
+
+
+decode_claim = msgspec.msgpack.Decoder(Claim).decode
+
+
+def conflict(intent: PreparedIntent, claim: Claim) -> IdempotencyConflict:
+    """The error of an intent whose key was claimed for another one."""
+    return IdempotencyConflict(
+        intent.key,
+        f"{claim.type} with parameters of digest {claim.digest.hex()[:12]}",
+        f"{intent.type} with parameters of digest {intent.digest.hex()[:12]}",
+        claim.execution,
+    )
+
+
+def without_repetitions(intents: Sequence[PreparedIntent]) -> list[PreparedIntent]:
+    """Each intent once; raises IdempotencyConflict when they have the same key for different ones."""
+    by_key: dict[str, PreparedIntent] = {}
+    for intent in intents:
+        first = by_key.setdefault(intent.key, intent)
+        if first.digest != intent.digest:
+            raise conflict(intent, Claim("(in this same call)", first.type, first.digest))
+    return list(by_key.values())
+
+
+def accept(
+    session: SessionState,
+    intents: Sequence[PreparedIntent],
+    entries: Sequence[OpenExecution],
+    now: int,
+    repertoire: Repertoire | None,
+    parent: Parent | None,
+) -> tuple[Commit, list[ExecutionState]]:
+    """The commit that accepts intents as these executions, and what they become by it.
+
+    With a `repertoire` they have their places: those that it has a handler of begin in the same commit.
+    """
+    records: list[Record] = []
+    operations: list[Operation] = []
+    accepted: list[ExecutionState] = []
+    for intent, entry in zip(intents, entries, strict=True):
+        state = _accept_one(session, intent, entry.id, now, records, repertoire, parent)
+        accepted.append(state)
+        operations += (
+            ClaimKey(intent.key, encode(Claim(state.id, intent.type, intent.digest))),
+            PutDocument(states.EXECUTIONS, state.id, encode(state)),
+            AddToIndex(states.OPEN, state.id, states.open_score(session.id)),
+        )
+        if intent.fork is not None:
+            take_journal(intent.fork, session.id, entry.id, records, operations)
+    return Commit(session.tenant, records, operations), accepted
+
+
+def _accept_one(
+    session: SessionState,
+    intent: PreparedIntent,
+    execution: str,
+    now: int,
+    records: list[Record],
+    repertoire: Repertoire | None,
+    parent: Parent | None,
+) -> ExecutionState:
+    fork = intent.fork
+    payload = payloads.IntentReceived(
+        *(intent.id, intent.type, intent.solution or session.solution, intent.key),
+        *(Raw(intent.parameters), intent.metadata, now, intent.priority),
+        parent=parent,
+        version=intent.version,
+        forked_from=fork.origin if fork else "",
+        forked_at=fork.step if fork else "",
+        trace=intent.trace,
+    )
+    state = states.intent_received(session.tenant, session.id, execution, payload)
+    records.append(Record("intent_received", session.id, execution, payload))
+    if repertoire is not None and repertoire.find(intent.type) is not None:
+        records.append(Record("execution_started", session.id, execution, payloads.ExecutionStarted(now)))
+        state = states.execution_started(state, now)
+    return state
+
+
+def take_journal(fork: Fork, session: str, execution: str, records: list[Record], operations: list[Operation]) -> None:
+    """What the fork goes on from is recorded as its own; events that rode with it go out as its own."""
+    for row in fork.rows:
+        body = encode(row)
+        place = len(records)
+        records.append(Record(record_type(row), session, execution, Raw(body)))
+        operations.append(AppendJournal(execution, encode_journal_row(row, body)))
+        events = [encode(OutboxEvent.of(execution, event)) for event in events_of(row)]
+        operations += [AddToOutbox(session, event, place) for event in events]
