@@ -17,6 +17,7 @@ import pytest
 
 from examples.orders.customer import Shop, buy
 from examples.orders.world import Entry
+from tests.infrastructure.ports import free_port
 
 ROOT: Final = Path(__file__).parents[2]
 
@@ -25,7 +26,7 @@ class Server:
     """A shop that is opened, killed, and opened again, at one address."""
 
     def __init__(self, folder: Path, backend: str) -> None:
-        self.folder, self.backend, self.port = folder, backend, 0
+        self.folder, self.backend, self.port = folder, backend, free_port()
         self.process: subprocess.Popen[str] | None = None
 
     def open(self) -> None:
@@ -35,7 +36,6 @@ class Server:
         assert self.process.stdout is not None
         while not (line := self.process.stdout.readline()).startswith("open at "):
             assert line, f"the shop did not open: {self.process.wait()}"
-        self.port = int(line.rpartition(":")[2])
 
     def end(self, by: signal.Signals) -> int:
         assert self.process is not None
