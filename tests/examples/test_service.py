@@ -56,7 +56,7 @@ def held(monkeypatch: pytest.MonkeyPatch) -> Held:
 @asynccontextmanager
 async def serving(store: MemoryStore) -> AsyncGenerator[tuple[Call, httpx.AsyncClient]]:
     """The service without a server: its lifespan is entered and left as a server does."""
-    app = build(Runtime([documents], hot=store))
+    app = build(Runtime([documents], hot=store), give_up=lambda: None)
     async with app.router.lifespan_context(app) as state:
 
         async def call(scope: Any, receive: Any, send: Any) -> None:
@@ -326,7 +326,13 @@ class Spoilt(MemoryStore):
 async def listening(store: MemoryStore) -> AsyncGenerator[int]:
     """The service under uvicorn, on a free port of this machine; yields the port."""
     server = uvicorn.Server(
-        uvicorn.Config(build(Runtime([documents], hot=store)), port=0, log_level="critical", ws="none", lifespan="on")
+        uvicorn.Config(
+            build(Runtime([documents], hot=store), give_up=lambda: None),
+            port=0,
+            log_level="critical",
+            ws="none",
+            lifespan="on",
+        )
     )
     serving = asyncio.create_task(server.serve())
     try:
