@@ -54,6 +54,11 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Parametrise what uses our `runtime`, and nothing else: only it brings `intendant_store` with it."""
     if "intendant_store" not in metafunc.fixturenames:
+        if "runtime" in metafunc.fixturenames and any(metafunc.definition.iter_markers("intendant")):
+            raise pytest.UsageError(
+                f"{metafunc.definition.nodeid} is marked with intendant, and has a fixture `runtime` that is not ours: "
+                "one of your own stands before it; ask for `intendant_runtime`, which is the same"
+            )
         return
     marked = _marked(metafunc.definition)
     clock = marked.get("clock", "jump")
@@ -95,7 +100,7 @@ def intendant_store(request: pytest.FixtureRequest) -> Iterator[Callable[[], Sto
 
 
 @pytest.fixture
-async def runtime(
+async def intendant_runtime(
     request: pytest.FixtureRequest,
     realm: Realm | Sequence[Realm],
     intendant_store: Callable[[], Store],
@@ -121,6 +126,12 @@ async def runtime(
         yield made
 
 
+@pytest.fixture
+def runtime(intendant_runtime: TestRuntime) -> TestRuntime:
+    """The same by its short name, which a fixture of the project's own may take away."""
+    return intendant_runtime
+
+
 def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
     """Compared kinds of records show the history."""
     if "intendant.testing.history" not in sys.modules or op != "==":
@@ -142,7 +153,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
     if "intendant.testing.runtime" in sys.modules and report.failed and isinstance(item, pytest.Function):
         from intendant.testing.runtime import TestRuntime  # noqa: PLC0415  it is there
 
-        runtime = item.funcargs.get("runtime")
+        runtime = item.funcargs.get("intendant_runtime")
         if isinstance(runtime, TestRuntime) and (told := runtime.describe()):
             report.sections.append(("intendant", told))
 

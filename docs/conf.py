@@ -24,8 +24,8 @@ version = release = version_of("intendant")
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.viewcode", "docstrings"]
 root_doc = "docs/index"
-include_patterns = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/**"]
-exclude_patterns = [each.name for each in ROOT.iterdir() if each.is_dir() and each.name != "docs"]
+include_patterns = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/**", "examples/*/README.md"]
+exclude_patterns = [each.name for each in ROOT.iterdir() if each.is_dir() and each.name not in ("docs", "examples")]
 source_suffix = {".md": "markdown"}
 
 myst_heading_anchors = 4
@@ -44,7 +44,7 @@ nitpick_ignore_regex = [
     ("py:.*", r"(?!intendant\b).*"),  # names of others: their documentation would have to be fetched
     ("py:.*", r".*\.(F|I|M|P|R|R_co|T|Target)"),  # type variables
     ("py:.*", r"intendant\.(realm\.(Handler|Repertoire)|steps\.function\.StepFunction|parking\.Seam)"),
-    ("py:.*", r"intendant\.(domain\.(commit|state|retry)|http|supervisor\.(node|child))\..*"),  # seldom met
+    ("py:.*", r"intendant\.(domain\.(commit|state|retry|telemetry)|http|supervisor\.(node|child))\..*"),  # seldom met
 ]
 
 html_theme = "furo"

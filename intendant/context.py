@@ -52,6 +52,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class Context:
     """One run of a handler. It is valid only while the handler runs, and only in its event loop.
 
+    Names and keys, of steps, scopes, sagas, signals, queries, events and artifacts, are 1 to 128 letters, digits and
+    any of `_.@:-`, the first one a letter or digit; others raise InvalidIntent.
+
     When the process dies, the handler is called anew: steps that were recorded return their result at once, and
     everything outside of steps runs again. `attempt` counts the attempts of the handler, from 1.
 
@@ -434,7 +437,8 @@ class Context:
         first, the signal or the end of `timeout`, is recorded: at every resume it is the same. Waiting is as with
         `sleep`, and `key` tells apart several waits for one name. A wait that is cancelled from outside, by a cancel
         scope around it, is given up: a signal that comes later, or had just come, is for the next wait. Use `timeout`
-        where a resume must see the same.
+        where a resume must see the same; one of zero takes what lies ready. `type` is one type: what may be one of
+        several things, tell apart by a field of a struct.
 
         Raises TimeoutError after `timeout`; InvalidValue for a payload that does not fit `type`, which is used up;
         DuplicateStep for a second wait for this name without `key`; InvalidIntent for a malformed name.
@@ -464,8 +468,8 @@ class Context:
         An event that was recorded before a resume is known by its name and payload and not emitted again: build both
         from parameters, step results and `ctx`, which are the same at every resume.
 
-        Raises InvalidValue for a payload that can't be encoded or is over 64 KiB, and for more than 1,024 events since
-        the last record.
+        Raises InvalidIntent for a malformed name; InvalidValue for a payload that can't be encoded or is over 64 KiB,
+        and for more than 1,024 events since the last record.
         """
         self._steps.check_live()
         self._events.emit(name, payload)

@@ -44,7 +44,8 @@ def _is_on_another_loop(item: pytest.Function, cases: dict[tuple[str, str], dict
     case = repr([(name, value) for name, value in spec.params.items() if name != loop])
     known = cases.setdefault(function, {})
     number = known.setdefault(case, len(known))
-    return LOOP_NAMES.index(spec.params[loop]) != number % 2
+    chosen = spec.params[loop]  # a name, or a name with options
+    return LOOP_NAMES.index(chosen if isinstance(chosen, str) else chosen[0]) != number % 2
 
 
 def _is_in_turn(item: pytest.Function) -> bool:

@@ -17,10 +17,11 @@ from intendant import actors, http, supervisor, testing
 from intendant.cli.config import VARIABLES
 
 ROOT = Path(__file__).parents[1]
+EXAMPLES = sorted((ROOT / "examples").glob("*/README.md"))
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 REFERENCE = [page for page in PAGES if page.parent.name == "api"]
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *PAGES]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *EXAMPLES, *PAGES]
 
 
 def test_the_first_program_of_the_readme_runs_and_runs_nothing_twice(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A Starlette service that accepts documents, answers at once, and works on them durably.
+"""A FastAPI service that accepts documents, answers at once, and works on them durably.
 
     uvicorn examples.service.app:app
 
@@ -6,31 +6,36 @@
                                         with ?wait=SECONDS: 200 with the outcome, if it ends in time
          Idempotency-Key: KEY           the same key and document: the same execution, however often it is sent
     GET  /executions/{tenant}/{id}      where it stands
+    GET  /executions/{tenant}/{id}/events   what happens to it, as server-sent events
+         Last-Event-ID: ID              goes on behind this one; 204 when it has ended and nothing follows
     GET  /health                        200 while the runtime serves; 503 with the cause once it has given up
 
 What a client was told with 202 is in the log. A client that leaves, at whatever moment, takes nothing with it: what was
-accepted goes on, and what it is unsure of it may send again with the same key.
+accepted goes on, and what it is unsure of it may send again with the same key. A runtime that has given up ends the
+process, for whatever watches it to start it again.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
+import signal
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any, Final, cast
 
 import anyio
 import msgspec
+from fastapi import FastAPI, Request, Response
 from msgspec import Struct
-from starlette.applications import Starlette
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
-from starlette.routing import Route
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope, Send
 
 from intendant import (
     Context,
     Execution,
+    ExecutionEvent,
     IdempotencyConflict,
     IntendantError,
     Outcome,
@@ -46,6 +51,10 @@ from intendant import (
 
 BODY_BYTES_MAX: Final = 128 * 1024
 WAIT_SECONDS_MAX: Final = 60.0
+STREAM_SECONDS: Final = 15.0  # a server that stops waits for its connections; a reader comes back, and goes on
+LOOK_SECONDS: Final = 0.5
+
+log = logging.getLogger("uvicorn.error")
 
 documents = Realm("documents")
 
@@ -124,35 +133,62 @@ async def execution(request: Request) -> Response:
     return _json(200, await runtime.view_execution(path["tenant"], path["id"]))
 
 
+async def events(request: Request) -> Response:
+    """What happens to an execution. A browser's EventSource does the rest: it comes back, and stops at a 204."""
+    runtime, path = runtime_of(request), request.path_params
+    view = await runtime.view_execution(path["tenant"], path["id"])
+    events = runtime.execution(path["tenant"], path["id"]).events(after=request.headers.get("last-event-id"))
+    first = None
+    if view.status is not None and view.status.ended:
+        first = await anext(events, None)
+        if first is None:
+            return Response(status_code=204)
+    return EventStream(events, first)
+
+
 async def health(request: Request) -> Response:
-    """Ready or not. A runtime that has given up does not come back by itself: let whoever watches this restart us."""
+    """Ready or not, and why."""
     runtime = runtime_of(request)
     if runtime.failed is not None:
         return _json(503, {"status": "failed", "cause": f"{type(runtime.failed).__name__}: {runtime.failed}"})
     return _json(200, {"status": "serving", "durability": runtime.durability, "stats": runtime.stats()})
 
 
-def build(runtime: Runtime) -> Starlette:
-    """The service around a runtime, which it enters when it starts and leaves when it stops."""
+def end_process() -> None:
+    """End the server as its user would: it drains, leaves the lifespan, and says why that failed."""
+    signal.raise_signal(signal.SIGTERM)
+
+
+def build(runtime: Runtime, *, give_up: Callable[[], None] = end_process) -> FastAPI:
+    """The service around a runtime, which it enters when it starts and leaves when it stops.
+
+    `give_up` is called when the runtime has given up: it does not come back by itself.
+    """
 
     @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncGenerator[dict[str, Any]]:
-        async with runtime:
+    async def lifespan(_: FastAPI) -> AsyncGenerator[dict[str, Any]]:
+        async with runtime, anyio.create_task_group() as group:
+            group.start_soon(_watch, runtime, give_up)
             yield {"runtime": runtime}
+            group.cancel_scope.cancel()
 
-    return Starlette(
-        routes=[
-            Route("/documents", submit, methods=["POST"]),
-            Route("/executions/{tenant}/{id}", execution),
-            Route("/health", health),
-        ],
-        exception_handlers={
-            IntendantError: _refused,
-            msgspec.MsgspecError: _malformed,
-            ClientDisconnect: _gone,
-        },
+    api = FastAPI(
+        title="Documents",
         lifespan=lifespan,
+        exception_handlers={IntendantError: _refused, msgspec.MsgspecError: _malformed, ClientDisconnect: _gone},
     )
+    api.add_api_route("/documents", submit, methods=["POST"])
+    api.add_api_route("/executions/{tenant}/{id}", execution)
+    api.add_api_route("/executions/{tenant}/{id}/events", events)
+    api.add_api_route("/health", health)
+    return api
+
+
+async def _watch(runtime: Runtime, give_up: Callable[[], None]) -> None:
+    while runtime.failed is None:  # noqa: ASYNC110  to look costs nothing
+        await anyio.sleep(LOOK_SECONDS)
+    log.critical("the runtime has given up, and so does this process: %s", runtime.failed)
+    give_up()
 
 
 def runtime_of(request: Request) -> Runtime:
@@ -167,15 +203,45 @@ async def _outcome(request: Request, execution: Execution[Summary], seconds: flo
     """The outcome, or None if it does not come in time. Stops waiting when the client leaves; the work goes on."""
     outcome: Outcome[Summary] | None = None
     async with anyio.create_task_group() as group:
-        group.start_soon(_until_gone, request, group.cancel_scope.cancel)
+        group.start_soon(_until_gone, request.receive, group.cancel_scope.cancel)
         with anyio.move_on_after(seconds):
             outcome = await execution.outcome()
         group.cancel_scope.cancel()
     return outcome
 
 
-async def _until_gone(request: Request, call: Callable[[], None]) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
+class EventStream(Response):
+    """Events as they happen, for a while; to the end of the execution, or until the reader leaves."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, events: AsyncIterator[ExecutionEvent], first: ExecutionEvent | None) -> None:
+        super().__init__(headers={"Cache-Control": "no-store"})
+        del self.headers["content-length"]
+        self._events = events
+        self._first = first
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+        """Write them, each when it is durable."""
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        async with anyio.create_task_group() as group:
+            group.start_soon(_until_gone, receive, group.cancel_scope.cancel)
+            with anyio.move_on_after(STREAM_SECONDS), suppress(Retryable, Stopped):  # whoever comes back is told more
+                if self._first is not None:
+                    await self._write(self._first, send)
+                async for event in self._events:
+                    await self._write(event, send)
+            group.cancel_scope.cancel()
+        await send({"type": "http.response.body", "body": b""})
+
+    async def _write(self, event: ExecutionEvent, send: Send) -> None:
+        data = msgspec.json.encode({"name": event.name, "payload": event.payload, "error": event.error})
+        body = f"id: {event.cursor}\nevent: {event.kind}\ndata: ".encode() + data + b"\n\n"
+        await send({"type": "http.response.body", "body": body, "more_body": True})
+
+
+async def _until_gone(receive: Receive, call: Callable[[], None]) -> None:
+    while (await receive())["type"] != "http.disconnect":
         pass
     call()
 

@@ -304,7 +304,11 @@ class JournalMismatch(Rejected):
 
 
 class StepFailed(Rejected):
-    """A step's function raised. It is recorded: at every resume the same step raises the same again."""
+    """A step's function raised. It is recorded: at every resume the same step raises the same again.
+
+    `path` is the step's. `kind` is the name of the exception's class, without its module, and `message` its text: the
+    exception itself is not kept. A handler that goes on after some of them compares `kind`.
+    """
 
     code = "step_failed"
 
@@ -319,6 +323,7 @@ class SagaFailed(Rejected):
     """A saga's block failed before this run of the handler, and goes on no more; this is what it failed with.
 
     At the run in which it failed the block raises the error itself, and so it does when the same error comes again.
+    `kind` is the name of that error's class, and `message` its text.
     """
 
     code = "saga_failed"

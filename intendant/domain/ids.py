@@ -20,7 +20,7 @@ def check_id(value: object, field: str) -> str:
     """Return `value` if it may serve as a tenant, session, user or key; raise InvalidIntent naming `field` if not."""
     if isinstance(value, str) and _GIVEN.match(value):
         return value
-    raise InvalidIntent(field, _problem(value, "letters, digits and _ . @ : -, starting with a letter or digit"))
+    raise InvalidIntent(field, _problem(value, "letters, digits and any of _.@:- behind a first letter or digit"))
 
 
 def check_type(value: object) -> str:

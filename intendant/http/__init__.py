@@ -4,6 +4,6 @@ from intendant.http.application import Application, app
 from intendant.http.limits import HttpLimits
 from intendant.http.server import serve
 from intendant.http.token_file import TokenFile
-from intendant.http.tokens import StoredToken, TokenStore
+from intendant.http.tokens import StoredToken, TokenStore, make_token
 
-__all__ = ["Application", "HttpLimits", "StoredToken", "TokenFile", "TokenStore", "app", "serve"]
+__all__ = ["Application", "HttpLimits", "StoredToken", "TokenFile", "TokenStore", "app", "make_token", "serve"]

@@ -244,4 +244,6 @@ async def _body(request: Request, type: Any, limits: HttpLimits) -> Any:
     try:
         return msgspec.json.decode(bytes(data), type=type)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        raise Refused(400, "invalid_request", str(error)[:500]) from error
+        fields = ", ".join(each.name for each in msgspec.structs.fields(type))
+        told = f"{str(error)[:500]}; the body is an object, which may have: {fields}"
+        raise Refused(400, "invalid_request", told) from error

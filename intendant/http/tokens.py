@@ -45,7 +45,10 @@ class TokenStore(Protocol):
 
 
 def make_token(tenant: str, scopes: tuple[Scope, ...], now: int, label: str = "") -> tuple[str, StoredToken]:
-    """A new token with a secret of 256 random bits: the text, which nothing keeps, and what is stored of it."""
+    """A new token with a secret of 256 random bits: the text, which nothing keeps, and what is stored of it.
+
+    `now` is its `created_at`, in µs since 1970. Give the second one to `TokenFile.add`, or a store of your own.
+    """
     id, secret = secrets.token_hex(8), secrets.token_hex(32)
     return f"intendant_{id}_{secret}", StoredToken(id, tenant, scopes, digest_of(secret), now, label)
 

@@ -288,7 +288,8 @@ def context(
     the order they are waited for; a wait with a time-out that finds none left ends by it. `children` has results, or
     exceptions they failed with, by path: `submit(name)`, or `submit(name)[key]`, with the name of the handler's
     function, or the type where that is submitted as text; nothing of a child is run. `state` is what the session's
-    handlers share, a mapping or a struct; the handler may set it unless `exclusive` is False.
+    handlers share, a mapping or a struct; the handler may set it unless `exclusive` is False. The idempotency keys of
+    steps are made of `execution_id`: where several contexts meet one fake, give each an id of its own.
 
         ctx = context(steps={"charge": Payment("p-1", 5)})
         receipt = await place(ctx, Order("tea"))

@@ -18,10 +18,10 @@ import pytest
 import uvicorn
 
 from examples.service.app import build, documents
-from intendant import InternalError, Runtime, RuntimeStopped
+from intendant import Runtime, RuntimeStopped
 from intendant.adapters.memory import MemoryStore
-from intendant.domain.commit import Batch, KeysTaken, Verdict
 from intendant.runtime.audit import audit
+from tests.examples.spoilt import Spoilt
 
 Call = Callable[[Any, Any, Any], Awaitable[None]]
 LETTER = {"tenant": "acme", "title": "A letter", "text": "to be or not to be"}
@@ -54,9 +54,9 @@ def held(monkeypatch: pytest.MonkeyPatch) -> Held:
 
 
 @asynccontextmanager
-async def serving(store: MemoryStore) -> AsyncGenerator[tuple[Call, httpx.AsyncClient]]:
+async def serving(store: MemoryStore | str) -> AsyncGenerator[tuple[Call, httpx.AsyncClient]]:
     """The service without a server: its lifespan is entered and left as a server does."""
-    app = build(Runtime([documents], hot=store))
+    app = build(Runtime([documents], hot=store), give_up=lambda: None)
     async with app.router.lifespan_context(app) as state:
 
         async def call(scope: Any, receive: Any, send: Any) -> None:
@@ -181,6 +181,42 @@ async def test_many_at_once_with_one_key_are_one_execution() -> None:
     assert await accepted(store) == {"letter-1": 1}
 
 
+# --- streams
+
+
+@pytest.mark.anyio
+async def test_a_stream_goes_on_where_it_was_left(held: Held, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("examples.service.app.STREAM_SECONDS", 0.05)
+    async with serving(MemoryStore()) as (_, client):
+        place = (await client.post("/documents", json=LETTER)).json()["place"] + "/events"
+        await held.begun.wait()
+        first = await stream(client, place, "")
+        assert [name for _, name in first] == ["accepted", "running", "count"]
+        held.release.set()
+        rest: list[tuple[str, str]] = []
+        while "completed" not in [name for _, name in rest]:
+            rest += await stream(client, place, (first + rest)[-1][0])
+        assert [name for _, name in rest] == ["fingerprint", "summarized", "completed"]
+        assert await stream(client, place, first[1][0]) == first[2:] + rest
+        nothing = await client.get(place, headers={"Last-Event-ID": rest[-1][0]})
+        assert nothing.status_code == 204
+
+
+@pytest.mark.anyio
+async def test_a_stream_that_is_none_is_refused() -> None:
+    async with serving(MemoryStore()) as (_, client):
+        place = (await client.post("/documents?wait=10", json=LETTER)).json()["place"] + "/events"
+        assert (await client.get(place, headers={"Last-Event-ID": "none"})).status_code == 400
+        assert (await client.get(place.replace("acme", "other"))).status_code == 404
+
+
+async def stream(client: httpx.AsyncClient, place: str, after: str) -> list[tuple[str, str]]:
+    """Ids and names of what comes before the stream ends."""
+    text = (await client.get(place, headers={"Last-Event-ID": after} if after else {})).text
+    parts = [dict(line.split(": ", 1) for line in part.splitlines()) for part in text.split("\n\n")[:-1]]
+    return [(part["id"], msgspec.json.decode(part["data"])["name"]) for part in parts]
+
+
 # --- clients that leave
 
 
@@ -302,23 +338,6 @@ async def seen(client: httpx.AsyncClient, cause: str) -> None:
             assert (await client.get(f"/executions/acme/{'0' * 32}")).status_code == 503
 
 
-class Spoilt(MemoryStore):
-    """A store whose log can be made to fail for good."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.spoilt = False
-        log = self.log(0)
-        commit = log.commit
-
-        async def commit_or_fail(batch: Batch) -> Verdict | KeysTaken:
-            if self.spoilt:
-                raise InternalError("the disk is gone")
-            return await commit(batch)
-
-        log.commit = commit_or_fail  # type: ignore[method-assign]
-
-
 # --- a real server and real sockets
 
 
@@ -326,7 +345,13 @@ class Spoilt(MemoryStore):
 async def listening(store: MemoryStore) -> AsyncGenerator[int]:
     """The service under uvicorn, on a free port of this machine; yields the port."""
     server = uvicorn.Server(
-        uvicorn.Config(build(Runtime([documents], hot=store)), port=0, log_level="critical", ws="none", lifespan="on")
+        uvicorn.Config(
+            build(Runtime([documents], hot=store), give_up=lambda: None),
+            port=0,
+            log_level="critical",
+            ws="none",
+            lifespan="on",
+        )
     )
     serving = asyncio.create_task(server.serve())
     try:

@@ -195,3 +195,9 @@ async def test_what_json_does_not_have_is_told_as_text(opened: Any) -> None:
         done = await client.post("/v1/sessions/s/intents", json=intent, headers={"Prefer": "wait=10"})
         assert done.json()["result"] == {"1": "eA=="}
         assert (await client.get("/v1/wal", params={"type": "execution_completed"})).status_code == 200
+
+
+async def test_a_body_that_is_wrong_is_told_what_it_may_have(opened: Any) -> None:
+    async with opened() as desk, desk.client(desk.token("acme")) as client:
+        answer = await client.post("/v1/executions/some/signals/paid", json="visa")
+        assert answer.json()["detail"] == "Expected `object`, got `str`; the body is an object, which may have: payload"

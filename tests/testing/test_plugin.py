@@ -48,6 +48,35 @@ def test_what_the_page_shows_passes(pytester: pytest.Pytester, backend: str, mon
     result.assert_outcomes(passed=7)
 
 
+def test_a_runtime_of_the_projects_own_hides_ours_but_for_its_long_name(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        SHOP
+        + """
+    @pytest.fixture
+    def runtime():
+        return "mine"
+
+    async def test_both(runtime, intendant_runtime):
+        assert runtime == "mine"
+        assert await intendant_runtime.run(place, {"item": "tea"}) == "tea"
+    """
+    )
+    run(pytester, "--intendant-backends", "asyncio", "--intendant-stores", "memory").assert_outcomes(passed=1)
+    pytester.makepyfile(
+        SHOP
+        + """
+    @pytest.fixture
+    def runtime():
+        return "mine"
+
+    @pytest.mark.intendant(stores=["memory"])
+    async def test_it(runtime):
+        pass
+    """
+    )
+    run(pytester).stdout.fnmatch_lines(["*fixture `runtime` that is not ours*`intendant_runtime`*"])
+
+
 def test_each_test_runs_on_both_loops_and_stores_and_others_are_left_alone(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         SHOP

@@ -59,7 +59,7 @@ def webhook(
 ) -> LastingPublisher:
     """Post each event to a URL as JSON, signed as Standard Webhooks says: webhook-id, -timestamp, -signature.
 
-    `secret` is "whsec_" and the base64 of 24 to 64 bytes; several, while one takes another's place, give a signature
+    `secret` is `whsec_` and the base64 of 24 to 64 bytes; several, while one takes another's place, give a signature
     each. The host's addresses must be public, or `allow_private`: True, or networks such as ["10.1.0.0/16"]; the
     address that was checked is the one that is connected to. No redirect is followed, no proxy used, and of an answer
     64 KiB at most are read. An exchange takes `timeout` seconds at most, of which connecting `connect_timeout`; keep
