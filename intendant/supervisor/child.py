@@ -180,7 +180,7 @@ class Life:
     Deadlines of start and stop are the scope's own, so they cost no task.
     """
 
-    __slots__ = ("_begun", "_delay", "_over", "_scope", "_sleep", "_watch", "cause", "child", "ready", "stopping")
+    __slots__ = ("_begun", "_delay", "_latest", "_over", "_scope", "_sleep", "_watch", "cause", "child", "ready", "stopping")
 
     def __init__(self, child: Child, watch: Watch, delay: float, sleep: Callable[[float], Awaitable[Any]]) -> None:
         self.child = child
@@ -188,6 +188,7 @@ class Life:
         self.ready = False
         self.stopping = False
         self._begun = False
+        self._latest = math.inf  # when it must be ready
         self._over = False
         self._watch = watch
         self._delay = delay
@@ -219,9 +220,15 @@ class Life:
         self.ready = True
         if self.stopping or self._scope.cancel_called:
             return
-        if self.child.spec.start_timeout < math.inf:
+        if self._scope.deadline < math.inf:
             self._scope.deadline = math.inf
         self._watch.ready(self)
+
+    def limit_start(self) -> None:
+        """Have the scope cancel it when it is not ready in time. Not needed by who is ready in its first step, and a
+        timer that is set and taken back costs a seventh of a restart: so not done before that."""
+        if not (self.ready or self.stopping or self._over):
+            self._scope.deadline = self._latest
 
     def stop(self) -> None:
         """Ask, and let the scope cancel when the time is up; cancel at once what can't be asked. Once is enough."""
@@ -265,5 +272,5 @@ class Life:
         self._begun = True
         timeout = self.child.spec.start_timeout
         if timeout < math.inf:
-            self._scope.deadline = anyio.current_time() + timeout
+            self._latest = anyio.current_time() + timeout
         self._watch.starting(self)

@@ -7,6 +7,7 @@ number of them in any order, also in the middle of stopping or starting, come do
 
 import math
 import random as stdlib_random
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
@@ -181,12 +182,15 @@ class Supervisor(Node):
         super()._reset()
         self._children = [Child(spec, f"{self.path}/{spec.id}") for spec in self._specs]
         self._window = Window(self._intensity)
+        self._starting: deque[Life] = deque()  # that have begun, and may be ready by now
 
     # ------------------------------------------------------------------ acting
 
     def _advance(self, task_status: Started) -> None:
         while self._ended:
             self._exited(self._ended.popleft())
+        while self._starting:
+            self._starting.popleft().limit_start()
         if not self._stop_next():
             self._start_due()
         if not self._announced and not self._stopping and not any(child.fresh for child in self._children):
@@ -233,6 +237,11 @@ class Supervisor(Node):
         delay = child.not_before - self._clock()
         child.life = Life(child, self._watch, delay, self._sleep)
         self._spawn(child.life.live, child.path)
+
+    def _life_starting(self, life: Life) -> None:
+        super()._life_starting(life)
+        self._starting.append(life)
+        self._wake()
 
     def _life_ready(self, life: Life) -> None:
         super()._life_ready(life)
