@@ -13,7 +13,8 @@ from .errors import StartTimedOut
 from .events import Ending
 from .intensity import Window
 from .request import Request
-from .spec import ChildSpec
+from .spec import ChildSpec, Restart
+from .strategy import Situation
 
 __all__ = ["Child", "ChildCounts", "ChildInfo", "ChildState", "Crash", "Life", "ResidentInfo", "Watch"]
 
@@ -144,6 +145,18 @@ class Child:
         self.crashes.append(Crash(at, cause))
 
     @property
+    def restart(self) -> Restart:
+        """As its spec says."""
+        return self.spec.restart
+
+    @property
+    def situation(self) -> Situation:
+        """What there is of it, for a strategy."""
+        if self.life is not None:
+            return Situation.ALIVE
+        return Situation.DUE if self.due else Situation.DOWN
+
+    @property
     def active(self) -> bool:
         """Whether it runs or will."""
         return self.life is not None or self.due
@@ -180,7 +193,19 @@ class Life:
     Deadlines of start and stop are the scope's own, so they cost no task.
     """
 
-    __slots__ = ("_begun", "_delay", "_latest", "_over", "_scope", "_sleep", "_watch", "cause", "child", "ready", "stopping")
+    __slots__ = (
+        "_begun",
+        "_delay",
+        "_latest",
+        "_over",
+        "_scope",
+        "_sleep",
+        "_watch",
+        "cause",
+        "child",
+        "ready",
+        "stopping",
+    )
 
     def __init__(self, child: Child, watch: Watch, delay: float, sleep: Callable[[float], Awaitable[Any]]) -> None:
         self.child = child

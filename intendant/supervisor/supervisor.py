@@ -22,7 +22,7 @@ from .node import DEFAULT_BACKOFF, DEFAULT_INTENSITY, HOST_SIGNALS, Node, how_en
 from .parking import EventParking, Parking
 from .request import Request
 from .spec import AutoShutdown, ChildSpec, Restart, Started
-from .strategy import Exit, Member, Situation, StopChild, Strategy, decide, wants_restart
+from .strategy import Exit, StopChild, Strategy, decide, wants_restart
 
 __all__ = ["Supervisor"]
 
@@ -312,7 +312,7 @@ class Supervisor(Node):
 
     def _plan(self, child: Child, how: Exit, now: float) -> None:
         children = self._children
-        actions = decide(self._strategy, [_member(each) for each in children], children.index(child), how)
+        actions = decide(self._strategy, children, children.index(child), how)
         if not actions:
             return
         delay = self._backoff.delay(child.failed(now, self._intensity.period), self._random)
@@ -333,9 +333,3 @@ def _start_failed(child: Child, cause: BaseException | None) -> StartFailed:
     failure = StartFailed(child.path)
     failure.__cause__ = reason(child, cause)
     return failure
-
-
-def _member(child: Child) -> Member:
-    if child.life is not None:
-        return Member(child.spec.restart, Situation.ALIVE)
-    return Member(child.spec.restart, Situation.DUE if child.due else Situation.DOWN)

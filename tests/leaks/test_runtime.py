@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
@@ -138,7 +138,7 @@ class Theatre:
                         await anyio.sleep(0.001)
         await self.catch_up()
 
-    async def side_by_side(self, do: Callable[[int, int, int], Awaitable[None]], count: int, number: int) -> None:
+    async def side_by_side(self, do: Callable[[int, int, int], Coroutine[Any, Any, None]], count: int, number: int) -> None:
         async with anyio.create_task_group() as group:
             for place in range(SIDE_BY_SIDE):
                 group.start_soon(do, place, number, count)
