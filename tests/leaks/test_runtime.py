@@ -22,6 +22,8 @@ from tests.leaks.counting import ROUNDS, held_by, rounds
 
 pytestmark = [pytest.mark.anyio, pytest.mark.stress]
 
+Do = Callable[[int, int, int], Coroutine[Any, Any, None]]  # place, round, count
+
 SIDE_BY_SIDE = 10
 WRITERS = full(1_000)  # restarts of each, with all that depends on it
 WAIT_MAX = 20.0
@@ -138,7 +140,7 @@ class Theatre:
                         await anyio.sleep(0.001)
         await self.catch_up()
 
-    async def side_by_side(self, do: Callable[[int, int, int], Coroutine[Any, Any, None]], count: int, number: int) -> None:
+    async def side_by_side(self, do: Do, count: int, number: int) -> None:
         async with anyio.create_task_group() as group:
             for place in range(SIDE_BY_SIDE):
                 group.start_soon(do, place, number, count)
