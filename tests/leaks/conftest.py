@@ -20,8 +20,15 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     gc.freeze()
     endless = Intensity.unlimited(0.1)
     mock = Mock(return_value=endless, unlimited=Intensity.unlimited)
-    monkeypatch.setattr(Backoff, "delay", lambda *_args: 0.0)
-    monkeypatch.setattr(Pace, "slot", lambda _pace, now: now)
+
+    def soon(*_args: object) -> float:
+        return 0.0
+
+    def at_once(_pace: Pace, now: float) -> float:
+        return now
+
+    monkeypatch.setattr(Backoff, "delay", soon)
+    monkeypatch.setattr(Pace, "slot", at_once)
     monkeypatch.setattr("intendant.adapters.redis.server.EVERYSEC_LOSS_S", 0.0)
     monkeypatch.setattr("intendant.actors.state_writer.LINGER", 0.0)
     monkeypatch.setattr("intendant.runtime.tree.Intensity", mock)

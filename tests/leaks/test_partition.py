@@ -143,7 +143,7 @@ async def test_the_outbox_relay(hot: Store, monkeypatch: pytest.MonkeyPatch) -> 
     looks = 0
 
     class Slow:
-        async def publish(self, _event: Event) -> None:
+        async def publish(self, event: Event) -> None:
             relay.wake()
             await anyio.sleep_forever()
 
