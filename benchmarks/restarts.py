@@ -204,6 +204,7 @@ class Uncounted(Cell[Any]):
         if self._quiet is not None or self._timed_out:
             await self._after_quiet(actor)
         mailbox = self.mailbox
+        control, work = mailbox.lanes
         left = len(TURN)
         while mailbox:
             message = self.in_hand = mailbox.take()
@@ -211,6 +212,8 @@ class Uncounted(Cell[Any]):
                 self._senders.popleft().wake()
             await actor.receive(message)
             left -= 1
+            if not work and not control:
+                break
             if not left:
                 left = len(TURN)
                 await anyio.lowlevel.checkpoint()

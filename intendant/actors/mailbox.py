@@ -37,6 +37,11 @@ class Mailbox(Generic[M]):
         self._control: deque[M] = deque()
         self._work: deque[M] = deque()
 
+    @property
+    def lanes(self) -> tuple[deque[M], deque[M]]:
+        """What waits, control and work, always in these same two deques; not to be changed by others."""
+        return self._control, self._work
+
     def put(self, message: M) -> None:
         """Add work. When `capacity` messages wait, raises Overloaded and adds nothing, or drops the oldest of them."""
         if len(self._work) >= self.capacity:

@@ -45,11 +45,10 @@ def missing(tail: Place, before: Place, batches: Sequence[Batch], flying: Batch 
     whether it was applied. Raises AcknowledgedDataMissing, naming sequences, when the log lacks what is not among the
     batches, or holds something else than was acknowledged.
     """
-    places = [before, *(place_behind(batch) for batch in batches if batch.count)]
-    end = places[-1]
+    end = next((place_behind(batch) for batch in reversed(batches) if batch.count), before)
     if tail == end or (flying is not None and flying.count and tail == place_behind(flying)):
-        return []
-    if tail in places:
+        return []  # nearly always: the others need not be looked at
+    if tail == before or any(tail == place_behind(batch) for batch in batches if batch.count):
         return [batch for batch in batches if batch.first >= tail.next_sequence]
     if tail.next_sequence < before.next_sequence:
         raise AcknowledgedDataMissing(
@@ -69,29 +68,32 @@ class Ring:
     def __init__(self, limit: int = RING_BYTES) -> None:
         self._limit = limit
         self._bytes = 0
-        self._batches: deque[tuple[Batch, int]] = deque()
+        self._batches: deque[Batch] = deque()
+        self._sizes: deque[int] = deque()  # of each
         self._before = Place(1, 0, b"")
 
     def begin(self, place: Place) -> None:
         """Forget all; what follows begins at this place."""
         self._batches.clear()
+        self._sizes.clear()
         self._bytes = 0
         self._before = place
 
     def add(self, batch: Batch, size: int) -> None:
         """Keep a batch that was acknowledged; `size` is about that of its operations, in bytes."""
         size += _BATCH_BYTES + sum(len(entry[3]) for entry in batch.entries)
-        self._batches.append((batch, size))
+        self._batches.append(batch)
+        self._sizes.append(size)
         self._bytes += size
         while self._bytes > self._limit:
-            oldest, size = self._batches.popleft()
-            self._bytes -= size
+            oldest = self._batches.popleft()
+            self._bytes -= self._sizes.popleft()
             if oldest.count:
                 self._before = place_behind(oldest)
 
     def missing(self, tail: Place, flying: Batch | None = None) -> list[Batch]:
         """What a log that ends at `tail` lacks; see `missing`."""
-        return missing(tail, self._before, [batch for batch, _ in self._batches], flying)
+        return missing(tail, self._before, self._batches, flying)
 
     def __len__(self) -> int:
         return len(self._batches)

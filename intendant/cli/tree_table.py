@@ -1,4 +1,8 @@
-"""The tree as a table that keeps its columns, whatever is in it: fit for a terminal of 80 columns, and wider."""
+"""The tree as a table that keeps its columns, whatever is in it: fit for a terminal of 80 columns, and wider.
+
+A narrower one goes without the figures that are seldom there. Of a name that is too long the middle is left out: ids
+that begin alike end differently.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,8 @@ from rich.text import Text
 from intendant.runtime.control import Answer
 from intendant.runtime.tree_node import LoopBlock, TreeNode
 
-LEAST_WIDTH: Final = 60
+LEAST_WIDTH: Final = 40
+_NARROW: Final = 70  # below that many columns
 _NAME_MAX: Final = 60  # what a screen has more is for notes
 _STATE, _AGE, _MAIL, _RESTARTS = 10, 6, 5, 8
 _TAIL: Final = 4  # of an id: what tells those of about one time apart
@@ -66,17 +71,27 @@ def _head(answer: Answer) -> Text:
 
 
 def _table(found: Sequence[Row], width: int) -> Table:
-    flexible = width - (_STATE + _AGE + _MAIL + _RESTARTS) - 5
-    name = min(max(flexible * 3 // 5, 20), _NAME_MAX)
+    figures = [("age", _AGE)] if width < _NARROW else [("age", _AGE), ("mail", _MAIL), ("restarts", _RESTARTS)]
+    flexible = width - _STATE - sum(columns for _, columns in figures) - 2 - len(figures)
+    name = min(flexible * 3 // 5, _NAME_MAX)
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), width=width, header_style="bold")
     table.add_column("actor", width=name, no_wrap=True, overflow="ellipsis")
     table.add_column("state", width=_STATE, no_wrap=True)
-    for title, columns in (("age", _AGE), ("mail", _MAIL), ("restarts", _RESTARTS)):
+    for title, columns in figures:
         table.add_column(title, width=columns, justify="right", no_wrap=True)
     table.add_column("at", width=flexible - name, no_wrap=True, overflow="ellipsis")
     for row in found:
-        table.add_row(Text(row.lead, "dim") + row.name, *_cells(row.node), row.note)
+        shown = _shortened(row.name, name - len(row.lead))
+        table.add_row(Text(row.lead, "dim") + shown, *_cells(row.node)[: 1 + len(figures)], row.note)
     return table
+
+
+def _shortened(name: Text, room: int) -> Text:
+    """A name without its middle, where it is too long."""
+    if name.cell_len <= room or room < 3:
+        return name
+    tail = max(room // 3, 1)
+    return name[: room - tail - 1] + Text("…") + name[len(name) - tail :]
 
 
 def _cells(node: TreeNode | None) -> tuple[Text, ...]:

@@ -12,6 +12,7 @@ import anyio.lowlevel
 from msgspec import Struct
 
 from intendant.actors.actor import Cell
+from intendant.actors.execution import HandlerCrashed
 from intendant.actors.executions import Executions
 from intendant.actors.messages import SessionMessage
 from intendant.actors.open_execution import OpenExecution, Standing
@@ -242,7 +243,10 @@ def _age(id: str, now: int) -> float:
 
 
 def _reason(cause: BaseException) -> str:
+    began = cause_of(cause)
+    if isinstance(began, HandlerCrashed) and began.__cause__ is not None:
+        began = began.__cause__  # which handler it was stands beside it
     try:
-        return repr(cause_of(cause))[:_REASON_MAX]
+        return repr(began)[:_REASON_MAX]
     except Exception as error:  # a repr of somebody else's
         return f"{type(cause).__name__}, which can't be shown: {type(error).__name__}"

@@ -13,7 +13,8 @@ from .errors import StartTimedOut
 from .events import Ending
 from .intensity import Window
 from .request import Request
-from .spec import ChildSpec
+from .spec import ChildSpec, Restart
+from .strategy import Situation
 
 __all__ = ["Child", "ChildCounts", "ChildInfo", "ChildState", "Crash", "Life", "ResidentInfo", "Watch"]
 
@@ -144,6 +145,18 @@ class Child:
         self.crashes.append(Crash(at, cause))
 
     @property
+    def restart(self) -> Restart:
+        """As its spec says."""
+        return self.spec.restart
+
+    @property
+    def situation(self) -> Situation:
+        """What there is of it, for a strategy."""
+        if self.life is not None:
+            return Situation.ALIVE
+        return Situation.DUE if self.due else Situation.DOWN
+
+    @property
     def active(self) -> bool:
         """Whether it runs or will."""
         return self.life is not None or self.due
@@ -180,7 +193,19 @@ class Life:
     Deadlines of start and stop are the scope's own, so they cost no task.
     """
 
-    __slots__ = ("_begun", "_delay", "_over", "_scope", "_sleep", "_watch", "cause", "child", "ready", "stopping")
+    __slots__ = (
+        "_begun",
+        "_delay",
+        "_latest",
+        "_over",
+        "_scope",
+        "_sleep",
+        "_watch",
+        "cause",
+        "child",
+        "ready",
+        "stopping",
+    )
 
     def __init__(self, child: Child, watch: Watch, delay: float, sleep: Callable[[float], Awaitable[Any]]) -> None:
         self.child = child
@@ -188,6 +213,7 @@ class Life:
         self.ready = False
         self.stopping = False
         self._begun = False
+        self._latest = math.inf  # when it must be ready
         self._over = False
         self._watch = watch
         self._delay = delay
@@ -219,9 +245,15 @@ class Life:
         self.ready = True
         if self.stopping or self._scope.cancel_called:
             return
-        if self.child.spec.start_timeout < math.inf:
+        if self._scope.deadline < math.inf:
             self._scope.deadline = math.inf
         self._watch.ready(self)
+
+    def limit_start(self) -> None:
+        """Have the scope cancel it when it is not ready in time. Not needed by who is ready in its first step, and a
+        timer that is set and taken back costs a seventh of a restart: so not done before that."""
+        if not (self.ready or self.stopping or self._over):
+            self._scope.deadline = self._latest
 
     def stop(self) -> None:
         """Ask, and let the scope cancel when the time is up; cancel at once what can't be asked. Once is enough."""
@@ -265,5 +297,5 @@ class Life:
         self._begun = True
         timeout = self.child.spec.start_timeout
         if timeout < math.inf:
-            self._scope.deadline = anyio.current_time() + timeout
+            self._latest = anyio.current_time() + timeout
         self._watch.starting(self)

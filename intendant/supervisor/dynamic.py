@@ -249,6 +249,10 @@ class DynamicSupervisor(Node):
         child.life = Life(child, self._watch, 0.0, self._sleep)
         self._spawn(child.life.live, child.path)
 
+    def _life_starting(self, life: Life) -> None:
+        super()._life_starting(life)
+        life.limit_start()
+
     def _end(self, child: Child, how: Callable[[Life], None]) -> None:
         child.doomed = True
         if child.life is None:

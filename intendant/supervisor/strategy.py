@@ -12,6 +12,7 @@ the stops one after the other in the order given, then the starts. The rules are
 import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from .spec import Restart
 
@@ -44,12 +45,18 @@ class Situation(enum.Enum):
     """It has none, and nothing is planned."""
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(Protocol):
     """A child as far as a strategy needs to know it."""
 
-    restart: Restart
-    situation: Situation
+    @property
+    def restart(self) -> Restart:
+        """When it is to be started again."""
+        ...
+
+    @property
+    def situation(self) -> Situation:
+        """What there is of it."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

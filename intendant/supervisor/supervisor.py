@@ -7,6 +7,7 @@ number of them in any order, also in the middle of stopping or starting, come do
 
 import math
 import random as stdlib_random
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
@@ -21,7 +22,7 @@ from .node import DEFAULT_BACKOFF, DEFAULT_INTENSITY, HOST_SIGNALS, Node, how_en
 from .parking import EventParking, Parking
 from .request import Request
 from .spec import AutoShutdown, ChildSpec, Restart, Started
-from .strategy import Exit, Member, Situation, StopChild, Strategy, decide, wants_restart
+from .strategy import Exit, StopChild, Strategy, decide, wants_restart
 
 __all__ = ["Supervisor"]
 
@@ -181,12 +182,15 @@ class Supervisor(Node):
         super()._reset()
         self._children = [Child(spec, f"{self.path}/{spec.id}") for spec in self._specs]
         self._window = Window(self._intensity)
+        self._starting: deque[Life] = deque()  # that have begun, and may be ready by now
 
     # ------------------------------------------------------------------ acting
 
     def _advance(self, task_status: Started) -> None:
         while self._ended:
             self._exited(self._ended.popleft())
+        while self._starting:
+            self._starting.popleft().limit_start()
         if not self._stop_next():
             self._start_due()
         if not self._announced and not self._stopping and not any(child.fresh for child in self._children):
@@ -233,6 +237,11 @@ class Supervisor(Node):
         delay = child.not_before - self._clock()
         child.life = Life(child, self._watch, delay, self._sleep)
         self._spawn(child.life.live, child.path)
+
+    def _life_starting(self, life: Life) -> None:
+        super()._life_starting(life)
+        self._starting.append(life)
+        self._wake()
 
     def _life_ready(self, life: Life) -> None:
         super()._life_ready(life)
@@ -303,7 +312,7 @@ class Supervisor(Node):
 
     def _plan(self, child: Child, how: Exit, now: float) -> None:
         children = self._children
-        actions = decide(self._strategy, [_member(each) for each in children], children.index(child), how)
+        actions = decide(self._strategy, children, children.index(child), how)
         if not actions:
             return
         delay = self._backoff.delay(child.failed(now, self._intensity.period), self._random)
@@ -324,9 +333,3 @@ def _start_failed(child: Child, cause: BaseException | None) -> StartFailed:
     failure = StartFailed(child.path)
     failure.__cause__ = reason(child, cause)
     return failure
-
-
-def _member(child: Child) -> Member:
-    if child.life is not None:
-        return Member(child.spec.restart, Situation.ALIVE)
-    return Member(child.spec.restart, Situation.DUE if child.due else Situation.DOWN)

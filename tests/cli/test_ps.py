@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import socket
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -163,6 +164,29 @@ def test_a_hostile_tree_keeps_the_table_in_shape() -> None:
     assert "… 4 more" in text
     console.print(show(Answer(tree=root, name="x"), 80, 6))
     assert len(console.export_text().rstrip().splitlines()) <= 6
+
+
+def test_a_narrow_terminal_has_the_tree_and_what_there_is_to_say() -> None:
+    """An id is shortened in its middle: those of one kind begin alike."""
+    desks = [
+        node(f"a/{number}", "session", "busy", tenant="acme", session=f"order-2026-11-28-{number}", depth=3)
+        for number in range(3)
+    ]
+    sums = node("intendant/executions", "supervisor", "running", *desks, counts={"waiting": 30})
+    root = node("intendant", "supervisor", "running", sums)
+
+    def lines(width: int) -> list[str]:
+        console = Console(width=width, record=True, file=io.StringIO(), no_color=True)
+        console.print(show(Answer(tree=root, name="x"), width))
+        return console.export_text().splitlines()
+
+    for width in (50, 69, 80, 140):
+        shown = lines(width)
+        assert max(map(len, shown)) <= width
+        assert "30 waiting" in "\n".join(shown)
+        assert [title in shown[2] for title in ("age", "mail", "restarts")] == [True, width >= 70, width >= 70]
+        names = [re.search(r"acme/\S+(\d) +busy", line) for line in shown]
+        assert [found[1] for found in names if found] == ["0", "1", "2"]
 
 
 def node(path: str, kind: str, state: str, *children: TreeNode, **fields: Any) -> TreeNode:

@@ -181,7 +181,7 @@ async def test_a_crash_is_shown_with_reason_and_time(started: Callable[..., Runt
         tree = await until(runtime, lambda tree: any(each.path == path and each.restarts for each in every(tree)))
         shown = at(tree, path)
         assert shown.last_crash is not None
-        assert "out of paper" in shown.last_crash.reason
+        assert shown.last_crash.reason == "SystemExit('out of paper')"
         assert began < shown.last_crash.at < datetime.now(UTC) + timedelta(seconds=1)
         assert shown.restarts_in_window >= 1
         await until(runtime, lambda tree: any(each.state == "restarting" for each in every(tree)))

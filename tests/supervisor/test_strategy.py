@@ -1,10 +1,19 @@
 """Who goes down and comes up together: properties of the pure decision."""
 
+from dataclasses import dataclass
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from intendant.supervisor import Restart, Strategy
-from intendant.supervisor.strategy import Exit, Member, Situation, StartChild, StopChild, decide, wants_restart
+from intendant.supervisor.strategy import Exit, Situation, StartChild, StopChild, decide, wants_restart
+
+
+@dataclass(frozen=True)
+class Member:
+    restart: Restart
+    situation: Situation
+
 
 MEMBERS = st.lists(st.builds(Member, st.sampled_from(Restart), st.sampled_from(Situation)), min_size=1, max_size=6)
 CASES = MEMBERS.flatmap(
