@@ -21,8 +21,10 @@ from starlette.types import Receive, Scope, Send
 from intendant.domain.ids import check_id
 from intendant.domain.logs import about, trace_of
 from intendant.http.endpoint import Call, Endpoint
+from intendant.http.incoming import Incoming
 from intendant.http.limits import HttpLimits
 from intendant.http.problems import Refused, problem, problem_of
+from intendant.http.refusals import Refusals
 from intendant.http.routes import ENDPOINTS
 from intendant.http.token_file import TokenFile
 from intendant.http.tokens import SCOPES, Caller, TokenStore, identify
@@ -62,6 +64,7 @@ class Application(Starlette):
         self._waits: set[anyio.CancelScope] = set()
         self._requests: Counter[str] = Counter()
         self._streams: Counter[str] = Counter()
+        self._refusals = Refusals()
         by_path: dict[str, dict[str, Endpoint]] = {}
         for each in ENDPOINTS:
             by_path.setdefault(each.path, {})[each.method] = each
@@ -115,11 +118,12 @@ class Application(Starlette):
         if self.draining:
             raise Refused(503, "runtime_stopped", "the server is being stopped", {"Connection": "close"})
         if self._requests.total() + self._streams.total() >= self.limits.requests:
-            raise Refused(503, "overloaded", "the server has as many requests as it takes")
+            raise Refused(503, "overloaded", "the server has as many requests as it takes", self._refusals.later())
         counts = self._streams if stream else self._requests
         most = self.limits.streams_of_tenant if stream else self.limits.requests_of_tenant
         if counts[tenant] >= most:
-            raise Refused(429, "overloaded", f"the tenant has {most} of these at a time already")
+            detail = f"the tenant has {most} of these at a time already"
+            raise Refused(429, "overloaded", detail, self._refusals.later())
         counts[tenant] += 1
         try:
             yield
@@ -137,28 +141,31 @@ class _Path:
         self._methods = methods
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        receive = incoming = Incoming(scope, receive)
         request = Request(scope, receive, send)
         endpoint = self._methods.get("GET" if request.method == "HEAD" else request.method)
         if endpoint is None or (endpoint.stream and request.method == "HEAD"):
-            allowed = {"Allow": ", ".join(sorted(self._methods)), **_unread(request)}
-            await problem(405, "method_not_allowed", "", allowed)(scope, receive, send)
+            refusal = problem(405, "method_not_allowed", "", {"Allow": ", ".join(sorted(self._methods))})
+            await incoming.finish(refusal)
+            await refusal(scope, receive, send)
             return
         try:
             caller = _NOBODY if endpoint.public else await self._application.caller(request)
             if endpoint.scope is not None and endpoint.scope not in caller.scopes:
                 raise Refused(403, "not_authorized", f"the token lacks the scope {endpoint.scope}")
             if endpoint.public:
-                response = await self._answer(endpoint, request, caller)
+                response = await self._answer(endpoint, request, incoming, caller)
                 await response(scope, receive, send)
                 return
             with self._application.admitted(caller.tenant, stream=endpoint.stream):
-                response = await self._answer(endpoint, request, caller)
+                response = await self._answer(endpoint, request, incoming, caller)
                 await response(scope, receive, send)
         except Refused as error:
-            error.headers |= _unread(request)
-            await problem_of(error)(scope, receive, send)
+            refusal = problem_of(error)
+            await incoming.finish(refusal)
+            await refusal(scope, receive, send)
 
-    async def _answer(self, endpoint: Endpoint, request: Request, caller: Caller) -> Response:
+    async def _answer(self, endpoint: Endpoint, request: Request, incoming: Incoming, caller: Caller) -> Response:
         limits = self._application.limits
         try:
             _check_accept(request, endpoint.media)
@@ -170,11 +177,9 @@ class _Path:
                 response = await endpoint.run(call)
         except ClientDisconnect:
             return Response(status_code=499)  # nobody reads it
-        except Refused as error:
-            error.headers |= _unread(request)
-            response = problem_of(error)
         except Exception as error:
             response = problem_of(error)
+            await incoming.finish(response)
             if response.status_code == 500:
                 told = trace_of(error)
                 extra = about(caller.tenant)
@@ -182,12 +187,6 @@ class _Path:
         if request.method == "HEAD":
             response.body = b""
         return response
-
-
-def _unread(request: Request) -> dict[str, str]:
-    """A body that was refused may not have been read: then nothing can follow on this connection."""
-    has_body = request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
-    return {"Connection": "close"} if has_body and request.scope.get("http_version", "")[:1] == "1" else {}
 
 
 async def _not_found(_request: Request, _error: Exception) -> Response:

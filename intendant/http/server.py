@@ -38,11 +38,15 @@ async def serve(
     listener = socket.create_server(
         (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=1024
     )
+    limits = application.limits
+    _bound_unacknowledged(listener, limits.send_seconds)
     address = listener.getsockname()
     config = Config()
     config.bind = [f"fd://{listener.detach()}"]
     config.graceful_timeout = drain_seconds
     config.include_server_header = False
+    config.keep_alive_timeout = limits.head_seconds
+    config.h11_max_incomplete_size = limits.head_bytes
     config.accesslog = None
     config.errorlog = None
     stop = anyio.Event()
@@ -52,6 +56,12 @@ async def serve(
         group.start_soon(_wait, until, stop, group.cancel_scope)
         group.start_soon(_drain, application, stop, drain_seconds, group.cancel_scope)
         group.start_soon(_listen, application, config, stop, group.cancel_scope)
+
+
+def _bound_unacknowledged(listener: socket.socket, seconds: float) -> None:
+    """Let the system end a connection of whoever takes nothing for so long; accepted ones have it from the listener."""
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, max(1, round(seconds * 1_000)))
 
 
 async def _listen(application: Application, config: Config, stop: anyio.Event, scope: anyio.CancelScope) -> None:

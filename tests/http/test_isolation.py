@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-import os
-import random
+import dataclasses
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from starlette.responses import Response
 
-from intendant.http import TokenFile, application, cursors, tokens
-from intendant.http.tokens import Caller, make_token
-from tests.http.desk import desk, held
+from intendant.domain.errors import IntendantError
+from intendant.http import HttpLimits, TokenFile, application, cursors, tokens
+from intendant.http.endpoint import Call, Endpoint
+from intendant.http.routes import ENDPOINTS
+from intendant.http.tokens import METRICS, Caller, make_token
+from tests.http.crossing import Crossing, Side, side
+from tests.http.desk import desk
+from tests.http.served import Served
+from tests.infrastructure.tier import scaled
 
 pytestmark = pytest.mark.anyio
-PATHS = (
-    ("GET", "/v1/sessions/{s}"),
-    ("POST", "/v1/sessions/{s}/close"),
-    ("POST", "/v1/sessions/{s}/intents"),
-    ("GET", "/v1/executions/{e}"),
-    ("GET", "/v1/executions/{e}/outcome"),
-    ("GET", "/v1/executions/{e}/queries/what"),
-    ("GET", "/v1/executions/{e}/events"),
-    ("POST", "/v1/executions/{e}/signals/go"),
-    ("POST", "/v1/executions/{e}/cancel"),
-)
+NOTHING_THERE = ("/v1/outbox/published", "/v1/outbox/dead-letters")  # nobody publishes at the desk
+OF_TENANTS = [each for each in ENDPOINTS if each.scope not in (None, METRICS) and each.path not in NOTHING_THERE]
+
+
+def _named(endpoint: Endpoint) -> str:
+    return f"{endpoint.method} {endpoint.path}"
 
 
 @pytest.mark.parametrize("header", ["", "Bearer", "Bearer x", "Basic abc", "Bearer intendant_0_0"])
@@ -73,64 +75,63 @@ def test_a_secret_is_not_stored(tmp_path: Path) -> None:
     assert text.rpartition("_")[2] not in (tmp_path / "tokens").read_text()
 
 
-async def crossing(path: Path, tries: int, seed: int) -> None:
-    """Two tenants ask for each other's, at random; raises AssertionError when one gets anything."""
-    pick = random.Random(seed)
-    async with desk(path) as there:
-        clients = {tenant: there.client(there.token(tenant)) for tenant in ("acme", "globex")}
-        ids: dict[str, dict[str, str]] = {}
-        pages: dict[str, list[tuple[str, str]]] = {}
-        for tenant, client in clients.items():
-            ids[tenant] = {"s": f"{tenant}-desk", "e": await held(client, f"{tenant}-desk")}
-            await client.put(f"/v1/sessions/{tenant}-other", json={})
-            await held(client, f"{tenant}-desk")
-            pages[tenant] = []
-            for path_ in ("/v1/sessions", "/v1/executions", "/v1/wal"):
-                page = (await client.get(path_, params={"limit": "1"})).json()
-                pages[tenant].append((path_, page["cursor"]))
-        for _ in range(tries):
-            mine, other = pick.sample(list(clients), 2)
-            await _try(clients[mine], ids[other], pages[other], other, pick)
-        for client in clients.values():
-            await client.aclose()
-
-
-async def _try(
-    client: httpx.AsyncClient, ids: dict[str, str], pages: list[tuple[str, str]], other: str, pick: random.Random
-) -> None:
-    kind = pick.randrange(3)
-    if kind == 0:
-        method, path = pick.choice(PATHS)
-        body: dict[str, Any] = (
-            {"json": {"type": "work.count", "parameters": {"text": "x"}}} if path.endswith("intents") else {}
-        )
-        body = {"json": {}} if path.endswith("go") else body
-        theirs = await client.request(method, path.format(**ids), **body)
-        nobody = {"s": "f" * len(ids["s"]), "e": "f" * len(ids["e"])}
-        none = await client.request(method, path.format(**nobody), **body)
-        assert theirs.status_code == none.status_code == 404
-        text = theirs.text.replace(ids["s"], nobody["s"]).replace(ids["e"], nobody["e"])
-        assert text == none.text
-        assert list(theirs.headers) == list(none.headers)
-    elif kind == 1:
-        path, cursor = pick.choice(pages)
-        answer = await client.get(path, params={"cursor": cursor})
-        assert answer.status_code == 400
-    else:
-        path = pick.choice(["/v1/sessions", "/v1/executions", "/v1/wal", "/v1/outbox/pending"])
-        params = {"session": ids["s"]} if path in ("/v1/executions", "/v1/wal") else {}
-        answer = await client.get(path, params=params)
-        assert answer.status_code == 200
-        assert other not in answer.text
-        if params:
-            assert answer.json()["items"] == []
+async def crossing(path: Path) -> None:
+    """Each attempt once; raises AssertionError when anything crosses."""
+    async with desk(path, HttpLimits(keep_alive_seconds=0.01)) as there, AsyncExitStack() as clients:
+        sides: list[Side] = []
+        for tenant in ("acme", "globex"):
+            token = there.token(tenant)
+            client = await clients.enter_async_context(there.client(token))
+            sides.append(await side(tenant, token, client))
+        await Crossing(sides).run(0, seed=7)
 
 
 @pytest.mark.in_turn
 @pytest.mark.scaled
 @pytest.mark.timeout(0)
-async def test_nothing_crosses(tmp_path: Path) -> None:
-    await crossing(tmp_path, 50_000 if "STRESS" in os.environ else 1_000, seed=7)
+@pytest.mark.parametrize("store", ["sqlite", "redis"])
+async def test_nothing_crosses(
+    tmp_path: Path, store: str, request: pytest.FixtureRequest, anyio_backend: tuple[str, object]
+) -> None:
+    """Over real connections, to a server in another process."""
+    hot = f"sqlite:{tmp_path / 'work.db'}" if store == "sqlite" else request.getfixturevalue("redis_url")
+    async with AsyncExitStack() as clients:
+        served = clients.enter_context(Served(tmp_path, hot, anyio_backend[0]))
+        sides: list[Side] = []
+        for tenant in ("acme", "globex"):
+            token = served.token(tenant)
+            headers = {"Authorization": f"Bearer {token}"}
+            client = httpx.AsyncClient(base_url=served.address, headers=headers, timeout=30)
+            sides.append(await side(tenant, token, await clients.enter_async_context(client)))
+        await Crossing(sides).run(scaled(50_000, few=200), seed=7)
+
+
+async def test_planted_none(tmp_path: Path) -> None:
+    await crossing(tmp_path)
+
+
+@pytest.mark.in_turn
+@pytest.mark.parametrize("place", OF_TENANTS, ids=_named)
+async def test_planted_a_route_forgets_the_tenant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: Endpoint
+) -> None:
+    async def forgetful(call: Call) -> Response:
+        """Answers with what any tenant has."""
+        answers: list[Response] = []
+        failed: list[IntendantError] = []
+        for tenant in sorted(("acme", "globex"), key=call.tenant.__eq__):
+            try:
+                answers.append(await place.run(dataclasses.replace(call, caller=Caller(tenant, call.caller.scopes))))
+            except IntendantError as error:
+                failed.append(error)
+        if not answers:
+            raise failed[-1]
+        return answers[0]
+
+    forgetting = (dataclasses.replace(each, run=forgetful) if each == place else each for each in ENDPOINTS)
+    monkeypatch.setattr(application, "ENDPOINTS", tuple(forgetting))
+    with pytest.raises(AssertionError):
+        await crossing(tmp_path)
 
 
 async def test_planted_the_tenant_is_not_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,13 +140,13 @@ async def test_planted_the_tenant_is_not_checked(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(application, "identify", anyone)
     with pytest.raises(AssertionError):
-        await crossing(tmp_path, 50, seed=7)
+        await crossing(tmp_path)
 
 
 async def test_planted_a_cursor_of_another_tenant_is_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cursors, "_mark", _same_mark)
     with pytest.raises(AssertionError):
-        await crossing(tmp_path, 50, seed=7)
+        await crossing(tmp_path)
 
 
 async def test_planted_a_token_is_compared_by_its_prefix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
