@@ -7,12 +7,13 @@ Everything belongs to the thread of one event loop, except `Seam.call_soon`.
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
 if TYPE_CHECKING:
+    import asyncio
+
     import trio
 
 T = TypeVar("T")
@@ -180,10 +181,13 @@ class _AsyncioWaiter:
 
 
 class _AsyncioSeam:
-    __slots__ = ("_loop",)
+    __slots__ = ("_current_task", "_loop")
 
     def __init__(self) -> None:
+        import asyncio  # noqa: PLC0415  a third of the time that importing us takes, and on this loop it is there
+
         self._loop = asyncio.get_running_loop()
+        self._current_task = asyncio.current_task
 
     def parking(self) -> Parking:
         return _AsyncioParking(self._loop)
@@ -195,7 +199,7 @@ class _AsyncioSeam:
         return self._loop.time()
 
     def current_task(self) -> int:
-        return id(asyncio.current_task(self._loop))
+        return id(self._current_task(self._loop))
 
     def call_soon(self, call: Callable[[], object]) -> None:
         self._loop.call_soon_threadsafe(call)

@@ -8,8 +8,6 @@ from functools import partial
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
-import anyio.from_thread
-
 from intendant.runtime.runtime import Runtime
 
 P = ParamSpec("P")
@@ -38,7 +36,9 @@ class Blocking(AbstractContextManager["Blocking"]):
         return self._runtime.portal.call(partial(function, *args, **kwargs))
 
     def __enter__(self) -> Blocking:
-        portal = self._stack.enter_context(anyio.from_thread.start_blocking_portal(self._backend))
+        from anyio.from_thread import start_blocking_portal  # noqa: PLC0415  see `Engine`
+
+        portal = self._stack.enter_context(start_blocking_portal(self._backend))
         try:
             self._stack.enter_context(portal.wrap_async_context_manager(self._runtime))
         except BaseException:

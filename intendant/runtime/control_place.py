@@ -7,7 +7,6 @@ import os
 import re
 import socket
 import stat
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -34,6 +33,8 @@ def default_directory(environment: Mapping[str, str] = os.environ) -> Path:
 
     The first of them that leaves room for a socket's name.
     """
+    import tempfile  # noqa: PLC0415  it imports five compressors, and most runtimes have the first directory
+
     base = environment.get("XDG_RUNTIME_DIR")
     own = f"intendant-{os.getuid()}"
     candidates = [*([Path(base) / "intendant"] if base else []), Path(tempfile.gettempdir()) / own]

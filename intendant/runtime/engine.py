@@ -8,11 +8,10 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from functools import partial
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 import anyio.abc
-import anyio.from_thread
 import anyio.lowlevel
 
 from intendant.actors.deadlines import Deadlines
@@ -42,6 +41,9 @@ from intendant.runtime.watchdog import Watchdog
 from intendant.supervisor import ChildCrashed, ChildRestarting, Start
 from intendant.supervisor import Event as SupervisorEvent
 
+if TYPE_CHECKING:
+    from anyio.from_thread import BlockingPortal
+
 T = TypeVar("T")
 
 logger = logging.getLogger("intendant")
@@ -67,7 +69,7 @@ class Engine:
         self.partitions: list[Partition] = []  # that are served here
         self.observer: Observer
         self.control: Control | None = None
-        self.portal: anyio.from_thread.BlockingPortal
+        self.portal: BlockingPortal
         self._settings = settings
         self._answer = answer
         self._thread = threading.get_ident()
@@ -228,7 +230,9 @@ class Engine:
 
     async def _run_portal(self, *, task_status: anyio.abc.TaskStatus[None]) -> None:
         """The door for other threads, in a task of its own."""
-        async with anyio.from_thread.BlockingPortal() as self.portal:
+        from anyio.from_thread import BlockingPortal  # noqa: PLC0415  it imports much that nothing else of ours does
+
+        async with BlockingPortal() as self.portal:
             task_status.started()
             await self.portal.sleep_until_stopped()
 

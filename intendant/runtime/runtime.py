@@ -10,10 +10,8 @@ from functools import partial
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-import anyio
-import anyio.from_thread
 import msgspec
 
 from intendant.actors.messages import Close, Open, PreparedIntent, Progress, SessionMessage, Submit
@@ -64,6 +62,9 @@ from intendant.runtime.tree_node import TreeNode
 from intendant.runtime.views import ExecutionView, Page, SessionView
 from intendant.runtime.wal import WalReader
 from intendant.supervisor import Event as SupervisorEvent
+
+if TYPE_CHECKING:
+    from anyio.from_thread import BlockingPortal
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -529,7 +530,7 @@ class Runtime:
         return self._serving().files
 
     @property
-    def portal(self) -> anyio.from_thread.BlockingPortal:
+    def portal(self) -> BlockingPortal:
         """The door for other threads; `intendant.blocking(runtime)` is the convenient one."""
         engine = self._entered()
         if not engine.serving:

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-import anyio.from_thread
 from msgspec import Raw
 
 from intendant.domain.codec import decode_plain, encode_value
@@ -48,7 +47,9 @@ class Step:
         if threading.get_ident() == self._thread:
             self._beat(encoded)
         else:
-            anyio.from_thread.run_sync(self._beat, encoded)
+            from anyio import from_thread  # noqa: PLC0415  needed in threads only, and it imports much
+
+            from_thread.run_sync(self._beat, encoded)
 
     @property
     def recorded_progress(self) -> Raw:

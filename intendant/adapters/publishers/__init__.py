@@ -6,13 +6,16 @@ relay's, and the same for all: see docs/events.md.
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from intendant.adapters.publishers.breaker import Breaker
 from intendant.adapters.publishers.callback_publisher import Call, CallbackPublisher
 from intendant.domain.errors import InvalidValue
 from intendant.domain.ports import LastingPublisher
+
+if TYPE_CHECKING:
+    import ssl
 
 __all__ = ["Breaker", "CallbackPublisher", "callback", "redis_stream", "webhook"]
 
