@@ -184,8 +184,10 @@ class ExecutionActor(Actor[ExecutionMessage]):
         return not over  # else it is told in a moment, and nobody does that again
 
     def passivate(self) -> None:
-        """The handler is about to be suspended, alone: from here on it records nothing."""
+        """Suspend the handler, which waits, alone: from here on it records nothing."""
+        assert self._worker is not None  # noqa: S101  a handler that waits runs on one
         self.passive = self.history.cut_off = True
+        self._worker.drop()
 
     def cut_off(self) -> None:
         """Record nothing more, whatever the handler still does."""

@@ -447,7 +447,6 @@ class Executions:
         for entry in self.places.take_excess():
             if entry.actor is not None:
                 entry.actor.passivate()
-                self._supervisor.cancel_work(entry.child_id)
 
     def entry(self, tenant: str, execution: str) -> OpenExecution | None:
         """An execution that is open here. Raises ActorStopped while executions do not serve."""

@@ -84,6 +84,14 @@ class Worker:
             self.interrupted = True
             self.scope.cancel()
 
+    def drop(self, *, shielded: bool = True) -> None:
+        """Cancel its work, `shielded` or not, because it is not wanted any more: it is neither done nor crashed."""
+        self.dropped = True
+        if shielded:
+            self.cancel()
+        else:
+            self.interrupt()
+
     def end_by(self, deadline: float) -> None:
         """Cancel its work when that time has come."""
         for scope in (self.scope, *self.shields):
@@ -162,15 +170,11 @@ class Workers:
         return self._added < ADDED and len(self._all) < self._limit
 
     def drop(self, child_id: str, *, shielded: bool) -> None:
-        """Cancel the work of one child, `shielded` or not; it counts neither as done nor as crashed."""
+        """Drop the work of one child. Looks at all workers."""
         self._backlog = deque(work for work in self._backlog if work.child_id != child_id)
         for worker in self._all:
             if worker.work is not None and worker.work.child_id == child_id:
-                worker.dropped = True
-                if shielded:
-                    worker.cancel()
-                else:
-                    worker.interrupt()
+                worker.drop(shielded=shielded)
 
     def close(self, seconds: float) -> None:
         """Keep nobody idle, and cancel after so many seconds what is not done by then."""
