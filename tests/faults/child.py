@@ -20,6 +20,7 @@ import os
 import random
 import signal
 import sys
+import threading
 import time
 import traceback
 import zlib
@@ -320,11 +321,12 @@ async def _serve_requests(runtime: Runtime, book: Book) -> int:
 
 async def poison(order: dict[str, Any], book: Book) -> int:
     """Run handlers of which some kill the process, each in its way, until all of them have ended."""
-    realm = make_realm(book)
+    realm, dying = make_realm(book), threading.Lock()
 
     @realm.handler
     async def kill(ctx: Context, task: Task) -> None:
         def end() -> None:
+            dying.acquire()  # for good: another thread is not to tell that it kills while this one does
             book.note("kills", task.key)
             os.kill(os.getpid(), signal.SIGKILL) if task.key == "signal" else os._exit(9)
 

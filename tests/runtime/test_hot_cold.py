@@ -544,6 +544,7 @@ async def test_what_leaves_between_two_reads_is_neither_missed_nor_read_twice(
     newest_first: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tiers, "_ENTRIES", 4)
+    monkeypatch.setattr(tiers, "_MORE", 1)
     store, cold = await made(40), MemoryColdStore()
     async with living(store, cold, Calls()) as writer:
         await archived_all(writer)
