@@ -229,6 +229,7 @@ def main() -> None:
     console.print(table(rows))
     told = [{**msgspec.to_builtins(row), "met": row.met} for row in rows]
     document = {"machine": here, "scale": given.scale, "rows": told}
+    given.results.mkdir(parents=True, exist_ok=True)
     (given.results / "budget.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 

@@ -83,6 +83,7 @@ def main() -> None:
     for each in found:
         console.print(f"{each.store}: {each.done[-1]:,} executions, memory {each.growth:.3f} times what it was")
     document = {"machine": machine(), "soaks": [{**_plain(each), "growth": each.growth} for each in found]}
+    given.results.mkdir(parents=True, exist_ok=True)
     (given.results / "soak.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     if any(each.growth > FLAT for each in found):
         raise SystemExit("memory is not flat")
