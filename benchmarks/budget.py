@@ -27,11 +27,10 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.loads import place
-from benchmarks.machine import machine
+from benchmarks.machine import idle_machine
 from benchmarks.processes import Conversation, running
 
 RESULTS: Final = Path(__file__).parent / "results"
-LOAD_AVERAGE_MAX: Final = 0.5
 SECONDS_MAX: Final = 1_800  # for one process
 IMPORTS: Final = 15
 ROUNDS: Final = 5
@@ -217,9 +216,7 @@ def main() -> None:
     words = [word for word in given.only.split(",") if word]
     if not set(words) <= set(names):
         parser.error(f"there is nothing of that name: say some of {', '.join(names)}")
-    here = machine()
-    if here["load_average"] > LOAD_AVERAGE_MAX and not given.force:
-        sys.exit(f"the machine is busy (load average {here['load_average']:.2f}): wait, or say --force")
+    here = idle_machine(force=given.force)
     rows: list[Row] = []
     for measure in MEASURES:
         if not words or measure.__name__ in words:

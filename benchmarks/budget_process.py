@@ -5,14 +5,13 @@ It answers with one line of JSON on its standard output. Default settings, but f
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import random
 import statistics
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -38,8 +37,7 @@ RECORDS: Final = 4
 ASKED: Final = 200
 
 realm = Realm("bench")
-came_so_far = itertools.count(1)
-have_come = 0
+have_come = 0  # handlers, to their wait
 
 
 class Work(Struct, frozen=True):
@@ -60,7 +58,7 @@ async def plain(_ctx: Context, work: Work) -> int:
 async def wait(ctx: Context, work: Work) -> int:
     global have_come  # noqa: PLW0603
     await ctx.step("first", _one)
-    have_come = next(came_so_far)
+    have_come += 1
     return work.number + await ctx.wait_signal("go", type=int)
 
 
@@ -147,7 +145,7 @@ async def fill(hot: str, count: int) -> dict[str, Any]:
 
 
 async def records(hot: str, count: int) -> dict[str, Any]:
-    """Records of executions, written as the WAL writer would; the last of them rare."""
+    """Records of executions, written as the WAL writer would."""
     store, clock, ids = SqliteStore(hot.removeprefix("sqlite:")), SystemClock(), Ids()
     await store.open()
     log, began = store.log(0), time.perf_counter()
@@ -157,8 +155,7 @@ async def records(hot: str, count: int) -> dict[str, Any]:
         for number in range(0, count, BATCH * RECORDS):
             now = clock.now()
             commits = [_execution(ids.make(now), f"session-{(number + each) % 1_000}") for each in range(BATCH)]
-            where = {"partition": 0, "epoch": tenure.epoch, "token": tenure.token, "first": sequence, "time": now}
-            batch, _ = seal(commits, **where)  # type: ignore[arg-type]
+            batch, _ = seal(commits, partition=0, epoch=tenure.epoch, token=tenure.token, first=sequence, time=now)
             await log.commit(batch)
             sequence += batch.count
         await log.release(tenure)
@@ -174,7 +171,7 @@ def _execution(id: str, session: str) -> Commit:
 
 
 async def query(hot: str, _count: int) -> dict[str, Any]:
-    """What pages of 100 records cost, in ms: the newest, some hour, one execution, a type that is not there."""
+    """What pages of 100 records cost, in ms: the newest, some second, one execution, a type that is not there."""
     async with runtime_over(hot, 0) as runtime:
         newest = await runtime.wal.query(TENANT, limit=1)
         oldest = await runtime.wal.query(TENANT, limit=1, newest_first=False)
@@ -221,14 +218,20 @@ def _rss() -> int:
     return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def _all() -> Iterator[Callable[[str, int], Awaitable[dict[str, Any]]]]:
-    yield from (first, idle, begin, resume, fill, records, query)
+MEASURES: Final[dict[str, Callable[[str, int], Awaitable[dict[str, Any]]]]] = {
+    "first": first,
+    "idle": idle,
+    "begin": begin,
+    "resume": resume,
+    "fill": fill,
+    "records": records,
+    "query": query,
+}
 
 
 def main() -> None:
     what, hot, count = sys.argv[1:]
-    (wanted,) = [each for each in _all() if getattr(each, "__name__", "") == what]
-    answer = anyio.run(wanted, hot, int(count), backend="asyncio", backend_options={"use_uvloop": True})
+    answer = anyio.run(MEASURES[what], hot, int(count), backend="asyncio", backend_options={"use_uvloop": True})
     print(json.dumps(answer), flush=True)
 
 

@@ -26,12 +26,11 @@ from rich.table import Table
 
 from benchmarks.curves_chart import Curve, Panel, draw
 from benchmarks.loads import load, place
-from benchmarks.machine import machine
+from benchmarks.machine import idle_machine
 
 STORES: Final = ("memory", "sqlite", "redis-everysec", "redis-always")
 INTENTS: Final = 10_000
 RESULTS: Final = Path(__file__).parent / "results"
-LOAD_AVERAGE_MAX: Final = 0.5
 
 
 class Axis(Struct, frozen=True):
@@ -153,9 +152,7 @@ def main() -> None:
     axes = [axis for axis in AXES if axis.name in words] or list(AXES)
     if given.rounds < 1 or not words <= {*STORES, *(axis.name for axis in AXES)}:
         parser.error(f"there is nothing to measure: say some of {', '.join((*STORES, *(axis.name for axis in AXES)))}")
-    here = machine()
-    if here["load_average"] > LOAD_AVERAGE_MAX and not given.force:
-        sys.exit(f"the machine is busy (load average {here['load_average']:.2f}): wait, or say --force")
+    here = idle_machine(force=given.force)
     every = [
         (store, axis, value) for _ in range(given.rounds) for axis in axes for value in axis.values for store in stores
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any, Final
 import psutil
 from msgspec import Struct
 
+LOAD_AVERAGE_MAX: Final = 0.5
 TURNS: Final = 300_000  # of the loop that tells the speed: about 15 ms
 BUSY: Final = ("user", "nice", "system", "irq", "softirq")
 
@@ -75,6 +77,14 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "load_average": os.getloadavg()[0],
     }
+
+
+def idle_machine(*, force: bool) -> dict[str, Any]:
+    """Where it is measured. Raises SystemExit when it does something else, unless that is to be so."""
+    here = machine()
+    if here["load_average"] > LOAD_AVERAGE_MAX and not force:
+        sys.exit(f"the machine is busy (load average {here['load_average']:.2f}): wait, or say --force")
+    return here
 
 
 def _cpuinfo() -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 import anyio
-from starlette.requests import Request
+from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope
 
@@ -17,7 +17,7 @@ class Incoming:
     """What ASGI calls `receive`."""
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
-        headers = Request(scope).headers
+        headers = Headers(scope=scope)
         self._receive = receive
         self._keeps = scope.get("http_version", "")[:1] == "1"
         length = headers.get("content-length", "0")

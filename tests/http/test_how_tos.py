@@ -63,8 +63,8 @@ async def test_the_application_stands_in_another_one(folder: Path, monkeypatch: 
     async with api.router.lifespan_context(api):
         transport = httpx.ASGITransport(api)
         async with httpx.AsyncClient(transport=transport, base_url="http://host", headers=headers) as client:
-            assert (await client.put("/work/v1/sessions/web", json={})).status_code == 200
+            assert (await client.put("/durable/v1/sessions/web", json={})).status_code == 200
             intent = {"type": "content.count_words", "parameters": {"text": "one two three"}}
-            answer = await client.post("/work/v1/sessions/web/intents", json=intent)
+            answer = await client.post("/durable/v1/sessions/web/intents", json=intent)
             assert answer.json()["result"] == 3
-            assert answer.headers["location"].startswith("/work/v1/executions/")
+            assert answer.headers["location"].startswith("/durable/v1/executions/")
