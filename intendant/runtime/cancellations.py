@@ -11,7 +11,7 @@ from intendant.actors.barred import open_executions
 from intendant.domain.erasure import Scope
 from intendant.domain.errors import BeingErased, OutcomeUnknown, UnknownExecution, UnknownSession
 from intendant.domain.state import CancelResult
-from intendant.runtime.intent import check_timeout
+from intendant.runtime.intent import seconds_of
 from intendant.runtime.surface import StateSurface
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Cancellations:
 
     async def cancel(self, tenant: str, execution: str, timeout: float | None) -> CancelResult:
         """Cancel one; `Execution.cancel` is the door to it."""
-        seconds = self._seconds(timeout)
+        seconds = seconds_of(timeout, self._timeout)
         try:
             with anyio.fail_after(seconds):
                 return await self._cancel(tenant, execution, seconds)
@@ -44,7 +44,7 @@ class Cancellations:
 
     async def cancel_all(self, scope: Scope, timeout: float | None) -> dict[str, CancelResult]:
         """Cancel what is open; `Session.cancel` and `Runtime.cancel_tenant` are the doors to it."""
-        seconds = self._seconds(timeout)
+        seconds = seconds_of(timeout, self._timeout)
         results: dict[str, CancelResult] = {}
         try:
             with anyio.fail_after(seconds):
@@ -83,9 +83,6 @@ class Cancellations:
                     group.start_soon(work)
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from None
-
-    def _seconds(self, timeout: float | None) -> float:
-        return self._timeout if timeout is None else check_timeout(timeout, finite=True)
 
     async def _cancel(self, tenant: str, execution: str, seconds: float) -> CancelResult:
         async def cancel(partition: Partition) -> bool:

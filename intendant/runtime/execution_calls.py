@@ -14,7 +14,7 @@ from intendant.domain.errors import ActorStopped, ExecutionEnded, OutcomeUnknown
 from intendant.domain.ids import check_id, make_id
 from intendant.domain.state import ExecutionState
 from intendant.runtime.engine import Engine
-from intendant.runtime.intent import check_timeout
+from intendant.runtime.intent import check_timeout, seconds_of
 from intendant.runtime.partition import Partition
 from intendant.runtime.surface import StateSurface
 from intendant.runtime.wal import WalReader
@@ -57,7 +57,7 @@ class ExecutionCalls:
         check_id(name, "signal name")
         signal_id = make_id(self._now()) if given_id is None else check_id(given_id, "signal id")
         encoded = encode_value(payload, f"the payload of signal {name!r}")
-        seconds = self._seconds(timeout)
+        seconds = seconds_of(timeout, self._timeout)
 
         async def send(partition: Partition) -> bool:
             return await partition.calls.signal(tenant, id, name, signal_id, encoded)
@@ -78,7 +78,7 @@ class ExecutionCalls:
     async def query(self, tenant: str, id: str, name: str, type: Any, timeout: float | None) -> Any:
         """Ask an execution's handler; `Execution.query` is the door to it."""
         check_id(name, "query name")
-        seconds = self._seconds(timeout)
+        seconds = seconds_of(timeout, self._timeout)
 
         async def ask(partition: Partition) -> bytes | None:
             return await partition.calls.query(tenant, id, name)
@@ -105,6 +105,3 @@ class ExecutionCalls:
             if page.cursor is None:
                 return False
             cursor = page.cursor
-
-    def _seconds(self, timeout: float | None) -> float:
-        return self._timeout if timeout is None else check_timeout(timeout, finite=True)

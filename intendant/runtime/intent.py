@@ -141,3 +141,8 @@ def check_timeout(timeout: float | None, *, finite: bool = False) -> float | Non
         limit = f"from 0 to {TIMEOUT_SECONDS_MAX:,}" if finite else "from 0 on"
         raise InvalidIntent("timeout", f"must be a number of seconds {limit}, not {timeout}")
     return timeout
+
+
+def seconds_of(timeout: float | None, otherwise: float) -> float:
+    """How long a call waits: as it says, checked, or as it is `otherwise`."""
+    return otherwise if timeout is None else check_timeout(timeout, finite=True)

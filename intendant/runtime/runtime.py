@@ -48,7 +48,7 @@ from intendant.runtime.execution_calls import ExecutionCalls
 from intendant.runtime.exposition import exposition
 from intendant.runtime.forks import Forks
 from intendant.runtime.handles import Execution, Session
-from intendant.runtime.intent import INTENTS_MAX, Intent, check_timeout, prepare
+from intendant.runtime.intent import INTENTS_MAX, Intent, check_timeout, prepare, seconds_of
 from intendant.runtime.metrics import METRICS, read
 from intendant.runtime.observer import DEPTH_MAX, View
 from intendant.runtime.opening import Opening
@@ -360,7 +360,7 @@ class Runtime:
     ) -> list[Execution[Any]]:
         """Submit what was checked and encoded."""
         engine = self._serving()
-        tracing, seconds = engine.tracing, self._seconds(timeout)
+        tracing, seconds = engine.tracing, seconds_of(timeout, self._settings.timeout)
         with UNTRACED if tracing is None else tracing.submit(tenant, session, prepared[0].type, len(prepared)) as trace:
             if trace:
                 prepared = tuple(msgspec.structs.replace(each, trace=trace) for each in prepared)
@@ -475,10 +475,7 @@ class Runtime:
     def _ask(
         self, tenant: str, session: str, question: Callable[[Reply[T]], SessionMessage], timeout: float | None
     ) -> Awaitable[T]:
-        return self._serving().ask(tenant, session, question, self._seconds(timeout))
-
-    def _seconds(self, timeout: float | None) -> float:
-        return self._settings.timeout if timeout is None else check_timeout(timeout, finite=True)
+        return self._serving().ask(tenant, session, question, seconds_of(timeout, self._settings.timeout))
 
     # --- what else
 
