@@ -47,7 +47,7 @@ class Axis(Struct, frozen=True):
                 return max(1_500, min(value * 150, INTENTS), 2 * value)
             case "steps":
                 return max(INTENTS // (1 + value // 2), 200)
-            case "payload":
+            case "payload" | "result":
                 return INTENTS // (1 + value // 10_000)
             case _:
                 return max(INTENTS, value if self.name == "tenants" else 0)
@@ -55,9 +55,10 @@ class Axis(Struct, frozen=True):
 
 AXES: Final = (
     Axis("callers", "callers at a time", (1, 4, 16, 64, 256, 1_024, 4_096)),
-    Axis("sessions", "sessions", (1, 10, 100, 1_000, 10_000, 100_000)),
+    Axis("sessions", "sessions", (1, 10, 100, 1_000, 10_000, 100_000, 1_000_000)),
     Axis("tenants", "tenants", (1, 10, 100, 1_000)),
     Axis("payload", "bytes of parameters", (100, 1_000, 10_000, 60_000)),
+    Axis("result", "bytes that a step returns", (100, 1_000, 10_000, 60_000, 100_000, 1_000_000)),
     Axis("steps", "steps of an execution", (0, 1, 3, 10, 30, 100)),
     Axis("stored", "executions stored before", (0, 1_000, 10_000, 100_000)),
 )

@@ -148,6 +148,16 @@ def load(
             rich_help_panel=_WORK,
         ),
     ] = 0,
+    result: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=8_000_000,
+            metavar="BYTES",
+            help="One more step of each execution, whose result has this size; kept as a file when it is over 64 KiB.",
+            rich_help_panel=_WORK,
+        ),
+    ] = 0,
     timeout: Annotated[
         float,
         typer.Option(min=0.1, metavar="SECONDS", help="How long a caller waits for an answer.", rich_help_panel=_WORK),
@@ -184,6 +194,7 @@ def load(
         thread_steps=thread_steps,
         fail_rate=fail_rate,
         payload=payload,
+        result=result,
         timeout=timeout,
     )
     with library_log(verbose=verbose):

@@ -41,6 +41,7 @@ class Plan(Struct, frozen=True):
     thread_steps: bool = False
     fail_rate: float = 0.0
     payload: int = 0
+    result: int = 0
     timeout: float = 60.0
 
     def fails(self, number: int) -> bool:
@@ -60,6 +61,7 @@ class Work(Struct, frozen=True):
     in_threads: bool
     fails: bool
     payload: str
+    result: int = 0
 
 
 class Planned(Exception):
@@ -76,6 +78,11 @@ def advance_in_thread(number: int) -> int:
     return number + 1
 
 
+async def fetch(size: int) -> str:
+    """A step that returns so many bytes; over 64 KiB they are kept as a file."""
+    return "x" * size
+
+
 @realm.handler
 async def work(ctx: Context, work: Work) -> int:
     """Do the steps, then return their number or fail."""
@@ -85,6 +92,8 @@ async def work(ctx: Context, work: Work) -> int:
             done = await ctx.step("advance", advance_in_thread, done, key=str(place))
         else:
             done = await ctx.step("advance", advance, done, key=str(place))
+    if work.result:
+        await ctx.step("fetch", fetch, work.result)
     if work.fails:
         raise Planned(f"number {work.number} was to fail")
     return done
@@ -158,7 +167,7 @@ class Load:
 
     async def _submit(self, session: Session, number: int) -> Execution[int]:
         plan, key = self.plan, f"{self._name}-{number}"
-        request = Work(number, plan.steps, plan.thread_steps, plan.fails(number), self._payload)
+        request = Work(number, plan.steps, plan.thread_steps, plan.fails(number), self._payload, plan.result)
         while True:
             try:
                 execution = await session.submit(work, request, idempotency_key=key, timeout=plan.timeout)

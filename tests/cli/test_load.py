@@ -78,6 +78,15 @@ def test_steps_in_threads_and_a_payload(run: Run) -> None:
     assert figures(out)["completed"] == 20
 
 
+@pytest.mark.parametrize("size", [100, 100_000])
+def test_steps_with_results_of_a_size(run: Run, tmp_path: Path, size: int) -> None:
+    hot = f"sqlite:{tmp_path / 'load.db'}"
+    code, out, _ = run("load", "--hot", hot, "--intents", "5", "--result", str(size), "--json")
+    found = figures(out)
+    assert code == 0
+    assert (found["completed"], found["records"]) == (5, 5 * 4)  # accepted and started, the step, the end
+
+
 def test_a_cold_store_is_followed(run: Run) -> None:
     code, out, _ = run("load", "--intents", "20", "--hot", "memory:", "--cold", "memory:", "--json")
     assert code == 0
@@ -168,6 +177,7 @@ def test_a_store_that_fails_half_way_is_told_and_what_was_accepted_is_audited(
         (["load", "--steps", "-1"], "--steps"),
         (["load", "--fail-rate", "1.5"], "--fail-rate"),
         (["load", "--payload", "70000"], "--payload"),
+        (["load", "--result", "-1"], "--result"),
         (["load", "--backend", "twisted"], "'asyncio', 'uvloop', 'trio'"),
         (["load", "--tenants", "200"], "--sessions"),
         (["load", "--hot", "postgres://x"], "known are"),
