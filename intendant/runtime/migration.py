@@ -9,7 +9,7 @@ goes on; repeated when all is done, it proves that again and changes nothing.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Collection
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from hashlib import blake2b
 from typing import Final
 
@@ -22,7 +22,7 @@ from intendant.adapters.process import current_owner
 from intendant.domain.codec import digest
 from intendant.domain.commit import Verdict
 from intendant.domain.errors import Fenced, InvalidValue, StoreUnavailable, UnfinishedMigration
-from intendant.domain.ports import ColdStore, FileStore, Log, Store, Tenure
+from intendant.domain.ports import ColdStore, FileStore, Store, Tenure
 from intendant.domain.records import SYSTEM_TENANT
 from intendant.domain.state import FILES, MIGRATION
 from intendant.runtime.contents import BESIDE_IT, CONTENT, END_OF_TIME, FACTS, IN_THE_HOT_STORE, Contents
@@ -101,22 +101,16 @@ class Migration:
         Raises PartitionOwned when a runtime works on either side, InvalidValue when the stores don't fit each other,
         UnfinishedMigration when the source is half a copy itself, Fenced when another process took a side meanwhile.
         """
-        async with AsyncExitStack() as stack:
-            for each in (self._source, self._target):
-                await stack.enter_async_context(opened(each))
-            self._check_shape()
+        async with self._owned(self._source, ours=True):
+            await self._check_source()
             try:
                 async with anyio.create_task_group() as group:
-                    await self._own(self._source.hot, ours=True)
-                    await self._own(self._target.hot, ours=False)
                     group.start_soon(self._keep)
-                    await self._run()
+                    async with self._owned(self._target, ours=False):
+                        await self._run()
                     group.cancel_scope.cancel()
             except ExceptionGroup as errors:
                 raise errors.exceptions[0] from None
-            finally:
-                with anyio.CancelScope(shield=True):
-                    await self._release()
 
     def _check_shape(self) -> None:
         ours, theirs = self._source.hot, self._target.hot
@@ -129,7 +123,6 @@ class Migration:
 
     async def _run(self) -> None:
         sides = [self._contents(number) for number in range(self._source.hot.partitions)]
-        await self._check_source(sides)
         marked = await self._target.hot.log(0).checkpoint(MIGRATION)
         copied_before = not marked and self._records(ours=False) > 0
         if copied_before:
@@ -177,14 +170,16 @@ class Migration:
 
     # --- what does not fit is refused
 
-    async def _check_source(self, sides: list[tuple[Contents, Contents]]) -> None:
-        name = self._source.hot.name
-        if await self._source.hot.log(0).checkpoint(MIGRATION):
+    async def _check_source(self) -> None:
+        """Before the target is opened, which makes it where it is a file that is not there."""
+        hot = self._source.hot
+        name = hot.name
+        if await hot.log(0).checkpoint(MIGRATION):
             raise UnfinishedMigration(f"{name} is half a copy itself; finish that migration first")
         if not self._records(ours=True):
             raise InvalidValue("from", f"{name} holds no records; is it the right store?")
-        for source, _ in sides:
-            if self._source.cold is None and await source.log.checkpoint(state_writer.CHECKPOINT):
+        for number in range(hot.partitions):
+            if self._source.cold is None and await hot.log(number).checkpoint(state_writer.CHECKPOINT):
                 raise InvalidValue("from_cold", f"{name} has archived to a cold store; name it as well")
 
     async def _check_target(self, source: Contents, target: Contents, *, resumed: bool) -> None:
@@ -222,6 +217,19 @@ class Migration:
 
     # --- owning both sides
 
+    @asynccontextmanager
+    async def _owned(self, side: Side, *, ours: bool) -> AsyncGenerator[None]:
+        """Open a side's stores and take its partitions; give them back in the end."""
+        async with opened(side):
+            if not ours:
+                self._check_shape()
+            try:
+                await self._own(side.hot, ours=ours)
+                yield
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await self._release(ours=ours)
+
     async def _own(self, store: Store, *, ours: bool) -> None:
         owner = current_owner()
         for number in range(store.partitions):
@@ -237,14 +245,13 @@ class Migration:
                 if await store.log(number).renew(tenure, tenure.next_sequence) is not Verdict.OK:
                     raise Fenced(f"another process has taken partition {number} of {store.name} meanwhile")
 
-    async def _release(self) -> None:
-        for (ours, number), tenure in self._held.items():
-            log: Log = (self._source if ours else self._target).hot.log(number)
-            try:
-                await log.release(tenure)
-            except StoreUnavailable:
-                continue  # the lease ends by itself
-        self._held.clear()
+    async def _release(self, *, ours: bool) -> None:
+        hot = (self._source if ours else self._target).hot
+        for number in range(hot.partitions):
+            tenure = self._held.pop((ours, number), None)
+            if tenure is not None:
+                with suppress(StoreUnavailable):  # the lease ends by itself
+                    await hot.log(number).release(tenure)
 
     # --- the proof
 

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import pytest
 
 from intendant import Runtime, Shutdown, UnfinishedMigration
+from intendant.adapters.process import current_owner
 from intendant.adapters.sqlite import SqliteStore
 from intendant.adapters.urls import open_store
 from intendant.cli import main
@@ -99,6 +101,26 @@ def completed(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, *words], cwd=ROOT, capture_output=True, text=True, check=False, timeout=PATIENCE
     )
+
+
+@pytest.mark.parametrize(("serving", "reason"), [(True, "in use by process"), (False, "holds no records")])
+def test_refused_because_of_its_source_it_leaves_no_target(tmp_path: Path, serving: bool, reason: str) -> None:
+    source, target = tmp_path / "source.db", tmp_path / "target.db"
+
+    async def ask() -> subprocess.CompletedProcess[str]:
+        store = SqliteStore(source)
+        await store.open()
+        if serving:
+            await store.log(0).acquire(current_owner(), timeout=0, lease=60.0)
+        try:
+            return await anyio.to_thread.run_sync(command, "--from", f"sqlite:{source}", "--to", f"sqlite:{target}")
+        finally:
+            await store.close()
+
+    refused = anyio.run(ask)
+    assert refused.returncode != 0
+    assert reason in refused.stderr
+    assert not target.exists()
 
 
 def test_the_table_and_the_object_say_the_same(run: Run, tmp_path: Path) -> None:

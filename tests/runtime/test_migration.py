@@ -332,6 +332,7 @@ def test_what_does_not_fit_is_refused() -> None:
 def test_a_store_in_use_is_refused(busy: str) -> None:
     async def move() -> None:
         source, target = memory_side(), memory_side()
+        await written(1, source, 5)
         hot = (source if busy == "source" else target).hot
         assert isinstance(hot, MemoryStore)
         twin = hot.twin()
