@@ -44,7 +44,7 @@ from intendant.runtime.ends import Ends
 from intendant.runtime.engine import Engine, not_running
 from intendant.runtime.erasures import Erasures
 from intendant.runtime.event_stream import EventStreams
-from intendant.runtime.execution_calls import ExecutionCalls
+from intendant.runtime.execution_client import ExecutionClient
 from intendant.runtime.exposition import exposition
 from intendant.runtime.forks import Forks
 from intendant.runtime.handles import Execution, Session
@@ -143,7 +143,7 @@ class Runtime:
         self.ends = Ends(self._serving, self.state)
         self.cancellations = Cancellations(self._serving, self.state, timeout)
         self.wal = WalReader(self._reach)
-        self._calls = ExecutionCalls(self._serving, self.state, self.wal, self.now, timeout)
+        self._execution_client = ExecutionClient(self._serving, self.state, self.wal, self.now, timeout)
         self._erasures = Erasures(self._reach)
         self.forks = Forks(self)
         self.streams = EventStreams(self._reach, self.state)
@@ -443,13 +443,13 @@ class Runtime:
 
     async def ask_progress(self, tenant: str, id: str, timeout: float) -> Progress | None:
         """Ask a running execution's actor where it is; None when no handler of it runs here."""
-        return await self._calls.progress(tenant, id, timeout)
+        return await self._execution_client.progress(tenant, id, timeout)
 
     async def signal(
         self, tenant: str, id: str, name: str, payload: object, given_id: str | None, timeout: float | None
     ) -> None:
         """Send a signal to an execution; `Execution.signal` is the door to it."""
-        await self._calls.signal(tenant, id, name, payload, given_id, timeout)
+        await self._execution_client.signal(tenant, id, name, payload, given_id, timeout)
 
     async def cancel_tenant(self, tenant: str, *, timeout: float | None = None) -> dict[str, CancelResult]:
         """Cancel all executions of a tenant that are open now, as `Execution.cancel` does; results by id.
@@ -461,7 +461,7 @@ class Runtime:
 
     async def query(self, tenant: str, id: str, name: str, type: Any, timeout: float | None) -> Any:
         """Ask an execution's handler; `Execution.query` is the door to it."""
-        return await self._calls.query(tenant, id, name, type, timeout)
+        return await self._execution_client.query(tenant, id, name, type, timeout)
 
     @property
     def repertoire(self) -> Repertoire:

@@ -35,8 +35,13 @@ async def receiver() -> AsyncGenerator[Receiver]:
 
 
 def to(receiver: Receiver, **options: Any) -> Webhook:
-    options = {"secret": SECRET, "allow_private": ["127.0.0.0/8"], "breaker": NEVER, **options}
-    return Webhook(options.pop("url", receiver.url), **options)
+    return to_url(options.pop("url", receiver.url), **options)
+
+
+def to_url(url: str, **options: Any) -> Webhook:
+    times: dict[str, Any] = {"timeout": 15.0, "connect_timeout": 5.0, "retry_after": 600.0}
+    here: dict[str, Any] = {"secret": SECRET, "allow_private": ["127.0.0.0/8"], "breaker": NEVER, "tls": None}
+    return Webhook(url, **{**times, **here, **options})
 
 
 def state_of(hook: Webhook) -> State:
@@ -220,7 +225,7 @@ async def test_what_is_no_answer_is_a_failure(receiver: Receiver, ends: bytes) -
 
 
 async def test_nobody_listens(free_tcp_port: int) -> None:
-    hook = Webhook(f"http://127.0.0.1:{free_tcp_port}/", secret=SECRET, allow_private=True)
+    hook = to_url(f"http://127.0.0.1:{free_tcp_port}/")
     raised = await outcome(hook)
     await hook.aclose()
     assert isinstance(raised, TargetUnavailable)

@@ -20,7 +20,7 @@ from intendant.runtime.surface import StateSurface
 from intendant.runtime.wal import WalReader
 
 
-class ExecutionCalls:
+class ExecutionClient:
     """Where handles of executions ask. `serving` returns the engine, or raises when calls are not served.
 
     `now` is the time in µs since 1970 UTC; `timeout` is how many seconds a call waits that does not say.
