@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from benchmarks import environments, servers
 from benchmarks.environments import RIVALS
+from tests.arango_standin.process import StandIn
 from tests.infrastructure.redis_server import RedisServer
 
 Command: TypeAlias = Sequence[str | Path]
@@ -41,7 +42,8 @@ class Case(Struct, frozen=True):
 NO_STEPS: Final = (Case("executions", 1), Case("executions", 64))
 WITH_STEPS: Final = (Case("executions", 1, 3), Case("executions", 64, 3))
 MESSAGES: Final = (Case("tell", 1), Case("ask", 64))
-CASES: Final = (*NO_STEPS, *WITH_STEPS, *MESSAGES)
+RESTARTS: Final = (Case("restarts", 1),)
+CASES: Final = (*NO_STEPS, *WITH_STEPS, *MESSAGES, *RESTARTS)
 
 
 class Contestant(Struct, frozen=True):
@@ -93,6 +95,17 @@ def _on_redis(command: Command, appendfsync: str) -> Start:
     def start() -> Generator[Command]:
         with RedisServer(appendfsync=appendfsync) as server:
             yield [*command, server.url]
+
+    return start
+
+
+def _ours_with_a_cold_store() -> Start:
+    environments.need_redis()
+
+    @contextmanager
+    def start() -> Generator[Command]:
+        with RedisServer(appendfsync="everysec") as server, StandIn() as cold:
+            yield [*_ours("cold", f"{cold.url}/bench"), server.url]
 
     return start
 
@@ -194,6 +207,14 @@ CONTESTANTS: Final = (
         prepare=lambda: _on_redis(_ours(), "everysec"),
     ),
     Contestant(
+        key="ours-redis-everysec-cold",
+        name="Intendant on Redis, with a cold store",
+        durability="written",
+        cases=NO_STEPS[1:] + WITH_STEPS[1:],
+        prepare=_ours_with_a_cold_store,
+        against="ours-redis-everysec",
+    ),
+    Contestant(
         key="taskiq-everysec",
         name="taskiq on Redis, everysec",
         durability="written",
@@ -205,7 +226,7 @@ CONTESTANTS: Final = (
         key="ours-actors",
         name="Intendant",
         durability="memory",
-        cases=MESSAGES,
+        cases=MESSAGES + RESTARTS,
         prepare=lambda: _start(_ours("actors")),
     ),
     Contestant(
@@ -228,7 +249,7 @@ CONTESTANTS: Final = (
         key="otp",
         name="Erlang/OTP",
         durability="memory",
-        cases=MESSAGES,
+        cases=MESSAGES + RESTARTS,
         prepare=_otp,
         against="ours-actors",
     ),

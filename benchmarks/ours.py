@@ -1,6 +1,7 @@
 """Intendant itself, as a process that answers like the rivals do. argv: `actors`, or the URL of the hot store.
 
-With `pure` before the URL, the handler without steps is one that ends in the commit that accepts it.
+With `pure` before the URL, the handler without steps is one that ends in the commit that accepts it; with `cold` and a
+URL before it, cold state follows into a store there.
 
 On uvloop, with default settings: supervision, validation, state, idempotency keys and outbox are on.
 """
@@ -18,10 +19,12 @@ from typing import Any, Final, TypeAlias
 import anyio
 from msgspec import Struct
 
+from benchmarks.restarts import ENDLESS, Child
 from benchmarks.rivals.protocol import BATCH, TELLS, WARM_UP_SECONDS, Request, Timed, call, serve_async
 from intendant import Actor, ActorSystem, Context, Realm, Reply, Runtime
 from intendant.domain.ids import partition_of
 from intendant.runtime.configuration import Configuration
+from intendant.supervisor import Backoff, ChildSpec, Supervisor
 
 SESSIONS: Final = 100
 ASK_SECONDS: Final = 60.0
@@ -57,8 +60,8 @@ async def three_steps(ctx: Context, work: Work) -> dict[str, Any]:
     return {"ok": True, "number": number}
 
 
-async def executions(url: str, without_steps: Handles) -> None:
-    async with Runtime([realm], hot=url, name="bench") as runtime:
+async def executions(url: str, without_steps: Handles, cold: str | None) -> None:
+    async with Runtime([realm], hot=url, cold=cold, name="bench") as runtime:
         tenant = _tenant_of(runtime.configuration())
         sessions = cycle([await runtime.open_session(tenant, f"session-{number}") for number in range(SESSIONS)])
 
@@ -72,7 +75,7 @@ async def executions(url: str, without_steps: Handles) -> None:
 
             return await call(one, request)
 
-        settings = {"store": url.partition(":")[0], "sessions": SESSIONS}
+        settings = {"store": url.partition(":")[0], "sessions": SESSIONS, "cold": (cold or "none").partition(":")[0]}
         await serve_async(_facts(runtime.durability, settings), measure)
 
 
@@ -94,7 +97,10 @@ class Echo(Actor[int | Question]):
 
 
 async def actors() -> None:
-    async with ActorSystem() as system:
+    child = Child()
+    supervisor = Supervisor("s", [ChildSpec("child", child.start)], intensity=ENDLESS, backoff=Backoff.none())
+    async with ActorSystem() as system, anyio.create_task_group() as group:
+        await group.start(supervisor.run)
         echo = system.spawn("echo", Echo)
 
         def question(reply: Reply[int]) -> Question:
@@ -111,12 +117,20 @@ async def actors() -> None:
                 assert await echo.ask(question, timeout=ASK_SECONDS) == 7
             return BATCH
 
+        async def restart() -> int:
+            for _ in range(BATCH):
+                await child.crash()
+            return BATCH
+
+        does = {"tell": tell, "ask": ask, "restarts": restart}
+
         async def measure(request: Request) -> Timed:
-            some, callers = (tell, 1) if request.measure == "tell" else (ask, request.callers)
-            await _repeat(some, callers, WARM_UP_SECONDS)
-            return await _repeat(some, callers, request.seconds)
+            some = does[request.measure]
+            await _repeat(some, request.callers, WARM_UP_SECONDS)
+            return await _repeat(some, request.callers, request.seconds)
 
         await serve_async(_facts("memory", {"callers": "tasks"}), measure)
+        supervisor.stop()
 
 
 async def _repeat(some: Callable[[], Awaitable[int]], callers: int, seconds: float) -> Timed:
@@ -150,7 +164,8 @@ def main() -> None:
         anyio.run(actors, backend="asyncio", backend_options=options)
     else:
         handler = pure if kind == ["pure"] else plain
-        anyio.run(executions, what, handler, backend="asyncio", backend_options=options)
+        cold = kind[1] if kind[:1] == ["cold"] else None
+        anyio.run(executions, what, handler, cold, backend="asyncio", backend_options=options)
 
 
 if __name__ == "__main__":

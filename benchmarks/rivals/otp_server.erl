@@ -1,4 +1,4 @@
-%% Erlang/OTP: cast and call of one gen_server. It answers the same lines as protocol.py.
+%% Erlang/OTP: cast and call of one gen_server, and restarts by one supervisor. It answers the same lines as protocol.py.
 -module(otp_server).
 -behaviour(gen_server).
 -export([main/0, init/1, handle_call/3, handle_cast/2]).
@@ -11,19 +11,26 @@ handle_call(Message, _From, State) -> {reply, Message, State}.
 handle_cast(_Message, State) -> {noreply, State}.
 
 main() ->
+    logger:set_primary_config(level, none),
     {ok, Server} = gen_server:start(?MODULE, 0, []),
+    Child = #{id => child, start => {erlang, apply, [fun start_child/0, []]}},
+    {ok, Supervisor} = supervisor:start_link(?MODULE, {#{intensity => 1000000000, period => 1}, [Child]}),
     io:format("ready~n"),
-    serve(Server).
+    serve(Server, Supervisor).
 
-serve(Server) ->
+serve(Server, Supervisor) ->
     case io:get_line("") of
-        Line when is_list(Line) -> answer(Server, string:lexemes(Line, " \n")), serve(Server);
+        Line when is_list(Line) -> answer(Server, Supervisor, string:lexemes(Line, " \n")), serve(Server, Supervisor);
         _ -> halt(0)
     end.
 
-answer(Server, [Measure, Callers, _Steps, Seconds]) ->
-    N = case Measure of "tell" -> 1; "ask" -> list_to_integer(Callers) end,
-    Some = case Measure of "tell" -> fun() -> tell(Server) end; "ask" -> fun() -> ask(Server) end end,
+answer(Server, Supervisor, [Measure, Callers, _Steps, Seconds]) ->
+    N = list_to_integer(Callers),
+    Some = case Measure of
+        "tell" -> fun() -> tell(Server) end;
+        "ask" -> fun() -> ask(Server) end;
+        "restarts" -> fun() -> restart(Supervisor) end
+    end,
     run(Some, N, ?WARM_UP_SECONDS),
     {Count, Took} = run(Some, N, list_to_float(Seconds)),
     io:format(
@@ -50,6 +57,16 @@ tell(Server) ->
     [gen_server:cast(Server, Number) || Number <- lists:seq(1, ?TELLS)],
     7 = gen_server:call(Server, 7, infinity),
     ?TELLS.
+
+%% A child that tells whoever tests that it is up, and crashes when told.
+start_child() ->
+    {ok, spawn_link(fun() -> catch tester ! {up, self()}, receive crash -> exit(crash) end end)}.
+
+restart(Supervisor) ->
+    catch register(tester, self()),
+    [{child, Child, worker, _}] = supervisor:which_children(Supervisor),
+    lists:foldl(fun(_, Up) -> Up ! crash, receive {up, Next} -> Next end end, Child, lists:seq(1, ?BATCH)),
+    ?BATCH.
 
 ask(Server) ->
     [Number = gen_server:call(Server, Number) || Number <- lists:seq(1, ?BATCH)],
