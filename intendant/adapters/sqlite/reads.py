@@ -57,6 +57,10 @@ class SqliteReads:
         """See `LogReader.journal`."""
         return await self._read(partial(_journal, tenant, execution))
 
+    async def journals(self, wanted: Sequence[tuple[str, str]]) -> list[list[bytes]]:
+        """See `LogReader.journals`."""
+        return await self._read(lambda connection: [_journal(*each, connection) for each in wanted])
+
     async def index(self, name: str, *, after: IndexMember | None = None, limit: int = 1000) -> list[IndexMember]:
         """See `LogReader.index`."""
         return await self._read(partial(_index, name, after, limit))
