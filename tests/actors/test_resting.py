@@ -42,7 +42,7 @@ def test_while_only_few_may_stay_all_leave_who_can_whenever_a_few_have_gathered(
     resting, told = Resting[int](5 * FEW), list[int]()
     for entry in range(4 * FEW):
         resting.add(entry)
-        told += resting.take_excess(lambda: lambda entry: entry % 2 > 0, few=True)
+        told += resting.take_excess(lambda: lambda each: each % 2 > 0, few=True)
         assert len(resting) < FEW + entry // 2 + 1
     assert told == list(range(1, 4 * FEW, 2))[: len(told)]
     assert len(told) > FEW

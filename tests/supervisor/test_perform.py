@@ -306,7 +306,7 @@ async def test_a_worker_whose_work_was_dropped_goes_on_and_nothing_of_that_cance
         worker = current_worker()
         workers.append(worker)
         assert worker is not None
-        assert not (worker.cancelled or worker.dropped)
+        assert (worker.cancelled, worker.dropped) == (False, False)
 
     dynamic = DynamicSupervisor("d", workers=1)
     async with running(dynamic):
