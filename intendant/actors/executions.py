@@ -458,9 +458,16 @@ class Executions:
         self._supervisor.perform(f"{entry.child_id}{_CLEAN_UP}", watch, lambda _cause: None)
 
     def _make_passive(self) -> None:
-        """Suspend handlers that have waited longest, until few enough are left."""
-        for entry in self.places.take_excess():
-            if entry.actor is not None:
+        """Suspend handlers that have waited longest, until few enough are left.
+
+        Not from a task: whoever cancels another task is put into words with it, which costs as much as the rest.
+        """
+        if told := self.places.take_excess():
+            self.services.seam.call_soon(partial(self._passivate, told))
+
+    def _passivate(self, told: Sequence[OpenExecution]) -> None:
+        for entry in told:
+            if entry.actor is not None and self.places.is_to_leave(entry) and entry.actor.may_leave(()):
                 entry.actor.passivate()
 
     def entry(self, tenant: str, execution: str) -> OpenExecution | None:

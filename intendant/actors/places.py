@@ -184,6 +184,10 @@ class Places:
         few = self._resuming and len(self._turns) > self._services.limits.resident
         return self._resting.take_excess(look, few=few)
 
+    def is_to_leave(self, entry: OpenExecution) -> bool:
+        """Whether it was told to leave memory, and has not gone on since."""
+        return self._resting.is_leaving(entry)
+
     # --- when nothing of a session is open
 
     def has_open(self, tenant: str, session: str) -> bool:

@@ -27,6 +27,10 @@ class Resting(Generic[E]):
     def __contains__(self, entry: E) -> bool:
         return entry in self._staying or entry in self._leaving
 
+    def is_leaving(self, entry: E) -> bool:
+        """Whether it was told to leave, and has neither left nor gone on."""
+        return entry in self._leaving
+
     def add(self, entry: E) -> None:
         """It rests."""
         self._staying[entry] = None
