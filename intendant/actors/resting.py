@@ -43,8 +43,11 @@ class Resting(Generic[E]):
         if entry not in self._staying:
             return False
         del self._staying[entry]
-        if len(self._staying) <= self._limit:
+        stay = len(self._staying)
+        if stay <= self._limit:
             self._many = self._limit + 1
+        else:
+            self._many = min(self._many, stay + stay // 8 + 1)
         return True
 
     def take_excess(self, look: Callable[[], Callable[[E], bool]], *, few: bool = False) -> list[E]:

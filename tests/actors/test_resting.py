@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from intendant.actors.resting import FEW, Resting
@@ -12,6 +12,7 @@ from intendant.actors.resting import FEW, Resting
 MOVES = st.lists(st.tuples(st.sampled_from(["add", "remove", "left"]), st.integers(0, 60)), max_size=200)
 
 
+@example(0, [("add", 0), ("add", 21), ("remove", 0), ("add", 1)])
 @given(st.integers(0, 20), MOVES)
 def test_the_longest_leave_and_no_more_than_need_be(limit: int, moves: list[tuple[str, int]]) -> None:
     resting = Resting[int](limit)
