@@ -135,7 +135,7 @@ class ExecutionActor(Actor[ExecutionMessage]):
         state = self.history.take_accepted()
         if state is None:
             state = await self.history.load()
-            self._resumed = state.status is not Status.ACCEPTED
+        self._resumed = self.history.resumed and state.status is not Status.ACCEPTED
         if state.status.ended:
             self._place.end(None)
             return None

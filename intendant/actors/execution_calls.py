@@ -91,7 +91,8 @@ class ExecutionCalls:
         if entry.waits is None and entry.actor is not None:
             entry.actor.open_waits()
         if entry.waits is None and entry.accepted is not None:
-            entry.open_waits(Waits(), entry.session)
+            journal = entry.accepted.journal
+            entry.open_waits(Waits() if journal is None else journal.waits, entry.session)
         if entry.waits is None:
             entry.loading += 1
             try:

@@ -20,6 +20,7 @@ from intendant.actors.open_execution import OpenExecution
 from intendant.actors.open_set import OpenSet
 from intendant.actors.places import Places
 from intendant.actors.pure import with_end
+from intendant.actors.readings import Readings
 from intendant.actors.ref import Ref
 from intendant.actors.services import Services
 from intendant.actors.trials import Trials
@@ -74,6 +75,7 @@ class Executions:
         self._supervisor: DynamicSupervisor
         self._loading: anyio.CancelScope
         self._trials: Trials
+        self._readings: Readings
         services.stage.join(self)
         services.writer.crowding.on_crowded = self._slow_down
 
@@ -277,6 +279,7 @@ class Executions:
         self.places.begin_anew()
         self._loading = anyio.CancelScope()
         self._trials = Trials(self.services, self)
+        self._readings = Readings(self.services, self._read_on, self._perform)
         try:
             with self._loading:
                 found = await self._read_open_set()
@@ -349,10 +352,22 @@ class Executions:
         entry.waiting = entry.passive = entry.news = entry.resting = entry.unstarted = False
         entry.launched = entry.begun = True
         entry.blocked = ""
+        if entry.accepted is None and (entry.newest is None or entry.newest.settled):
+            self._readings.add(entry)
+        else:
+            self._perform(entry)
+
+    def _perform(self, entry: OpenExecution) -> None:
         try:
             self._supervisor.perform(entry.child_id, partial(self._live, entry), partial(self._crashed, entry))
         except SupervisorError:
             self.serving = False  # on its way down: what is open will be found in the open set
+
+    def _read_on(self, read: Callable[[], Awaitable[None]]) -> None:
+        try:
+            self._supervisor.perform("readings", read, lambda cause: self._give_up("readings", cause))
+        except SupervisorError:
+            self.serving = False
 
     async def _live(self, entry: OpenExecution) -> None:
         if self._is_to_go(entry):
@@ -443,9 +458,16 @@ class Executions:
         self._supervisor.perform(f"{entry.child_id}{_CLEAN_UP}", watch, lambda _cause: None)
 
     def _make_passive(self) -> None:
-        """Suspend handlers that have waited longest, until few enough are left."""
-        for entry in self.places.take_excess():
-            if entry.actor is not None:
+        """Suspend handlers that have waited longest, until few enough are left.
+
+        Not from a task: whoever cancels another task is put into words with it, which costs as much as the rest.
+        """
+        if told := self.places.take_excess():
+            self.services.seam.call_soon(partial(self._passivate, told))
+
+    def _passivate(self, told: Sequence[OpenExecution]) -> None:
+        for entry in told:
+            if entry.actor is not None and self.places.is_to_leave(entry) and entry.actor.may_leave(()):
                 entry.actor.passivate()
 
     def entry(self, tenant: str, execution: str) -> OpenExecution | None:

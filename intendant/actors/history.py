@@ -52,10 +52,11 @@ decode_execution = msgspec.msgpack.Decoder(ExecutionState).decode
 
 
 class Accepted(msgspec.Struct, frozen=True, gc=False):
-    """An execution that was just accepted; `since` is the sequence of its first record."""
+    """An execution that was just accepted, or was read with its journal; `since` is that of its document."""
 
     state: ExecutionState
     since: int
+    journal: Journal | None = None
 
 
 class Blocked(Exception):
@@ -81,6 +82,7 @@ class History:
         self.cut_off = False  # nothing more is to be recorded, whatever the handler still does
         self.over = False  # the end is decided
         self.loaded = False
+        self.resumed = False  # it was read, and not just accepted
         self._services = services
         self._tenant = tenant
         self._id = id
@@ -92,11 +94,13 @@ class History:
     # --- reading
 
     def take_accepted(self) -> ExecutionState | None:
-        """The state that the acceptance handed over, once."""
+        """The state that was handed over, once: by the acceptance, or by who has read it."""
         if self._accepted is None:
             return None
         accepted, self._accepted = self._accepted, None
         self.state, self._since, self.loaded = accepted.state, accepted.since, True
+        if accepted.journal is not None:
+            self._take_journal(accepted.journal)
         return accepted.state
 
     async def load(self) -> ExecutionState:
@@ -123,14 +127,18 @@ class History:
             raise InternalError(f"execution {self._id} is in the open set and has no document")
         self.state = decode_execution(document.body)
         try:
-            journal = self.journal = Journal.of(await log.journal(self._tenant, self._id))
+            journal = Journal.of(await log.journal(self._tenant, self._id))
         except msgspec.MsgspecError as error:
             raise Blocked("unreadable_journal", f"its journal can't be read: {error}") from error
+        self._take_journal(journal)
+        self._since = document.since
+        self.loaded = True
+
+    def _take_journal(self, journal: Journal) -> None:
+        self.journal, self.resumed = journal, True
         self.steps = sum(isinstance(row, StepCompleted | StepFailed) for row in journal.rows)
         self.events = len(journal.events)
         self._has_journal = bool(journal.rows)
-        self._since = document.since
-        self.loaded = True
 
     async def read_shared(self) -> bytes | None:
         """What the handlers of its session share, as it is stored; an outage is waited out."""

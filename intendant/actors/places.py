@@ -171,13 +171,22 @@ class Places:
         return len(self._resting)
 
     def take_excess(self) -> list[OpenExecution]:
-        """Of those who rest, if they are too many: who is to leave memory. Those with tasks beside them stay."""
+        """Of those who rest, if they are too many: who is to leave memory. Those with tasks beside them stay.
+
+        While more of what was found open than may stay waits for its first turn, few are kept: those who rest would
+        have to leave before long, when what they hold has grown old and is the collector's.
+        """
 
         def look() -> Callable[[OpenExecution], bool]:
             parents = {task.parent_id for task in anyio.get_running_tasks()}
             return lambda entry: entry.actor is not None and entry.actor.may_leave(parents)
 
-        return self._resting.take_excess(look)
+        few = self._resuming and len(self._turns) > self._services.limits.resident
+        return self._resting.take_excess(look, few=few)
+
+    def is_to_leave(self, entry: OpenExecution) -> bool:
+        """Whether it was told to leave memory, and has not gone on since."""
+        return self._resting.is_leaving(entry)
 
     # --- when nothing of a session is open
 

@@ -118,6 +118,10 @@ class LogReader(Protocol):
         """The rows of an execution's journal in the order they were appended; empty if there is none."""
         ...
 
+    async def journals(self, wanted: Sequence[tuple[str, str]]) -> list[list[bytes]]:
+        """The journals of these (tenant, execution), in their order, each as `journal` tells it; see `fetch`."""
+        ...
+
     async def index(self, name: str, *, after: IndexMember | None = None, limit: int = 1000) -> list[IndexMember]:
         """Members of an ordered index, by score, tenant, member, beginning behind `after`."""
         ...

@@ -3,7 +3,8 @@
 Workers are added while work waits and fewer than `limit` exist, a few at a time, so that a crowd does not keep the loop
 from others; beyond that work queues, first in first out.
 At most `keep` park when idle, the others end. A worker also ends after work that left context variables changed, so
-that nothing of one piece of work is visible to the next, and after it raised anything but an Exception.
+that nothing of one piece of work is visible to the next, and after it raised anything but an Exception. One whose work
+was dropped goes on: where very many are dropped, new tasks would be most of what that costs.
 """
 
 import contextvars
@@ -71,6 +72,12 @@ class Worker:
                 yield scope
             finally:
                 self.shields.remove(scope)
+
+    def begin_anew(self, deadline: float) -> None:
+        """Its work was dropped, and has ended: it takes other work, which nothing cancels."""
+        self.scope = anyio.CancelScope(shield=True, deadline=deadline)
+        self.work = None
+        self.dropped = self.interrupted = False
 
     def cancel(self) -> None:
         """Cancel its work, shielded or not."""
@@ -202,8 +209,7 @@ class Workers:
 
     async def _run(self, worker: Worker) -> None:
         try:
-            with worker.scope:
-                await self._serve(worker)
+            await self._live(worker)
         except BaseException as exc:
             if worker.work is not None:
                 self._crashed(worker.work, exc)
@@ -214,20 +220,29 @@ class Workers:
             self._hand_over(worker)
         self._ended()
 
-    async def _serve(self, worker: Worker) -> None:
+    async def _live(self, worker: Worker) -> None:
         worker.task_id = anyio.get_current_task().id
         _current.set(worker)  # once for each worker: setting it for each piece of work would cost every message
         clean = contextvars.copy_context()
-        done = 0
-        while worker.work is not None:
-            try:
-                await worker.work.body()
-            except Exception as exc:
-                self._crashed(worker.work, exc)
-            done += 1
-            worker.work = None
-            if worker.scope.cancel_called or contextvars.copy_context() != clean:
+        while True:
+            with worker.scope:
+                await self._serve(worker, clean)
+            if not worker.dropped or contextvars.copy_context() != clean:
                 return
+            worker.begin_anew(self._deadline)
+
+    async def _serve(self, worker: Worker, clean: contextvars.Context) -> None:
+        done = 0
+        while True:
+            if worker.work is not None:
+                try:
+                    await worker.work.body()
+                except Exception as exc:
+                    self._crashed(worker.work, exc)
+                done += 1
+                worker.work = None
+                if worker.scope.cancel_called or contextvars.copy_context() != clean:
+                    return
             if self._backlog and done % IN_A_ROW == 0:
                 await anyio.lowlevel.checkpoint()
             if self._backlog:
@@ -235,6 +250,8 @@ class Workers:
             elif len(self._idle) < self._keep:
                 self._idle.append(worker)
                 await worker.parking.wait()
+            if worker.work is None:
+                return
 
     def _hand_over(self, worker: Worker) -> None:
         if worker.scope.cancel_called and not worker.dropped:

@@ -191,6 +191,11 @@ class FaultyLog:
         self._read()
         return await self._inner.journal(tenant, execution)
 
+    async def journals(self, wanted: Sequence[tuple[str, str]]) -> list[list[bytes]]:
+        """See `LogReader.journals`."""
+        self._read()
+        return await self._inner.journals(wanted)
+
     async def index(self, name: str, *, after: IndexMember | None = None, limit: int = 1000) -> list[IndexMember]:
         """See `LogReader.index`."""
         self._read()

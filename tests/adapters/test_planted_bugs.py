@@ -411,6 +411,11 @@ class FetchesWhatIsThere(MemoryLog):
         return [document for document in await super().fetch(wanted) if document is not None]
 
 
+class JournalsSorted(MemoryLog):
+    async def journals(self, wanted: Sequence[tuple[str, str]]) -> list[list[bytes]]:
+        return await super().journals(sorted(wanted))
+
+
 BUGS: list[type[MemoryLog]] = [
     NothingIsLost,
     EverythingIsLost,
@@ -436,6 +441,7 @@ BUGS: list[type[MemoryLog]] = [
     TenantsWithDocuments,
     FetchesSorted,
     FetchesWhatIsThere,
+    JournalsSorted,
     NoFence,
     NoToken,
     NoEpoch,

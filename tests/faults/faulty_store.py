@@ -128,6 +128,10 @@ class FaultyLog:
         await self._read("journal")
         return await self.inner.journal(tenant, execution)
 
+    async def journals(self, wanted: Sequence[tuple[str, str]]) -> list[list[bytes]]:
+        await self._read("journals")
+        return await self.inner.journals(wanted)
+
     async def index(self, name: str, *, after: IndexMember | None = None, limit: int = 1000) -> list[IndexMember]:
         await self._read("index")
         return await self.inner.index(name, after=after, limit=limit)

@@ -16,8 +16,9 @@ import pytest
 from msgspec import Raw
 
 from intendant.actors.execution import ExecutionActor
-from intendant.actors.history import History
+from intendant.actors.history import Accepted, History
 from intendant.actors.ownership import Ownership
+from intendant.actors.readings import Readings
 from intendant.actors.touched import Touched
 from intendant.actors.waits import ExecutionWaits
 from intendant.actors.wal_writer import WalWriter
@@ -346,7 +347,8 @@ def tell_at_once(self: Any, row: Any, outbox: Any = None) -> Any:
 
 
 _cancel = ExecutionWaits.cancel
-_read = getattr(History, "_read")  # noqa: B009
+_take_journal = getattr(History, "_take_journal")  # noqa: B009
+_read_some = getattr(Readings, "_read")  # noqa: B009
 _attempt_failed = getattr(ExecutionActor, "_attempt_failed")  # noqa: B009
 _journal_of = Journal.of
 
@@ -366,10 +368,15 @@ def tell_the_handler_at_once(self: Any) -> Reply[None]:
     return reply
 
 
-async def forget_cancel(self: Any) -> None:
+def forget_cancel(self: Any, journal: Journal) -> None:
     """What is resumed knows nothing of its cancel."""
-    await _read(self)
+    _take_journal(self, journal)
     self.journal.waits.cancelled = None
+
+
+async def read_no_journals(self: Any, some: Any) -> Any:
+    """What is read of many lacks what they have recorded."""
+    return [each and Accepted(each.state, each.since, Journal()) for each in await _read_some(self, some)]
 
 
 def forget_clean_up(stored: Any) -> Journal:
@@ -454,7 +461,8 @@ ACTORS: dict[str, list[tuple[type, str, Any]]] = {
     "a stream tells one thing of each record": [(EventStream, "_take", take_one_of_each)],
     "a cancel is acknowledged before it is durable": [(ExecutionWaits, "cancel", cancel_at_once)],
     "a handler is told of a cancel before it is durable": [(ExecutionWaits, "cancel", tell_the_handler_at_once)],
-    "a cancel is forgotten at a resume": [(History, "_read", forget_cancel)],
+    "a cancel is forgotten at a resume": [(History, "_take_journal", forget_cancel)],
+    "what was recorded is forgotten where many are read": [(Readings, "_read", read_no_journals)],
     "a clean-up's steps run twice": [(Journal, "of", staticmethod(forget_clean_up))],
     "another attempt follows a cancel": [(ExecutionActor, "_attempt_failed", try_again)],
     "a session's state is set behind the end": [
@@ -481,6 +489,7 @@ SHOWS_IN = {  # scenarios where it is looked for first: all of them take long
     "a cancel is acknowledged before it is durable": ("cancelled-in-sleep",),
     "a handler is told of a cancel before it is durable": ("cancelled-in-step",),
     "a cancel is forgotten at a resume": ("cancelled-in-step",),
+    "what was recorded is forgotten where many are read": ("steps",),
     "a clean-up's steps run twice": ("cancelled-in-step",),
     "another attempt follows a cancel": ("cancelled-failing",),
     "a session's state is set behind the end": ("counted",),

@@ -5,6 +5,7 @@
 import contextvars
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 
 import anyio
 import pytest
@@ -19,6 +20,7 @@ from intendant.supervisor import (
     Intensity,
     NotRunning,
     Stopping,
+    Worker,
     current_worker,
 )
 
@@ -284,6 +286,59 @@ async def test_work_that_is_not_wanted_any_more_is_cancelled_and_is_no_crash(run
         await anyio.sleep(2.0)
     assert sorted(done) == ["again", "b", "c", "d"]
     assert not [event for event in events if isinstance(event, ChildCrashed)]
+
+
+async def test_a_worker_whose_work_was_dropped_goes_on_and_nothing_of_that_cancels_what_follows(
+    running: Running, settle: Settle
+) -> None:
+    variable = contextvars.ContextVar("variable", default="clean")
+    workers, seen = list[Worker | None](), list[str]()
+
+    async def work(*, changes: bool) -> None:
+        workers.append(current_worker())
+        seen.append(variable.get())
+        if changes:
+            variable.set("changed")
+        await anyio.sleep_forever()
+
+    async def last() -> None:
+        await anyio.sleep(1.0)
+        worker = current_worker()
+        workers.append(worker)
+        assert worker is not None
+        assert (worker.cancelled, worker.dropped) == (False, False)
+
+    dynamic = DynamicSupervisor("d", workers=1)
+    async with running(dynamic):
+        for number, changes in enumerate([False, False, True, False]):
+            dynamic.perform(f"{number}", partial(work, changes=changes), unexpected)  # those behind wait for its worker
+        for number in range(4):
+            await settle()
+            dynamic.cancel_work(f"{number}", shielded=number != 1)
+        dynamic.perform("last", last, unexpected)
+        await anyio.sleep(2.0)
+    assert seen == ["clean"] * 4
+    assert [workers.index(each) for each in workers] == [0, 0, 0, 3, 3], "the one that changed the context ends"
+
+
+async def test_a_worker_that_goes_on_is_stopped_as_any(running: Running, settle: Settle) -> None:
+    ended: list[float] = []
+
+    async def work() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            ended.append(anyio.current_time())
+
+    dynamic = DynamicSupervisor("d", workers=1, work_shutdown=2.0)
+    async with running(dynamic):
+        dynamic.perform("a", work, unexpected)
+        await settle()
+        dynamic.cancel_work("a")
+        dynamic.perform("b", work, unexpected)
+        await settle()
+        began = anyio.current_time()
+    assert ended[1] - began == pytest.approx(2.0)
 
 
 @pytest.mark.parametrize(("how", "after"), [("stop", 2.0), ("cancel_work", 0.0), ("host", 2.0)])

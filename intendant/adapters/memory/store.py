@@ -211,6 +211,10 @@ class MemoryLog:
         """See `LogReader.journal`."""
         return [body for _, body in self._partition().journals.get((tenant, execution), ())]
 
+    async def journals(self, wanted: Sequence[tuple[str, str]]) -> list[list[bytes]]:
+        """See `LogReader.journals`."""
+        return [await self.journal(*each) for each in wanted]
+
     async def index(self, name: str, *, after: IndexMember | None = None, limit: int = 1000) -> list[IndexMember]:
         """See `LogReader.index`."""
         index = self._partition().indexes.get(name)

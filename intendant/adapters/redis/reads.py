@@ -57,9 +57,15 @@ class RedisReads:
 
     async def journal(self, tenant: str, execution: str) -> list[bytes]:
         """See `LogReader.journal`."""
-        key = f"{self._base}journal:{encoded(tenant)}:{encoded(execution)}"
-        rows: list[bytes] = await self._command("LRANGE", key, 0, -1)
+        rows: list[bytes] = await self._command("LRANGE", self._journal(tenant, execution), 0, -1)
         return rows
+
+    async def journals(self, wanted: Sequence[tuple[str, str]]) -> list[list[bytes]]:
+        """See `LogReader.journals`."""
+        if not wanted:
+            return []
+        commands = [("LRANGE", self._journal(*each), 0, -1) for each in wanted]
+        return await self._read(lambda connection: connection.call(*commands, self._place))
 
     async def index(self, name: str, *, after: IndexMember | None = None, limit: int = 1000) -> list[IndexMember]:
         """See `LogReader.index`."""
@@ -152,6 +158,9 @@ class RedisReads:
                 f"partition {self._partition} lacks what was acknowledged; it answers when its owner has put that back"
             )
         return values
+
+    def _journal(self, tenant: str, execution: str) -> str:
+        return f"{self._base}journal:{encoded(tenant)}:{encoded(execution)}"
 
     def _documents(self, tenant: str, collection: str) -> str:
         return f"{self._base}doc:{encoded(tenant)}:{encoded(collection)}"

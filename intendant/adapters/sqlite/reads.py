@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import partial
+from functools import lru_cache, partial
 from typing import Final, TypeVar
 
 from intendant.adapters.sqlite.database import Database
@@ -19,6 +19,7 @@ T = TypeVar("T")
 FLOOR: Final = ""  # no reader's name: the checkpoint that says where reading all tenants begins
 
 _SEQUENCE_MAX = 2**63 - 1
+_TOGETHER: Final = 64  # keys in one statement
 _ENTRIES = (  # an entry that begins before `first` may reach into the range, and only the newest of them can
     "SELECT body FROM entries WHERE sequence <= :last AND sequence + count > :first "
     "AND sequence >= ifnull((SELECT max(sequence) FROM entries WHERE sequence <= :first), :first)"
@@ -45,7 +46,7 @@ class SqliteReads:
 
     async def fetch(self, wanted: Sequence[tuple[str, str, str]]) -> list[Document | None]:
         """See `LogReader.fetch`."""
-        return await self._read(lambda connection: [_document(*each, connection) for each in wanted])
+        return await self._read(partial(_fetch, wanted))
 
     async def documents(
         self, tenant: str, collection: str, *, after: str = "", limit: int = 100, newest_first: bool = False
@@ -56,6 +57,10 @@ class SqliteReads:
     async def journal(self, tenant: str, execution: str) -> list[bytes]:
         """See `LogReader.journal`."""
         return await self._read(partial(_journal, tenant, execution))
+
+    async def journals(self, wanted: Sequence[tuple[str, str]]) -> list[list[bytes]]:
+        """See `LogReader.journals`."""
+        return await self._read(partial(_journals, wanted))
 
     async def index(self, name: str, *, after: IndexMember | None = None, limit: int = 1000) -> list[IndexMember]:
         """See `LogReader.index`."""
@@ -165,6 +170,45 @@ def _documents(
 def _journal(tenant: str, execution: str, connection: Connection) -> list[bytes]:
     query = "SELECT body FROM journal WHERE tenant = ? AND execution = ? ORDER BY position"
     return [body for (body,) in connection.execute(query, (tenant, execution))]
+
+
+def _fetch(wanted: Sequence[tuple[str, str, str]], connection: Connection) -> list[Document | None]:
+    """One statement for many keys: a third of what as many statements take."""
+    select = "SELECT key, body, since, version FROM documents WHERE tenant = ? AND collection = ? AND key IN "
+    keys: dict[tuple[str, str], list[str]] = {}
+    for tenant, collection, key in wanted:
+        keys.setdefault((tenant, collection), []).append(key)
+    found = {
+        (*place, str(row[0])): Document(*row)
+        for place, several in keys.items()
+        for some in _in_parts(several)
+        for row in connection.execute(f"{select}{_marks(len(some))}", (*place, *some))
+    }
+    return [found.get(each) for each in wanted]
+
+
+def _journals(wanted: Sequence[tuple[str, str]], connection: Connection) -> list[list[bytes]]:
+    """See `_fetch`."""
+    select = "SELECT execution, body FROM journal WHERE tenant = ? AND execution IN "
+    rows: dict[tuple[str, str], list[bytes]] = {each: [] for each in wanted}
+    executions: dict[str, list[str]] = {}
+    for tenant, execution in rows:
+        executions.setdefault(tenant, []).append(execution)
+    for tenant, several in executions.items():
+        for some in _in_parts(several):
+            query = f"{select}{_marks(len(some))} ORDER BY execution, position"
+            for execution, body in connection.execute(query, (tenant, *some)):
+                rows[tenant, execution].append(body)
+    return [rows[each] for each in wanted]
+
+
+def _in_parts(keys: Sequence[str]) -> list[Sequence[str]]:
+    return [keys[start : start + _TOGETHER] for start in range(0, len(keys), _TOGETHER)]
+
+
+@lru_cache(_TOGETHER)
+def _marks(count: int) -> str:
+    return f"({','.join('?' * count)})"
 
 
 def _index(name: str, after: IndexMember | None, limit: int, connection: Connection) -> list[IndexMember]:

@@ -290,6 +290,8 @@ class _Life:
         )
         same(await log.journal(tenant, name), model.journals.get((tenant, name), []), "a journal")
         same(await log.key(tenant, key), model.keys.get((tenant, key)), "a key")
+        journals = [model.journals.get((tenant, each), []) for each in _NAMES]
+        same(await log.journals([(tenant, each) for each in _NAMES]), journals, "journals of their executions")
         wanted = [(tenant, collection, each) for each in _NAMES]
         same(await log.fetch(wanted), [model.documents.get(each) for each in wanted], "documents by their keys")
         same(await log.checkpoint(name), model.checkpoints.get(name, 0), "a checkpoint")
