@@ -46,9 +46,7 @@ check: $(READY)
 	$(BIN)/mypy
 	$(BIN)/pyright --project pyproject.toml --pythonpath $(BIN)/python
 
-docs: $(READY)
-	@$(BIN)/python -c 'import furo, myst_parser' 2>/dev/null || \
-		$(BIN)/python -m pip install -q --disable-pip-version-check --no-build-isolation -e '.[docs]'
+docs: $(VENV)/.docs
 	$(BIN)/sphinx-build -q -E -W --keep-going -c docs . build/docs
 	@echo "build/docs/index.html"
 
@@ -77,6 +75,7 @@ bench-ours: $(READY) redis
 lock:
 	$(BIN)/pip install -q uv
 	$(BIN)/uv pip compile --universal --python-version 3.11 --extra dev --no-emit-index-url --no-header -o requirements-dev.lock pyproject.toml
+	$(BIN)/uv pip compile --universal --python-version 3.11 --extra docs --no-emit-index-url --no-header -c requirements-dev.lock -o requirements-docs.lock pyproject.toml
 
 $(READY): pyproject.toml requirements-dev.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Intendant needs Python 3.11 or newer; say PYTHON=python3.12 make ..."; exit 1; }
@@ -84,6 +83,10 @@ $(READY): pyproject.toml requirements-dev.lock
 	@echo "installing into $(VENV) ..."
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements-dev.lock
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.docs: $(READY) requirements-docs.lock
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements-docs.lock
 	@touch $@
 
 clean:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections import Counter
 from collections.abc import Generator
 from contextlib import aclosing, contextmanager
 from typing import Any, Final
@@ -18,13 +17,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from intendant.domain.errors import Overloaded
 from intendant.domain.ids import check_id
 from intendant.domain.logs import about, trace_of
+from intendant.http.admission import Admission
 from intendant.http.endpoint import Call, Endpoint
 from intendant.http.incoming import Incoming
 from intendant.http.limits import HttpLimits
 from intendant.http.problems import Refused, problem, problem_of
-from intendant.http.refusals import Refusals
 from intendant.http.routes import ENDPOINTS
 from intendant.http.token_file import TokenFile
 from intendant.http.tokens import SCOPES, Caller, TokenStore, identify
@@ -33,6 +33,7 @@ from intendant.runtime.runtime import Runtime
 logger = logging.getLogger("intendant.http")
 _WAIT: Final = re.compile(r"\s*wait\s*=\s*\"?([0-9]{1,6})\"?\s*\Z", re.IGNORECASE)
 _NOBODY: Final = Caller("", ())
+_PUBLIC: Final = frozenset(each.path for each in ENDPOINTS if each.public)  # they are answered whatever goes on
 
 
 def app(
@@ -58,13 +59,10 @@ class Application(Starlette):
         self.runtime = runtime
         self.limits = limits
         self.authenticated = anonymous is None
-        self.draining = False
         self._tokens = tokens
         self._anyone = None if anonymous is None else Caller(check_id(anonymous, "anonymous"), SCOPES)
         self._waits: set[anyio.CancelScope] = set()
-        self._requests: Counter[str] = Counter()
-        self._streams: Counter[str] = Counter()
-        self._refusals = Refusals()
+        self.admission = Admission(limits)
         by_path: dict[str, dict[str, Endpoint]] = {}
         for each in ENDPOINTS:
             by_path.setdefault(each.path, {})[each.method] = each
@@ -74,9 +72,19 @@ class Application(Starlette):
         )
         self.router.redirect_slashes = False
 
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request; where the process takes none, before anything else is looked at."""
+        if scope["type"] == "http" and scope["path"].removeprefix(scope.get("root_path", "")) not in _PUBLIC:
+            try:
+                self.admission.check()
+            except Refused as error:
+                await Incoming(scope, receive).refuse(problem_of(error), send)
+                return
+        await super().__call__(scope, receive, send)
+
     def drain(self) -> None:
         """Take no new requests, and let none wait any longer: waits are answered 202, streams end."""
-        self.draining = True
+        self.admission.draining = True
         for scope in list(self._waits):
             scope.cancel()
 
@@ -85,7 +93,7 @@ class Application(Starlette):
         """What is inside ends when `drain` is called."""
         with anyio.CancelScope() as scope:
             self._waits.add(scope)
-            if self.draining:
+            if self.admission.draining:
                 scope.cancel()
             try:
                 yield
@@ -112,26 +120,6 @@ class Application(Starlette):
         except Refused:
             return False
 
-    @contextmanager
-    def admitted(self, tenant: str, *, stream: bool) -> Generator[None]:
-        """A request among those that go on now. Raises Refused when they are too many."""
-        if self.draining:
-            raise Refused(503, "runtime_stopped", "the server is being stopped", {"Connection": "close"})
-        if self._requests.total() + self._streams.total() >= self.limits.requests:
-            raise Refused(503, "overloaded", "the server has as many requests as it takes", self._refusals.later())
-        counts = self._streams if stream else self._requests
-        most = self.limits.streams_of_tenant if stream else self.limits.requests_of_tenant
-        if counts[tenant] >= most:
-            detail = f"the tenant has {most} of these at a time already"
-            raise Refused(429, "overloaded", detail, self._refusals.later())
-        counts[tenant] += 1
-        try:
-            yield
-        finally:
-            counts[tenant] -= 1
-            if not counts[tenant]:
-                del counts[tenant]
-
 
 class _Path:
     """The methods of a path, as an ASGI application."""
@@ -146,8 +134,7 @@ class _Path:
         endpoint = self._methods.get("GET" if request.method == "HEAD" else request.method)
         if endpoint is None or (endpoint.stream and request.method == "HEAD"):
             refusal = problem(405, "method_not_allowed", "", {"Allow": ", ".join(sorted(self._methods))})
-            await incoming.finish(refusal)
-            await refusal(scope, receive, send)
+            await incoming.refuse(refusal, send)
             return
         try:
             caller = _NOBODY if endpoint.public else await self._application.caller(request)
@@ -157,13 +144,11 @@ class _Path:
                 response = await self._answer(endpoint, request, incoming, caller)
                 await response(scope, receive, send)
                 return
-            with self._application.admitted(caller.tenant, stream=endpoint.stream):
+            with self._application.admission.admitted(caller.tenant, stream=endpoint.stream):
                 response = await self._answer(endpoint, request, incoming, caller)
                 await response(scope, receive, send)
         except Refused as error:
-            refusal = problem_of(error)
-            await incoming.finish(refusal)
-            await refusal(scope, receive, send)
+            await incoming.refuse(problem_of(error), send)
 
     async def _answer(self, endpoint: Endpoint, request: Request, incoming: Incoming, caller: Caller) -> Response:
         limits = self._application.limits
@@ -178,7 +163,8 @@ class _Path:
         except ClientDisconnect:
             return Response(status_code=499)  # nobody reads it
         except Exception as error:
-            response = problem_of(error)
+            later = self._application.admission.later() if isinstance(error, Overloaded) else None
+            response = problem_of(error, later)
             await incoming.finish(response)
             if response.status_code == 500:
                 told = trace_of(error)

@@ -24,6 +24,6 @@ async def metrics(call: Call) -> Response:
 
 async def ready(call: Call) -> Response:
     """Calls are answered."""
-    if call.application.draining or not call.runtime.ready:
+    if call.application.admission.draining or not call.runtime.ready:
         raise Refused(503, "not_ready", "the runtime does not take work now")
     return json(Standing("ready"))

@@ -49,8 +49,11 @@ _STATUS: Final[dict[type, int]] = {  # of an error of this kind, or of one below
 }
 
 
-def problem_of(error: Exception) -> Response:
-    """The answer to an error; of one that is not ours, nothing is told but that it happened."""
+def problem_of(error: Exception, headers: dict[str, str] | None = None) -> Response:
+    """The answer to an error; of one that is not ours, nothing is told but that it happened.
+
+    `headers` go with it, unless it has its own.
+    """
     if isinstance(error, Refused):
         return answer(error.problem, error.headers)
     if isinstance(error, TimeoutError):
@@ -65,7 +68,7 @@ def problem_of(error: Exception) -> Response:
         told.field = error.field
     if isinstance(error, errors.OutcomeUnknown):
         told.idempotency_key = error.key
-    return answer(told)
+    return answer(told, headers)
 
 
 def problem(status: int, code: str, detail: str = "", headers: dict[str, str] | None = None) -> Response:

@@ -6,7 +6,7 @@ import ipaddress
 import signal
 import socket
 from collections.abc import Awaitable, Callable
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import anyio
 import hypercorn.asyncio
@@ -15,6 +15,8 @@ import sniffio
 from hypercorn.config import Config
 
 from intendant.http.application import Application
+
+_BACKLOG: Final = 1_024  # connections that wait to be taken
 
 
 async def serve(
@@ -36,13 +38,14 @@ async def serve(
     if not application.authenticated and not _is_loopback(host):
         raise ValueError(f"{host} can be reached from outside: without authentication only loopback is served")
     listener = socket.create_server(
-        (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=1024
+        (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=_BACKLOG
     )
     limits = application.limits
     _bound_unacknowledged(listener, limits.send_seconds)
     address = listener.getsockname()
     config = Config()
     config.bind = [f"fd://{listener.detach()}"]
+    config.backlog = _BACKLOG  # it listens once more
     config.graceful_timeout = drain_seconds
     config.include_server_header = False
     config.keep_alive_timeout = limits.head_seconds

@@ -140,4 +140,5 @@ class Crossing:
 
 
 def _told(headers: Mapping[str, str]) -> list[tuple[str, str]]:
-    return sorted((name, value) for name, value in headers.items() if name != "date")
+    """Without the time, and without what hypercorn says at each thousandth answer of a connection."""
+    return sorted((name, value) for name, value in headers.items() if name not in ("date", "connection"))

@@ -10,8 +10,7 @@ import anyio
 import pytest
 
 from intendant import Limits, TenantLimits
-from intendant.http import HttpLimits
-from intendant.http.refusals import Refusals
+from intendant.http import HttpLimits, refusals
 from tests.http.desk import held
 
 pytestmark = pytest.mark.anyio
@@ -141,17 +140,48 @@ async def test_too_many_at_a_time_are_refused_at_once(opened: Any) -> None:
             assert (await client.get("/health")).status_code == 200
 
 
+async def test_a_full_process_refuses_before_it_looks_who_asks_and_for_what(opened: Any) -> None:
+    """Anybody, the same, without a look at tokens; what tells how the process fares is answered."""
+    async with opened(HttpLimits(requests=0)) as desk:
+        desk.tokens.path.mkdir()  # a token could not be checked
+        asked: dict[str, Any] = {"content": "no JSON", "headers": {"Content-Type": "text/plain"}}
+        async with desk.client() as nobody, desk.client("intendant_of_somebody") as other:
+            answers = [
+                await client.post(path, **asked)
+                for client in (nobody, other)
+                for path in ("/v1/sessions", "/v1/sessions/s/intents", "/nowhere")
+            ]
+            assert {(each.status_code, each.text) for each in answers} == {(503, answers[0].text)}
+            assert answers[0].json()["code"] == "overloaded"
+            assert all(each.headers["retry-after"] == "1" for each in answers)
+            assert [(await nobody.get(path)).status_code for path in ("/health", "/ready")] == [200, 200]
+
+
+async def test_that_a_tenant_has_too_many_is_told_to_its_tokens_only(opened: Any) -> None:
+    async with opened(HttpLimits(requests_of_tenant=1)) as desk, desk.client(desk.token("acme")) as client:
+        with desk.application.admission.admitted("acme", stream=False):
+            asked: dict[str, Any] = {"content": "no JSON", "headers": {"Content-Type": "text/plain"}}
+            refused = await client.post("/v1/sessions", **asked)  # of its body nothing is looked at
+            assert (refused.status_code, refused.json()["code"]) == (429, "overloaded")
+            async with desk.client(desk.token("globex")) as other, desk.client() as nobody:
+                assert (await other.get("/v1/sessions")).status_code == 200
+                assert (await nobody.get("/v1/sessions")).status_code == 401
+        assert (await client.get("/v1/sessions")).status_code == 200
+
+
 @pytest.mark.parametrize(
     ("within", "status"), [(Limits(open=1), 503), (Limits(tenants={"acme": TenantLimits(open=1)}), 429)]
 )
 async def test_a_full_runtime_is_unavailable_and_a_tenants_own_limit_too_many(
-    opened: Any, within: Limits, status: int
+    opened: Any, within: Limits, status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(refusals, "_A_SECOND", 1)
     async with opened(None, within) as desk, desk.client(desk.token("acme")) as client:
         await held(client)
-        answer = await client.post("/v1/sessions/s/intents", json={"type": "work.hold", "parameters": {"text": "x"}})
+        intent = {"type": "work.hold", "parameters": {"text": "x"}}
+        answer = await client.post("/v1/sessions/s/intents", json=intent)
         assert (answer.status_code, answer.json()["code"]) == (status, "overloaded")
-        assert answer.headers["retry-after"] == "1"
+        assert answer.headers["retry-after"] == "2"  # it counts among those of the second
 
 
 async def test_a_drain_answers_waits_and_refuses_new_requests(opened: Any) -> None:
@@ -205,6 +235,6 @@ async def test_a_body_that_is_wrong_is_told_what_it_may_have(opened: Any) -> Non
 
 
 def test_the_more_are_refused_the_later_they_are_to_come_again() -> None:
-    refusals = Refusals()
-    told = [int(refusals.later(now)["Retry-After"]) for now in (5.0, *[6.0] * 250, 7.5, 9.0)]
+    counted = refusals.Refusals()
+    told = [int(counted.later(now)["Retry-After"]) for now in (5.0, *[6.0] * 250, 7.5, 9.0)]
     assert (told[0], told[1], told[100], told[250], told[251], told[252]) == (1, 1, 2, 3, 3, 1)
