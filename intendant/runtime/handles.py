@@ -46,9 +46,11 @@ class Execution(Generic[R]):
         Raises ExecutionFailed or ExecutionCancelled, with the outcome; TimeoutError after `timeout` seconds (the
         execution goes on); UnknownExecution; RuntimeStopped or Fenced when no answer can come through this runtime.
         """
-        outcome = await self.outcome(timeout=timeout)
-        if outcome.status is Status.COMPLETED:
-            return outcome.result  # type: ignore[return-value]  # a completed execution has one
+        state = await self._runtime.ends.wait(self, timeout)
+        if state.status is Status.COMPLETED:
+            result: R = states.decode_result(state.result, self._result_type)
+            return result
+        outcome = self.outcome_of(state)
         reason = outcome.error
         why = f": {reason.code}: {reason.message}" if reason else ""
         ended = ExecutionCancelled if outcome.status is Status.CANCELLED else ExecutionFailed
