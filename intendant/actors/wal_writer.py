@@ -168,7 +168,7 @@ class WalWriter:
 
     def append(self, commit: Commit, reply: Reply[Receipt] | None = None, *, erasing: bool = False) -> Reply[Receipt]:
         """Commit what accepted work needs; never refused for lack of room. Raises InvalidValue when it is too large."""
-        append = Append(commit, reply or Reply(), check_commit(commit), erasing=erasing)
+        append = Append(commit, reply or Reply(), *check_commit(commit), erasing=erasing)
         if self._admits(append):
             self._intake.put(append)
             if self._landing.several:
@@ -183,7 +183,7 @@ class WalWriter:
         """
         if self.refusal is not None:
             raise self.refusal()
-        append = Append(commit, reply or Reply(), check_commit(commit), new=True)
+        append = Append(commit, reply or Reply(), *check_commit(commit), new=True)
         if self._admits(append):
             self._intake.put(append)
             self._parking.wake()
@@ -287,22 +287,24 @@ class WalWriter:
         gathered: list[Append] = []
         claimed: set[tuple[str, str]] = set()
         records = size = 0
-        intake = self._intake
+        tenant: str | None = None
+        intake, barred = self._intake, self._barred or None
         most = self.crowding.batch(self._seam.time(), several=self._landing.several)
-        while intake and len(gathered) < most:
-            append = intake.take()
+        while len(gathered) < most and (append := intake.take()) is not None:
             commit = append.commit
-            self._landing.note(commit.tenant)
-            if self._barred and not append.erasing and (refusal := self._barred.refusal(commit, new=append.new)):
+            if commit.tenant != tenant:
+                tenant = commit.tenant
+                self._landing.note(tenant)
+            if barred is not None and not append.erasing and (refusal := barred.refusal(commit, new=append.new)):
                 append.reply.fail(refusal)
                 continue
             records += len(commit.records)
             size += append.size
-            keys = {(commit.tenant, each.key) for each in commit.operations if type(each) is ClaimKey}
-            if gathered and (records > RECORDS_MAX or size > COMMIT_BYTES_MAX or not claimed.isdisjoint(keys)):
+            if gathered and (records > RECORDS_MAX or size > COMMIT_BYTES_MAX or not claimed.isdisjoint(append.claims)):
                 intake.put_back(append)
                 break
-            claimed |= keys
+            if append.claims:
+                claimed.update(append.claims)
             gathered.append(append)
         return gathered
 
@@ -355,7 +357,7 @@ class WalWriter:
 
 
 def _of_system(commit: Commit) -> Append:
-    return Append(commit, Reply(), check_commit(commit))
+    return Append(commit, Reply(), *check_commit(commit))
 
 
 def _refuse(appends: list[Append], verdict: KeysTaken) -> list[Append]:

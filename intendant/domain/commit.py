@@ -130,6 +130,8 @@ Operation = (
     | ReplaceEntry
 )
 
+_WITH_BODY: Final = frozenset({PutDocument, AppendJournal, AddToOutbox, ReplaceEntry})
+
 
 class Commit(Struct, frozen=True, gc=False):
     """What must become true together, for one tenant. It may hold no records only if it just moves a checkpoint."""
@@ -203,20 +205,26 @@ class Batch(Struct, frozen=True, gc=False):
     trims: tuple[tuple[str, int], ...] = ()  # tenant, below
 
 
-def check_commit(commit: Commit) -> int:
-    """Return a commit's approximate size in bytes; raise InvalidValue when it can't be part of any batch."""
-    if len(commit.records) > RECORDS_MAX:
-        raise InvalidValue(
-            "commit", f"holds {len(commit.records)} records, the limit is {RECORDS_MAX}; make it smaller"
-        )
-    size = 256 * len(commit.records)
-    for operation in commit.operations:
-        size += len(getattr(operation, "body", b""))
+def check_commit(commit: Commit) -> tuple[int, tuple[tuple[str, str], ...]]:
+    """Return a commit's approximate size in bytes and the keys that it claims (tenant, key).
+
+    Raises InvalidValue when it can't be part of any batch.
+    """
+    count = len(commit.records)
+    if count > RECORDS_MAX:
+        raise InvalidValue("commit", f"holds {count} records, the limit is {RECORDS_MAX}; make it smaller")
+    size = 256 * count
+    claims: tuple[tuple[str, str], ...] = ()
+    for each in commit.operations:
+        if type(each) in _WITH_BODY:
+            size += len(each.body)  # type: ignore[union-attr]
+        elif type(each) is ClaimKey:
+            claims += ((commit.tenant, each.key),)
     if size > COMMIT_BYTES_MAX:
         raise InvalidValue(
             "commit", f"takes about {size:,} bytes, the limit is {COMMIT_BYTES_MAX:,}; store it as files"
         )
-    return size
+    return size, claims
 
 
 def seal(

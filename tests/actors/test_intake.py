@@ -34,9 +34,10 @@ def test_each_tenant_gets_its_turn_and_what_accepted_work_needs_goes_first(given
     served: dict[str, int] = defaultdict(int)
     while intake:
         assert len(intake) == sum(len(each) for lanes in waiting.values() for each in lanes)
-        append = intake.take()
-        tenant = append.commit.tenant
-        assert append is (waiting[tenant][0] or waiting[tenant][1]).pop(0)
+        taken = intake.take()
+        assert taken is not None
+        tenant = taken.commit.tenant
+        assert taken is (waiting[tenant][0] or waiting[tenant][1]).pop(0)
         served[tenant] += 1
         others = [other for other, lanes in waiting.items() if other != tenant and (lanes[0] or lanes[1])]
         assert all(served[tenant] - served[other] <= 1 for other in others)
@@ -51,6 +52,7 @@ def test_only_new_work_is_bounded() -> None:
     with pytest.raises(Overloaded, match="the mailbox of writer"):
         intake.put(append_of("beta", new=True))
     first = intake.take()
+    assert first is not None
     intake.put_back(first)
     assert first in intake.clear()
     intake.put(append_of("beta", new=True))
