@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import Protocol
 
 from msgspec import Struct
 
 from intendant.domain.commit import Commit, Receipt
 from intendant.domain.errors import Overloaded
-from intendant.parking import Reply
+
+
+class Told(Protocol):
+    """Who is told what became of a commit: once, what comes later is ignored. A `Reply` is one."""
+
+    def set(self, value: Receipt) -> None:
+        """It is durable."""
+        ...
+
+    def fail(self, error: BaseException) -> None:
+        """It is not made; or nobody knows, because the writer has stopped."""
+        ...
 
 
 class Append(Struct, frozen=True, gc=False):
-    """A commit that waits, with its size in bytes, the keys it claims and the reply that it is answered by."""
+    """A commit that waits, with its size in bytes, the keys it claims and who is told what becomes of it."""
 
     commit: Commit
-    reply: Reply[Receipt]
+    told: Told
     size: int
     claims: tuple[tuple[str, str], ...] = ()  # tenant, key
     new: bool = False  # work, not of what was accepted before

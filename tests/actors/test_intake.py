@@ -23,6 +23,11 @@ def append_of(tenant: str, *, new: bool = False) -> Append:
     return Append(Commit(tenant, (), ()), Reply(), 1, new=new)
 
 
+def reply_of(append: Append) -> Reply[Receipt]:
+    assert isinstance(append.told, Reply)
+    return append.told
+
+
 @given(st.lists(st.tuples(st.sampled_from(TENANTS), st.booleans()), max_size=60))
 def test_each_tenant_gets_its_turn_and_what_accepted_work_needs_goes_first(given: list[tuple[str, bool]]) -> None:
     intake = Intake("writer", 1_000)
@@ -65,7 +70,7 @@ async def land(landing: Landing, *counts: tuple[str, int]) -> list[str]:
     appends = [append_of(tenant) for tenant, count in counts for _ in range(count)]
     for append in appends:
         landing.note(append.commit.tenant)
-        append.reply.on_settled(lambda _reply, tenant=append.commit.tenant: order.append(tenant))  # type: ignore[misc]
+        reply_of(append).on_settled(lambda _reply, tenant=append.commit.tenant: order.append(tenant))  # type: ignore[misc]
     landing.tell(appends, [Receipt(0, 0)] * len(appends))
     while len([each for each in order if each != "|"]) < len(appends):
         order.append("|")
@@ -107,6 +112,6 @@ async def test_when_it_ends_all_are_told() -> None:
         for append in appends:
             landing.note(append.commit.tenant)
         landing.tell(appends, [Receipt(0, 0)] * len(appends))
-        assert sum(append.reply.settled for append in appends) == len(TENANTS)  # the first of each
+        assert sum(reply_of(append).settled for append in appends) == len(TENANTS)  # the first of each
         group.cancel_scope.cancel()
-    assert all(append.reply.settled for append in appends)
+    assert all(reply_of(append).settled for append in appends)
