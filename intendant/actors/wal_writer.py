@@ -357,7 +357,8 @@ class WalWriter:
 
 
 def _of_system(commit: Commit) -> Append:
-    return Append(commit, Reply(), *check_commit(commit))
+    reply: Reply[Receipt] = Reply()
+    return Append(commit, reply, *check_commit(commit))
 
 
 def _refuse(appends: list[Append], verdict: KeysTaken) -> list[Append]:

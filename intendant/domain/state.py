@@ -9,6 +9,7 @@ from typing import Any, Final, Generic, TypeVar
 import msgspec
 from msgspec import Raw, Struct
 
+from intendant.domain.codec import decode_as
 from intendant.domain.payloads import (
     NOTHING,
     ChildRecord,
@@ -351,6 +352,6 @@ def outcome_of(state: ExecutionState, result_type: Any = Any) -> Outcome[Any]:
 def decode_result(result: Raw, result_type: Any) -> Any:
     """A recorded result in its type; as plain data when it does not fit that any more."""
     try:
-        return msgspec.msgpack.decode(result, type=result_type)
+        return decode_as(result, result_type)
     except msgspec.ValidationError:
         return msgspec.msgpack.decode(result)

@@ -12,6 +12,7 @@ import msgspec
 import msgspec.inspect
 from msgspec import Raw, Struct
 
+from intendant.domain.codec import decode_as
 from intendant.steps.step import Step
 
 _KNOWN_MAX: Final = 4096
@@ -26,7 +27,7 @@ class StepFunction(Struct, frozen=True):
 
     def decode(self, result: bytes | Raw) -> Any:
         """A result in the type that the function says it returns, at its first run and at every resume alike."""
-        return msgspec.msgpack.decode(result, type=self.returns)
+        return decode_as(result, self.returns)
 
 
 def inspect_function(function: Callable[..., Any]) -> StepFunction:
