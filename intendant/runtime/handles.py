@@ -242,7 +242,8 @@ class Session:
             solution=solution,
             priority=priority,
         )
-        return (await self._runtime.submit(self.tenant, self.id, [intent], timeout))[0]
+        prepared = self._runtime.prepare((intent,))
+        return (await self._runtime.submit_prepared(self.tenant, self.id, prepared, timeout))[0]
 
     async def submit_many(self, intents: Sequence[Intent[R]], *, timeout: float | None = None) -> list[Execution[R]]:
         """Submit up to 512 intents in one commit: all are accepted, or none; returns their executions, in order.
