@@ -269,8 +269,10 @@ def session_due(state: SessionState, now: int, *, busy: bool) -> SessionExtended
     return SessionClosed(now, expired=True)
 
 
-def intent_received(tenant: str, session: str, execution: str, payload: IntentReceived) -> ExecutionState:
-    """The document that `intent_received` makes."""
+def intent_received(
+    tenant: str, session: str, execution: str, payload: IntentReceived, started_at: int = 0
+) -> ExecutionState:
+    """The document that `intent_received` makes; with `started_at`, `execution_started` in the same commit."""
     return ExecutionState(
         id=execution,
         intent_id=payload.intent_id,
@@ -282,6 +284,8 @@ def intent_received(tenant: str, session: str, execution: str, payload: IntentRe
         parameters=payload.parameters,
         metadata=payload.metadata,
         accepted_at=payload.at,
+        status=Status.RUNNING if started_at else Status.ACCEPTED,
+        started_at=started_at,
         priority=payload.priority,
         parent=payload.parent,
         version=payload.version,

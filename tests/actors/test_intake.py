@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from typing import cast
 
 import anyio
 import pytest
@@ -20,12 +21,11 @@ TENANTS = ("acme", "beta", "gamma")
 
 
 def append_of(tenant: str, *, new: bool = False) -> Append:
-    return Append(Commit(tenant, (), ()), Reply(), 1, new=new)
+    return Append(Commit(tenant, (), ()), Reply[Receipt](), 1, new=new)
 
 
 def reply_of(append: Append) -> Reply[Receipt]:
-    assert isinstance(append.told, Reply)
-    return append.told
+    return cast("Reply[Receipt]", append.told)
 
 
 @given(st.lists(st.tuples(st.sampled_from(TENANTS), st.booleans()), max_size=60))
