@@ -242,7 +242,8 @@ def seal(
     entries: list[tuple[str, int, int, bytes]] = []
     sequence = first
     for tenant in sorted(places):
-        entry_first, records = sequence, list[Record]()
+        entry_first = sequence
+        records: list[Record] = []
         for place in places[tenant]:
             commit = commits[place]
             receipts[place] = Receipt(sequence, time)

@@ -6,6 +6,7 @@ import functools
 import inspect
 import typing
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any, Final
 
 import msgspec
@@ -54,6 +55,8 @@ _known: dict[tuple[Any, ...], StepFunction] = {}
 
 def _unwrapped(function: Callable[..., Any]) -> tuple[Any, int]:
     """The plain function behind partials, methods and callable objects, and how many of its parameters are filled."""
+    if type(function) is FunctionType:  # most are, and need no further look
+        return function, 0
     taken = 0
     while isinstance(function, functools.partial):
         taken += len(function.args)
