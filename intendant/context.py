@@ -89,17 +89,26 @@ class Context:
         self._handler = (type, exclusive)
         self._state: SharedState | None = None  # once the handler has asked for its session
         self._files = files
-        self._events = Events(recording.recorded_events)
-        self._steps = Steps(
-            recording,
-            self._events,
-            tenant=tenant_id,
-            execution=execution_id,
-            now=started_at,
-            files=files,
-            call=call or partial(call_here, limiter),  # no method of this: a circle would be left to the collector
-        )
+        self._started_at = started_at
+        self._limiter = limiter
+        self._call = call
         self._recording = recording
+
+    @functools.cached_property
+    def _events(self) -> Events:
+        return Events(self._recording.recorded_events)
+
+    @functools.cached_property
+    def _steps(self) -> Steps:
+        return Steps(
+            self._recording,
+            self._events,
+            tenant=self.tenant_id,
+            execution=self.execution_id,
+            now=self._started_at,
+            files=self._files,
+            call=self._call or partial(call_here, self._limiter),  # no method of this: that would make a circle
+        )
 
     @property
     def replaying(self) -> bool:
@@ -510,7 +519,8 @@ class Context:
 
     def take_events(self) -> list[Emitted]:
         """What was emitted and rides with the next record."""
-        return self._events.take()
+        events: Events | None = self.__dict__.get("_events")  # most handlers never had any
+        return [] if events is None else events.take()
 
 
 def _first(failures: ExceptionGroup[Exception]) -> Exception:

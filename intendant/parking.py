@@ -116,7 +116,8 @@ class Seam(Protocol):
         """What the current task is to await next."""
         ...
 
-    def time(self) -> float:
+    @property
+    def time(self) -> Callable[[], float]:
         """The loop's clock, in seconds from an arbitrary start. From any thread."""
         ...
 
@@ -181,12 +182,13 @@ class _AsyncioWaiter:
 
 
 class _AsyncioSeam:
-    __slots__ = ("_current_task", "_loop")
+    __slots__ = ("_current_task", "_loop", "time")
 
     def __init__(self) -> None:
         import asyncio  # noqa: PLC0415  a third of the time that importing us takes, and on this loop it is there
 
         self._loop = asyncio.get_running_loop()
+        self.time = self._loop.time  # as all of these: asked several times for each message
         self._current_task = asyncio.current_task
 
     def parking(self) -> Parking:
@@ -194,9 +196,6 @@ class _AsyncioSeam:
 
     def waiter(self) -> Waiter:
         return _AsyncioWaiter(self._loop.create_future())
-
-    def time(self) -> float:
-        return self._loop.time()
 
     def current_task(self) -> int:
         return id(self._current_task(self._loop))
@@ -253,13 +252,14 @@ class _TrioWaiter:
 
 
 class _TrioSeam:
-    __slots__ = ("_clock", "_token", "_trio")
+    __slots__ = ("_token", "_trio", "time")
 
     def __init__(self) -> None:
         import trio  # noqa: PLC0415  an optional dependency, needed only on its own loop
 
         self._trio = trio.lowlevel
-        self._clock = trio.lowlevel.current_clock()  # other threads may ask it the time, and not which it is
+        clock = trio.lowlevel.current_clock()  # other threads may ask it the time, and not which it is
+        self.time = clock.current_time
         self._token = trio.lowlevel.current_trio_token()
 
     def parking(self) -> Parking:
@@ -267,9 +267,6 @@ class _TrioSeam:
 
     def waiter(self) -> Waiter:
         return _TrioWaiter(self._trio)
-
-    def time(self) -> float:
-        return self._clock.current_time()
 
     def current_task(self) -> int:
         return id(self._trio.current_task())

@@ -16,7 +16,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from intendant.context import Context
-from intendant.domain.codec import encode_value
+from intendant.domain.codec import decode_as, encode_value
 from intendant.domain.errors import InvalidIntent, InvalidValue
 from intendant.domain.ids import check_type
 from intendant.domain.retention import Retention
@@ -52,10 +52,10 @@ class Handler(Struct, frozen=True):
     def encode(self, parameters: object) -> bytes:
         """Encode parameters; raises InvalidIntent when they do not fit the handler's type, or are too large."""
         try:
-            if isinstance(parameters, Mapping):
-                parameters = dict[Any, Any](parameters)  # pyright: ignore[reportUnknownArgumentType]  # decoding checks
-            data = encode_value(parameters, "parameters", PARAMETERS_BYTES_MAX)
-            decoded = msgspec.msgpack.decode(data, type=self.parameters)
+            if type(parameters) is not dict and isinstance(parameters, Mapping):
+                parameters = {**parameters}  # pyright: ignore[reportUnknownVariableType]  # decoding checks
+            data = encode_value(parameters, "parameters", PARAMETERS_BYTES_MAX)  # pyright: ignore[reportUnknownArgumentType]
+            decoded = decode_as(data, self.parameters)
         except msgspec.ValidationError as error:
             raise InvalidIntent("parameters", f"do not fit {_name(self.parameters)} of {self.type}: {error}") from error
         except InvalidValue as error:
@@ -63,7 +63,7 @@ class Handler(Struct, frozen=True):
         if isinstance(parameters, dict):
             given: dict[Any, Any] = parameters  # pyright: ignore[reportUnknownVariableType]
             self._check_fields(given)
-            data = encode_value(decoded, "parameters", PARAMETERS_BYTES_MAX)  # one form, whichever door it came by
+            data = encode_value(decoded, "parameters", PARAMETERS_BYTES_MAX, checked=data)  # one form for both doors
         return data
 
     def _check_fields(self, parameters: Mapping[str, Any]) -> None:
@@ -77,7 +77,7 @@ class Handler(Struct, frozen=True):
 
     def decode(self, parameters: bytes | msgspec.Raw) -> Any:
         """Decode recorded parameters to the handler's type; raises msgspec.ValidationError when they no longer fit."""
-        return msgspec.msgpack.decode(parameters, type=self.parameters)
+        return decode_as(parameters, self.parameters)
 
 
 class Realm:

@@ -101,12 +101,11 @@ def _accept_one(
         forked_at=fork.step if fork else "",
         trace=intent.trace,
     )
-    state = states.intent_received(session.tenant, session.id, execution, payload)
     records.append(Record("intent_received", session.id, execution, payload))
-    if repertoire is not None and repertoire.find(intent.type) is not None:
+    starts = repertoire is not None and repertoire.find(intent.type) is not None
+    if starts:
         records.append(Record("execution_started", session.id, execution, payloads.ExecutionStarted(now)))
-        state = states.execution_started(state, now)
-    return state
+    return states.intent_received(session.tenant, session.id, execution, payload, now if starts else 0)
 
 
 def take_journal(fork: Fork, session: str, execution: str, records: list[Record], operations: list[Operation]) -> None:

@@ -59,7 +59,8 @@ class Conclusion:
 
     async def complete(self, result: bytes, context: Context) -> None:
         """End it with a result; cancelled, if a cancel was decided."""
-        await self.settle_children()
+        if self._history.journal.children:
+            await self.settle_children()
         if self._history.fold.cancelled is not None:
             self.cancel(None, context)
             return

@@ -31,7 +31,7 @@ class Ending:
     def __init__(self) -> None:
         self.state: ExecutionState | None = None
         self._error: BaseException | None = None
-        self._waiting: set[Wait] = set()
+        self._waiting: list[Wait] = []
 
     @property
     def failed(self) -> bool:
@@ -51,24 +51,25 @@ class Ending:
         elif self._error is not None:
             reply.fail(self._error)
         else:
-            self._waiting.add(reply)
+            self._waiting.append(reply)
         return reply
 
     def forget(self, reply: Wait) -> None:
         """Nobody waits for this reply any more."""
-        self._waiting.discard(reply)
+        if reply in self._waiting:
+            self._waiting.remove(reply)
 
     def tell(self, state: ExecutionState) -> None:
         """The execution has ended."""
         self.state = state
-        waiting, self._waiting = self._waiting, set()
+        waiting, self._waiting = self._waiting, []
         for reply in waiting:
             reply.set(state)
 
     def fail(self, error: BaseException) -> None:
         """Nobody will tell any more: the runtime, or its partition, has stopped."""
         self._error = error
-        waiting, self._waiting = self._waiting, set()
+        waiting, self._waiting = self._waiting, []
         for reply in waiting:
             reply.fail(error)
 

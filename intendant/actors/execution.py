@@ -307,14 +307,18 @@ class ExecutionActor(Actor[ExecutionMessage]):
         state = self.history.state
         context = self._context = self._new_context(handler, failed.attempt + 1 if failed else 1)
         self._task, self._worker = self._services.seam.current_task(), current_worker()
-        left = handler.policy.seconds_left(*self._begun(), self.now())
-        if self.history.cancelled:
+        policy, until = handler.policy, state.parent.deadline if state.parent else 0
+        cancelled = self.history.cancelled
+        if cancelled:
             self.cancel()
-            left = None  # its clean-up has a limit of its own
-        limit, until = "", state.parent.deadline if state.parent else 0
-        if until and not self.history.cancelled and (left is None or (until - self.now()) / 1e6 < left):
-            left, limit = max(until - self.now(), 0) / 1e6, "its parent had left"
-        return TimeLimits(handler.policy, left, limit).run(partial(handler.function, context, parameters))
+        if not (policy.limited or until):
+            return handler.function(context, parameters)
+        now, limit, left = self.now(), "", None  # its clean-up after a cancel has a limit of its own
+        if not cancelled:
+            left = policy.seconds_left(*self._begun(), now)
+            if until and (left is None or (until - now) / 1e6 < left):
+                left, limit = max(until - now, 0) / 1e6, "its parent had left"
+        return TimeLimits(policy, left, limit).run(partial(handler.function, context, parameters))
 
     def _new_context(self, handler: Handler, attempt: int) -> Context:
         state = self.history.state

@@ -169,7 +169,8 @@ class History:
 
     def undelivered(self) -> tuple[list[Signal], int]:
         """Signals that were sent and not awaited, and how many more than are listed."""
-        return self.fold.undelivered(), self.fold.ready_count
+        fold = self.fold
+        return fold.undelivered(), fold.ready_count
 
     # --- recording
 

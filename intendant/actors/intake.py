@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import Protocol
 
 from msgspec import Struct
 
 from intendant.domain.commit import Commit, Receipt
 from intendant.domain.errors import Overloaded
-from intendant.parking import Reply
+
+
+class Told(Protocol):
+    """Who is told what became of a commit: once, what comes later is ignored. A `Reply` is one."""
+
+    def set(self, value: Receipt) -> None:
+        """It is durable."""
+        ...
+
+    def fail(self, error: BaseException) -> None:
+        """It is not made; or nobody knows, because the writer has stopped."""
+        ...
 
 
 class Append(Struct, frozen=True, gc=False):
-    """A commit that waits, with its size in bytes and the reply that it is answered by."""
+    """A commit that waits, with its size in bytes, the keys it claims and who is told what becomes of it."""
 
     commit: Commit
-    reply: Reply[Receipt]
+    told: Told
     size: int
+    claims: tuple[tuple[str, str], ...] = ()  # tenant, key
     new: bool = False  # work, not of what was accepted before
     erasing: bool = False  # by the erasure itself, which nothing bars
 
@@ -28,44 +41,44 @@ class Intake:
         self._name = name
         self._capacity = capacity
         self._lanes: dict[str, tuple[deque[Append], deque[Append]]] = {}  # by tenant, whose turn it is first
-        self._count = 0
-        self._new = 0  # of them
+        self._new = 0  # commits of new work that wait
 
     def put(self, append: Append) -> None:
         """Add a commit, the last of its tenant. Raises Overloaded, and adds nothing, when it is one too many."""
-        if append.new and self._new >= self._capacity:
-            raise Overloaded(f"the mailbox of {self._name}", self._capacity, kind="commit_queue")
-        self._lane(append)[append.new].append(append)
-
-    def put_back(self, append: Append) -> None:
-        """Make a commit that was taken the next one of its tenant."""
-        self._lane(append)[0].appendleft(append)
-
-    def _lane(self, append: Append) -> tuple[deque[Append], deque[Append]]:
-        self._count += 1
-        self._new += append.new
+        if append.new:
+            if self._new >= self._capacity:
+                raise Overloaded(f"the mailbox of {self._name}", self._capacity, kind="commit_queue")
+            self._new += 1
         lane = self._lanes.get(append.commit.tenant)
         if lane is None:
             lane = self._lanes[append.commit.tenant] = (deque(), deque())
-        return lane
+        lane[append.new].append(append)
 
-    def take(self) -> Append:
-        """Take the next commit. Raises StopIteration when there is none."""
-        tenant, (needed, new) = next(iter(self._lanes.items()))
+    def put_back(self, append: Append) -> None:
+        """Make a commit that was taken the next one of its tenant."""
+        self._new += append.new
+        self._lanes.setdefault(append.commit.tenant, (deque(), deque()))[0].appendleft(append)
+
+    def take(self) -> Append | None:
+        """Take the next commit; None when there is none."""
+        lanes = self._lanes
+        if not lanes:
+            return None
+        tenant, (needed, new) = next(iter(lanes.items()))
         append = needed.popleft() if needed else new.popleft()
-        self._count -= 1
-        self._new -= append.new
+        if append.new:
+            self._new -= 1
         if not (needed or new):
-            del self._lanes[tenant]
-        elif len(self._lanes) > 1:
-            self._lanes[tenant] = self._lanes.pop(tenant)  # behind the others
+            del lanes[tenant]
+        elif len(lanes) > 1:
+            lanes[tenant] = lanes.pop(tenant)  # behind the others
         return append
 
     def clear(self) -> list[Append]:
         """Take all."""
         taken: list[Append] = []
-        while self:
-            taken.append(self.take())
+        while (append := self.take()) is not None:
+            taken.append(append)
         return taken
 
     def waiting(self, tenant: str) -> int:
@@ -73,8 +86,5 @@ class Intake:
         lane = self._lanes.get(tenant)
         return 0 if lane is None else len(lane[0])
 
-    def __bool__(self) -> bool:
-        return bool(self._lanes)
-
     def __len__(self) -> int:
-        return self._count
+        return sum(len(needed) + len(new) for needed, new in list(self._lanes.values()))

@@ -17,7 +17,10 @@ def encode_intent(repertoire: Repertoire, given: Any, parameters: Any) -> tuple[
 
     Raises InvalidIntent naming the field; touches nothing.
     """
-    handler = repertoire.of(given) if callable(given) else repertoire.find(check_type(given))
+    if callable(given):
+        handler: Handler | None = repertoire.of(given)
+    else:
+        handler = repertoire.find(given) if isinstance(given, str) else None
     if handler is not None:
         return handler.type, handler.encode(parameters), handler
     return check_type(given), encode_mapping(parameters, "parameters", PARAMETERS_BYTES_MAX), None

@@ -51,14 +51,14 @@ class Landing:
         """These have landed: tell them, at once, or in turn when they are many and of several tenants."""
         if not self._waiting and (len(appends) <= AT_ONCE or not self.several):
             for append, receipt in zip(appends, receipts, strict=True):
-                append.reply.set(receipt)
+                append.told.set(receipt)
             return
         at_once = set[str]()  # tenants that have nobody waiting: one each goes before all
         for append, receipt in zip(appends, receipts, strict=True):
             tenant = append.commit.tenant
             if tenant not in self._waiting and tenant not in at_once:
                 at_once.add(tenant)
-                append.reply.set(receipt)
+                append.told.set(receipt)
             else:
                 self._waiting.setdefault(tenant, deque()).append((append, receipt))
         self._parking.wake()
@@ -85,4 +85,4 @@ class Landing:
             del self._waiting[tenant]
             if queue:
                 self._waiting[tenant] = queue  # behind the others
-            append.reply.set(receipt)
+            append.told.set(receipt)

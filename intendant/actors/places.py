@@ -109,7 +109,7 @@ class Places:
 
     def next(self) -> OpenExecution | None:
         """Whose turn it is: it has its place from now on. None when none is free, or nobody wants one."""
-        if not len(self._turns):
+        if not self._turns.waiting:
             self._resuming = False
             return None
         return self._turns.next(self._now())

@@ -49,17 +49,35 @@ _session = msgspec.msgpack.Decoder(SessionState)
 
 
 class _Submission:
-    """A submit on its way: what is still to be accepted, and the executions that are known, by key."""
+    """A submit on its way: what is still to be accepted, and the executions that are known, by key.
 
-    __slots__ = ("accepted", "at_once", "entries", "fresh", "known", "message")
+    It is told what becomes of its commits by the writer, not by message: what was accepted must run whatever becomes
+    of the actor.
+    """
 
-    def __init__(self, message: Submit, fresh: list[PreparedIntent]) -> None:
+    __slots__ = ("_session", "accepted", "at_once", "entries", "flying", "fresh", "known", "message")
+
+    def __init__(self, session: SessionActor, message: Submit, fresh: list[PreparedIntent]) -> None:
+        self._session = session
         self.message = message
+        self.flying = False  # a commit of it is on its way
         self.fresh = fresh
         self.known: dict[str, str | ExecutionState] = {}
         self.entries: list[OpenExecution] = []  # of those that are being committed, and will run,
         self.accepted: list[ExecutionState] = []  # what they become by that,
         self.at_once = False  # and whether they have their places already
+
+    def set(self, value: Receipt) -> None:
+        """See `Told`."""
+        if self.flying:
+            self.flying = False
+            self._session.submitted(self, value)
+
+    def fail(self, error: BaseException) -> None:
+        """See `Told`."""
+        if self.flying:
+            self.flying = False
+            self._session.refused(self, error)
 
     def answer(self) -> None:
         """Answer with the executions in the order of the intents."""
@@ -247,7 +265,7 @@ class SessionActor(DirectActor[SessionMessage]):
                 for intent in message.intents:
                     self._services.quotas.check_size(self._tenant, len(intent.parameters))
                 self._executions.open.check_room(self._tenant, len(message.intents))
-                submission = _Submission(message, without_repetitions(message.intents))
+                submission = _Submission(self, message, without_repetitions(message.intents))
             except Exception as error:
                 message.reply.fail(error)
             else:
@@ -286,21 +304,33 @@ class SessionActor(DirectActor[SessionMessage]):
             commit, ended = computed
             submission.accepted, submission.entries = [ended], []
         self._unplaced += not at_once
-        self._commit(commit, partial(self._submitted, submission))
+        submission.flying = True
+        self._residence.handed_over()
+        try:
+            self._services.writer.accept(commit, submission)
+        except Exception as error:
+            submission.fail(error)
 
-    def _submitted(self, submission: _Submission, outcome: Reply[Receipt]) -> None:
-        """Called by the writer, not by message: what was accepted must run whatever becomes of this actor."""
-        error, at_once = outcome.error, submission.at_once
-        self._unplaced -= not at_once
-        if error is None:
-            self._accepted(submission, outcome.result().first)
+    def submitted(self, submission: _Submission, receipt: Receipt) -> None:
+        """What was to be accepted is durable."""
+        self._unplaced -= not submission.at_once
+        for state in submission.accepted:
+            submission.known[state.key] = state if state.status.ended else state.id
+        for entry, state in zip(submission.entries, submission.accepted, strict=False):  # those that have not ended
+            self._executions.start(entry, None if state.forked_from else Accepted(state, receipt.first))
+        submission.answer()
+        self._residence.landed()
+
+    def refused(self, submission: _Submission, error: BaseException) -> None:
+        """Nothing was accepted."""
+        self._unplaced -= not submission.at_once
+        if submission.at_once:
+            self._executions.give_back(submission.entries)
+        if isinstance(error, KeyClaimed):
+            self._settle_claims(submission, error)
         else:
-            if at_once:
-                self._executions.give_back(submission.entries)
-            if isinstance(error, KeyClaimed):
-                self._settle_claims(submission, error)
-            else:
-                submission.message.reply.fail(error)
+            submission.message.reply.fail(error)
+        self._residence.landed()
 
     def _plan(self, intent: PreparedIntent, parent: Parent | None = None) -> OpenExecution:
         concurrency = self._state.concurrency if self._state else 0
@@ -357,13 +387,6 @@ class SessionActor(DirectActor[SessionMessage]):
             if at_once:
                 self._executions.give_back([entry])
             message.reply.fail(outcome.error)
-
-    def _accepted(self, submission: _Submission, first: int) -> None:
-        for state in submission.accepted:
-            submission.known[state.key] = state if state.status.ended else state.id
-        for entry, state in zip(submission.entries, submission.accepted, strict=False):  # those that have not ended
-            self._executions.start(entry, None if state.forked_from else Accepted(state, first))
-        submission.answer()
 
     def _settle_claims(self, submission: _Submission, claimed: KeyClaimed) -> None:
         """Some keys are taken: the same intent gets the execution it has, another one is an error; the rest goes on."""

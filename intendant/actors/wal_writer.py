@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from intendant.actors.barred import Barred
 from intendant.actors.crowding import Crowding
-from intendant.actors.intake import Append, Intake
+from intendant.actors.intake import Append, Intake, Told
 from intendant.actors.landing import Landing
 from intendant.actors.lives import Lives
 from intendant.actors.ownership import Ownership
@@ -168,26 +168,26 @@ class WalWriter:
 
     def append(self, commit: Commit, reply: Reply[Receipt] | None = None, *, erasing: bool = False) -> Reply[Receipt]:
         """Commit what accepted work needs; never refused for lack of room. Raises InvalidValue when it is too large."""
-        append = Append(commit, reply or Reply(), check_commit(commit), erasing=erasing)
+        reply = reply or Reply()
+        append = Append(commit, reply, *check_commit(commit), erasing=erasing)
         if self._admits(append):
             self._intake.put(append)
             if self._landing.several:
                 self.crowding.committing(commit.tenant, self._seam.time())
             self._parking.wake()
-        return append.reply
+        return reply
 
-    def accept(self, commit: Commit, reply: Reply[Receipt] | None = None) -> Reply[Receipt]:
-        """Commit new work.
+    def accept(self, commit: Commit, told: Told) -> None:
+        """Commit new work, and tell what became of it.
 
         Raises Overloaded when too much waits already or the store has no room, InvalidValue when it is too large.
         """
         if self.refusal is not None:
             raise self.refusal()
-        append = Append(commit, reply or Reply(), check_commit(commit), new=True)
+        append = Append(commit, told, *check_commit(commit), new=True)
         if self._admits(append):
             self._intake.put(append)
             self._parking.wake()
-        return append.reply
 
     def check_room(self) -> None:
         """Raise what `accept` would: for new work that must keep its place among what accepted work commits."""
@@ -287,22 +287,24 @@ class WalWriter:
         gathered: list[Append] = []
         claimed: set[tuple[str, str]] = set()
         records = size = 0
-        intake = self._intake
+        tenant: str | None = None
+        intake, barred = self._intake, self._barred or None
         most = self.crowding.batch(self._seam.time(), several=self._landing.several)
-        while intake and len(gathered) < most:
-            append = intake.take()
+        while len(gathered) < most and (append := intake.take()) is not None:
             commit = append.commit
-            self._landing.note(commit.tenant)
-            if self._barred and not append.erasing and (refusal := self._barred.refusal(commit, new=append.new)):
-                append.reply.fail(refusal)
+            if commit.tenant != tenant:
+                tenant = commit.tenant
+                self._landing.note(tenant)
+            if barred is not None and not append.erasing and (refusal := barred.refusal(commit, new=append.new)):
+                append.told.fail(refusal)
                 continue
             records += len(commit.records)
             size += append.size
-            keys = {(commit.tenant, each.key) for each in commit.operations if type(each) is ClaimKey}
-            if gathered and (records > RECORDS_MAX or size > COMMIT_BYTES_MAX or not claimed.isdisjoint(keys)):
+            if gathered and (records > RECORDS_MAX or size > COMMIT_BYTES_MAX or not claimed.isdisjoint(append.claims)):
                 intake.put_back(append)
                 break
-            claimed |= keys
+            if append.claims:
+                claimed.update(append.claims)
             gathered.append(append)
         return gathered
 
@@ -346,16 +348,17 @@ class WalWriter:
     def _admits(self, append: Append) -> bool:
         if self.serving:
             return True
-        append.reply.fail(ActorStopped(f"wal-writer[{self.partition}] is not running"))
+        append.told.fail(ActorStopped(f"wal-writer[{self.partition}] is not running"))
         return False
 
     def _abandon(self, appends: list[Append]) -> None:
         for append in appends:
-            append.reply.fail(ActorStopped(f"wal-writer[{self.partition}] stopped before it could tell"))
+            append.told.fail(ActorStopped(f"wal-writer[{self.partition}] stopped before it could tell"))
 
 
 def _of_system(commit: Commit) -> Append:
-    return Append(commit, Reply(), check_commit(commit))
+    reply: Reply[Receipt] = Reply()
+    return Append(commit, reply, *check_commit(commit))
 
 
 def _refuse(appends: list[Append], verdict: KeysTaken) -> list[Append]:
@@ -368,7 +371,7 @@ def _refuse(appends: list[Append], verdict: KeysTaken) -> list[Append]:
             if isinstance(each, ClaimKey) and (append.commit.tenant, each.key) in verdict.taken
         }
         if taken:
-            append.reply.fail(KeyClaimed(taken))
+            append.told.fail(KeyClaimed(taken))
         else:
             others.append(append)
     if len(others) == len(appends):

@@ -7,8 +7,10 @@ that *could* hold something forbidden are walked, because looking at them is che
 
 from __future__ import annotations
 
+import functools
 import math
 import re
+from collections.abc import Callable
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -31,8 +33,8 @@ encode = _encoder.encode
 """Encode what is ours; never fails on our own structs."""
 
 
-def encode_value(value: object, what: str, limit: int = VALUE_BYTES_MAX) -> bytes:
-    """Encode a user's value; equal values give equal bytes.
+def encode_value(value: object, what: str, limit: int = VALUE_BYTES_MAX, *, checked: bytes = b"") -> bytes:
+    """Encode a user's value; equal values give equal bytes. What gives the bytes `checked` was so before.
 
     Raises InvalidValue, naming `what`, when msgspec can't encode it or read it back, when it is larger than `limit`
     bytes, nested deeper than 64 levels, or holds NaN or an infinity.
@@ -44,6 +46,8 @@ def encode_value(value: object, what: str, limit: int = VALUE_BYTES_MAX) -> byte
     except (TypeError, ValueError, OverflowError) as error:
         known = "give structs, dataclasses, mappings, lists, text, numbers"
         raise InvalidValue(what, f"can't be encoded: {error}; {known}") from error
+    if data == checked:
+        return data
     if len(data) > limit:
         raise InvalidValue(what, f"takes {len(data):,} bytes encoded, the limit is {limit:,}; store it as a file")
     if type(value) not in _SAFE:
@@ -73,6 +77,23 @@ def _sorted(value: Any) -> Any:
 def decode_plain(data: bytes | msgspec.Raw) -> Any:
     """Decode bytes written by `encode_value` to plain values: None, booleans, numbers, text, bytes, lists, maps."""
     return _decode_any(data)
+
+
+def decode_as(data: bytes | msgspec.Raw, type: Any) -> Any:
+    """Decode to a type; raises msgspec.ValidationError when it does not fit that.
+
+    Decoders are kept: what msgspec finds out about a type like `dict[str, int]` takes many times what decoding takes.
+    """
+    try:
+        decode = _decoder(type)
+    except TypeError:  # one that can't be hashed; or not decoded, which is said here
+        return msgspec.msgpack.decode(data, type=type)
+    return decode(data)
+
+
+@functools.lru_cache(maxsize=1024)
+def _decoder(type: Any) -> Callable[[bytes | msgspec.Raw], Any]:
+    return msgspec.msgpack.Decoder(type).decode
 
 
 def digest(*parts: bytes) -> bytes:

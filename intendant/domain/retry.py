@@ -93,6 +93,11 @@ class Policy(Struct, frozen=True):
             if limit is not None and limit <= timedelta(0):
                 raise ValueError(f"{name} must be longer than nothing, not {limit}")
 
+    @property
+    def limited(self) -> bool:
+        """Whether the time of an attempt is limited at all."""
+        return not (self.timeout is None and self.deadline is None and self.heartbeat is None)
+
     def seconds_left(self, first: int, began: int, now: int) -> float | None:
         """How long the attempt that began at `began` may go on, when the first one did at `first`; None: for ever."""
         end = self.end(first, began)

@@ -9,6 +9,7 @@ from typing import Any, Final, Generic, TypeVar
 import msgspec
 from msgspec import Raw, Struct
 
+from intendant.domain.codec import decode_as
 from intendant.domain.payloads import (
     NOTHING,
     ChildRecord,
@@ -268,8 +269,10 @@ def session_due(state: SessionState, now: int, *, busy: bool) -> SessionExtended
     return SessionClosed(now, expired=True)
 
 
-def intent_received(tenant: str, session: str, execution: str, payload: IntentReceived) -> ExecutionState:
-    """The document that `intent_received` makes."""
+def intent_received(
+    tenant: str, session: str, execution: str, payload: IntentReceived, started_at: int = 0
+) -> ExecutionState:
+    """The document that `intent_received` makes; with `started_at`, `execution_started` in the same commit."""
     return ExecutionState(
         id=execution,
         intent_id=payload.intent_id,
@@ -281,6 +284,8 @@ def intent_received(tenant: str, session: str, execution: str, payload: IntentRe
         parameters=payload.parameters,
         metadata=payload.metadata,
         accepted_at=payload.at,
+        status=Status.RUNNING if started_at else Status.ACCEPTED,
+        started_at=started_at,
         priority=payload.priority,
         parent=payload.parent,
         version=payload.version,
@@ -351,6 +356,6 @@ def outcome_of(state: ExecutionState, result_type: Any = Any) -> Outcome[Any]:
 def decode_result(result: Raw, result_type: Any) -> Any:
     """A recorded result in its type; as plain data when it does not fit that any more."""
     try:
-        return msgspec.msgpack.decode(result, type=result_type)
+        return decode_as(result, result_type)
     except msgspec.ValidationError:
         return msgspec.msgpack.decode(result)

@@ -152,7 +152,7 @@ class Turns(Generic[C]):
         self._shares: dict[str, _Share[C]] = {}
         self._ring: deque[_Share[C]] = deque()  # those of whom somebody may run; the first is visited
         self._held: dict[C, tuple[int, float]] = {}  # who has a place: since when, and what was charged
-        self._waiting: dict[C, int] = {}  # by the number that it stands at; at any other it is void
+        self.waiting: dict[C, int] = {}  # for a place, by the number that it stands at; at any other it is void
         self._number = 0
         self._slowed = 0  # tenants
         self._many = _SHARES
@@ -161,7 +161,7 @@ class Turns(Generic[C]):
 
     def __len__(self) -> int:
         """How many wait: for a place, or for their lane."""
-        return len(self._waiting)
+        return len(self.waiting)
 
     def add(self, contender: C, now: int, *, concurrency: int) -> None:
         """It wants to begin, behind those of its lane that came before."""
@@ -169,13 +169,13 @@ class Turns(Generic[C]):
         lane = self._lane(share, contender, concurrency)
         self._number += 1
         lane.waiting.append((self._number, contender))
-        self._waiting[contender] = self._number
+        self.waiting[contender] = self._number
         self._queue_first(share, lane, now)
 
     def again(self, contender: C, now: int) -> None:
         """One that has begun, and rested, wants a place to go on."""
         self._number += 1
-        self._waiting[contender] = self._number
+        self.waiting[contender] = self._number
         self._queue(
             self._share(contender.tenant, now), _Queued(-contender.priority, self._number, contender, False), now
         )
@@ -191,7 +191,7 @@ class Turns(Generic[C]):
 
     def remove(self, contender: C) -> bool:
         """It does not want to run any more. False when it does not wait."""
-        return self._waiting.pop(contender, None) is not None
+        return self.waiting.pop(contender, None) is not None
 
     def slow_down(self, tenant: str, more: int | None, now: int) -> None:
         """Give so many places more in turn to this tenant, until it is said anew; None: as many as others have."""
@@ -229,7 +229,7 @@ class Turns(Generic[C]):
             queued = heapq.heappop(share.ready)
             wanted = self._take_out(share, queued, now)
             if wanted:
-                del self._waiting[queued.contender]
+                del self.waiting[queued.contender]
                 share.slack -= 1
                 self._hold(share, queued.contender, now)
             if not share.may_run:
@@ -334,7 +334,7 @@ class Turns(Generic[C]):
         return wanted
 
     def _waits(self, number: int, contender: C) -> bool:
-        return self._waiting.get(contender) == number
+        return self.waiting.get(contender) == number
 
     def _hold(self, share: _Share[C], contender: C, now: int) -> None:
         charged = max(share.lately, COST_MIN)

@@ -50,7 +50,7 @@ class Cancellations:
             with anyio.fail_after(seconds):
                 await self._check(scope)
                 found = await self._serving().persist(
-                    scope.tenant, lambda partition: open_executions(partition.log, scope), seconds
+                    scope.tenant, lambda partition, _left: open_executions(partition.log, scope), seconds
                 )
                 await self._cancel_each(scope.tenant, found, results, seconds)
         except TimeoutError:
@@ -85,7 +85,7 @@ class Cancellations:
             raise errors.exceptions[0] from None
 
     async def _cancel(self, tenant: str, execution: str, seconds: float) -> CancelResult:
-        async def cancel(partition: Partition) -> bool:
+        async def cancel(partition: Partition, _left: float) -> bool:
             return await partition.calls.cancel(tenant, execution)
 
         if await self._serving().persist(tenant, cancel, seconds):

@@ -75,6 +75,7 @@ class Engine:
         self._thread = threading.get_ident()
         self.lost: list[int] = []  # those of them that ended for good while others went on
         self._by_number: dict[int, Partition] = {}
+        self._count = 1  # of all partitions, here and elsewhere
         self._stage = Stage()
         self._foreign: Foreign
         self._gauge: HotGauge
@@ -153,6 +154,7 @@ class Engine:
         self.threads = {realm: anyio.CapacityLimiter(count) for realm, count in settings.repertoire.threads.items()}
         self.partitions = [self._partition(number, owner) for number in own]
         self._by_number = {each.number: each for each in self.partitions}
+        self._count = store.partitions
         self._foreign = Foreign(store, [each for each in range(store.partitions) if each not in self._by_number])
         writers = [each.writer for each in self.partitions]
         lag = None if self.stores.cold is None else self.lag
@@ -319,8 +321,7 @@ class Engine:
 
     def partition(self, tenant: str) -> Partition:
         """The partition that a tenant lives in. Raises NotOwner when it is not served here, or what it was lost by."""
-        count = self.stores.hot.partitions
-        number = 0 if count == 1 else partition_of(tenant, count)
+        number = 0 if self._count == 1 else partition_of(tenant, self._count)
         partition = self._by_number.get(number)
         if partition is None:
             raise self._foreign.not_owner(number)
@@ -349,32 +350,32 @@ class Engine:
         self, tenant: str, session: str, question: Callable[[Reply[T]], SessionMessage], timeout: float
     ) -> Awaitable[T]:
         """Ask a session; when its actor ends before it answers, ask its successor: every question may be repeated."""
-        deadline = self.seam.time() + timeout
 
-        def ask(partition: Partition) -> Awaitable[T]:
-            ref = partition.sessions.activate(tenant, session)
-            return ref.ask(question, timeout=deadline - self.seam.time())
+        def ask(partition: Partition, left: float) -> Awaitable[T]:
+            return partition.sessions.activate(tenant, session).ask(question, timeout=left)
 
         return self.persist(tenant, ask, timeout)
 
-    async def persist(self, tenant: str, call: Callable[[Partition], Awaitable[T]], timeout: float) -> T:
+    async def persist(self, tenant: str, call: Callable[[Partition, float], Awaitable[T]], timeout: float) -> T:
         """Call what may be repeated, and again when whoever was called ends before it answers.
 
-        `call` keeps to its own deadline; the waits in between raise TimeoutError after `timeout` seconds in all.
+        `call` is told how many of the `timeout` seconds are left, and keeps to that; the waits in between raise
+        TimeoutError when none are.
         """
         partition = self.partition(tenant)
-        deadline = self.seam.time() + timeout
+        deadline, left = self.seam.time() + timeout, timeout
         self._asking += 1
         try:
             while True:
                 try:
-                    return await call(partition)
+                    return await call(partition, left)
                 except ActorStopped:
                     self.check()
                     self.partition(tenant)
                     with anyio.fail_after(max(deadline - self.seam.time(), 0)):
                         await anyio.lowlevel.checkpoint()  # what has stopped may need some turns until it says so
                         await partition.wait_serving().wait(self.seam)
+                    left = deadline - self.seam.time()
         except Overloaded as error:
             self.refusals[error.kind] += 1
             raise

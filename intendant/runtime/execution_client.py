@@ -59,7 +59,7 @@ class ExecutionClient:
         encoded = encode_value(payload, f"the payload of signal {name!r}")
         seconds = seconds_of(timeout, self._timeout)
 
-        async def send(partition: Partition) -> bool:
+        async def send(partition: Partition, _left: float) -> bool:
             return await partition.calls.signal(tenant, id, name, signal_id, encoded)
 
         try:
@@ -80,7 +80,7 @@ class ExecutionClient:
         check_id(name, "query name")
         seconds = seconds_of(timeout, self._timeout)
 
-        async def ask(partition: Partition) -> bytes | None:
+        async def ask(partition: Partition, _left: float) -> bytes | None:
             return await partition.calls.query(tenant, id, name)
 
         with anyio.fail_after(seconds):

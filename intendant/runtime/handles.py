@@ -46,9 +46,11 @@ class Execution(Generic[R]):
         Raises ExecutionFailed or ExecutionCancelled, with the outcome; TimeoutError after `timeout` seconds (the
         execution goes on); UnknownExecution; RuntimeStopped or Fenced when no answer can come through this runtime.
         """
-        outcome = await self.outcome(timeout=timeout)
-        if outcome.status is Status.COMPLETED:
-            return outcome.result  # type: ignore[return-value]  # a completed execution has one
+        state = await self._runtime.ends.wait(self, timeout)
+        if state.status is Status.COMPLETED:
+            result: R = states.decode_result(state.result, self._result_type)
+            return result
+        outcome = self.outcome_of(state)
         reason = outcome.error
         why = f": {reason.code}: {reason.message}" if reason else ""
         ended = ExecutionCancelled if outcome.status is Status.CANCELLED else ExecutionFailed
@@ -240,7 +242,8 @@ class Session:
             solution=solution,
             priority=priority,
         )
-        return (await self._runtime.submit(self.tenant, self.id, [intent], timeout))[0]
+        prepared = self._runtime.prepare((intent,))
+        return (await self._runtime.submit_prepared(self.tenant, self.id, prepared, timeout))[0]
 
     async def submit_many(self, intents: Sequence[Intent[R]], *, timeout: float | None = None) -> list[Execution[R]]:
         """Submit up to 512 intents in one commit: all are accepted, or none; returns their executions, in order.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final, Generic, TypeVar, overload
 
@@ -69,6 +69,18 @@ class Intent(Generic[R_co]):
         self.metadata = metadata
         self.solution = solution
         self.priority = priority
+
+
+def prepare_all(intents: Sequence[Intent[Any]], repertoire: Repertoire, now: int) -> tuple[PreparedIntent, ...]:
+    """Check and encode intents that are to be submitted together. Raises InvalidIntent; touches nothing."""
+    if not 1 <= len(intents) <= INTENTS_MAX:
+        raise InvalidIntent("intents", f"must be 1 to {INTENTS_MAX} in one call, not {len(intents)}")
+    prepared: list[PreparedIntent] = []
+    for place, intent in enumerate(intents):
+        if not isinstance(intent, Intent):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without types
+            raise InvalidIntent(f"intents[{place}]", f"must be an Intent, not {type(intent).__name__}")
+        prepared.append(prepare(intent, repertoire, now))
+    return tuple(prepared)
 
 
 def prepare(intent: Intent[Any], repertoire: Repertoire, now: int) -> PreparedIntent:

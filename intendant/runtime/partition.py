@@ -168,7 +168,9 @@ class Partition:
 
     async def commit(self, commit: Commit) -> Receipt:
         """Commit new work that needs no session's decision. Raises Overloaded, ActorStopped."""
-        return await self.writer.accept(commit).wait(self._seam)
+        reply: Reply[Receipt] = Reply()
+        self.writer.accept(commit, reply)
+        return await reply.wait(self._seam)
 
     def wait_serving(self) -> Reply[None]:
         """A reply that is given when sessions and executions can be reached (again)."""

@@ -33,7 +33,7 @@ from intendant.domain.ports import Clock, ColdStore, FileStore, Publisher, Store
 from intendant.domain.retention import Retention, RetentionPolicy
 from intendant.domain.shared_state import EMPTY, decode_shared
 from intendant.domain.state import CancelResult, Event, Outcome, SessionState, Status
-from intendant.domain.telemetry import UNTRACED, Telemetry
+from intendant.domain.telemetry import Telemetry
 from intendant.parking import Reply
 from intendant.realm import Realm, Repertoire
 from intendant.runtime.cancellations import Cancellations
@@ -48,7 +48,7 @@ from intendant.runtime.execution_client import ExecutionClient
 from intendant.runtime.exposition import exposition
 from intendant.runtime.forks import Forks
 from intendant.runtime.handles import Execution, Session
-from intendant.runtime.intent import INTENTS_MAX, Intent, check_timeout, prepare, seconds_of
+from intendant.runtime.intent import Intent, check_timeout, prepare_all, seconds_of
 from intendant.runtime.metrics import METRICS, read
 from intendant.runtime.observer import DEPTH_MAX, View
 from intendant.runtime.opening import Opening
@@ -346,28 +346,27 @@ class Runtime:
         self, tenant: str, session: str, intents: Sequence[Intent[R]], timeout: float | None = None
     ) -> list[Execution[R]]:
         """Submit intents to a session; `Session.submit` and `submit_many` are the doors to it."""
-        if not 1 <= len(intents) <= INTENTS_MAX:
-            raise InvalidIntent("intents", f"must be 1 to {INTENTS_MAX} in one call, not {len(intents)}")
-        for place, intent in enumerate(intents):
-            if not isinstance(intent, Intent):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without types
-                raise InvalidIntent(f"intents[{place}]", f"must be an Intent, not {type(intent).__name__}")
-        now = self._settings.clock.now()
-        prepared = tuple(prepare(intent, self._settings.repertoire, now) for intent in intents)
-        return await self.submit_prepared(tenant, session, prepared, timeout)
+        return await self.submit_prepared(tenant, session, self.prepare(intents), timeout)
+
+    def prepare(self, intents: Sequence[Intent[Any]]) -> tuple[PreparedIntent, ...]:
+        """Check and encode intents that are to be submitted together. Raises InvalidIntent; touches nothing."""
+        return prepare_all(intents, self._settings.repertoire, self._settings.clock.now())
 
     async def submit_prepared(
         self, tenant: str, session: str, prepared: tuple[PreparedIntent, ...], timeout: float | None
     ) -> list[Execution[Any]]:
         """Submit what was checked and encoded."""
-        engine = self._serving()
-        tracing, seconds = engine.tracing, seconds_of(timeout, self._settings.timeout)
-        with UNTRACED if tracing is None else tracing.submit(tenant, session, prepared[0].type, len(prepared)) as trace:
-            if trace:
-                prepared = tuple(msgspec.structs.replace(each, trace=trace) for each in prepared)
-            try:
+        engine, seconds = self._serving(), seconds_of(timeout, self._settings.timeout)
+        try:
+            if engine.tracing is None:
                 accepted = await engine.ask(tenant, session, partial(Submit, prepared), seconds)
-            except TimeoutError:
-                raise OutcomeUnknown(prepared[0].id, prepared[0].key) from None
+            else:
+                with engine.tracing.submit(tenant, session, prepared[0].type, len(prepared)) as trace:
+                    if trace:
+                        prepared = tuple(msgspec.structs.replace(each, trace=trace) for each in prepared)
+                    accepted = await engine.ask(tenant, session, partial(Submit, prepared), seconds)
+        except TimeoutError:
+            raise OutcomeUnknown(prepared[0].id, prepared[0].key) from None
         endings = engine.partition(tenant).endings
         executions: list[Execution[Any]] = []
         for known, intent in zip(accepted, prepared, strict=True):
@@ -541,7 +540,7 @@ class Runtime:
 
     def _serving(self) -> Engine:
         """The engine, for a call from outside; raises when calls are not served."""
-        engine = self._entered()
+        engine = self._engine or self._entered()
         engine.check()
         return engine
 

@@ -20,7 +20,8 @@ _LONGEST_SLEEP_S: Final = 60.0  # the wall clock may be set while somebody waits
 class TimeLimits:
     """The time limits of one attempt; `left` is how many seconds are left to it, None for no limit.
 
-    They are what its policy leaves it, or less: then `why` says what else there is.
+    They are what its policy leaves it, or less: then `why` says what else there is. Where nothing limits it, none are
+    made: see `Policy.limited`.
     """
 
     def __init__(self, policy: Policy, left: float | None, why: str = "") -> None:
@@ -31,14 +32,8 @@ class TimeLimits:
         self._scope: anyio.CancelScope | None = None
         self._end = 0.0
 
-    def run(self, call: Callable[[], Awaitable[T]]) -> Awaitable[T]:
-        """`call()`, to be awaited; where there is no limit, nothing stands between.
-
-        Raises TimeoutError that names the limit; a thread that runs on is left behind.
-        """
-        return call() if self._left is None and self._heartbeat is None else self._limited(call)
-
-    async def _limited(self, call: Callable[[], Awaitable[T]]) -> T:
+    async def run(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Await `call()`. Raises TimeoutError that names the limit; a thread that runs on is left behind."""
         self._end = float("inf") if self._left is None else anyio.current_time() + self._left
         with anyio.CancelScope() as self._scope:
             self.beat()

@@ -6,12 +6,14 @@ import functools
 import inspect
 import typing
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any, Final
 
 import msgspec
 import msgspec.inspect
 from msgspec import Raw, Struct
 
+from intendant.domain.codec import decode_as
 from intendant.steps.step import Step
 
 _KNOWN_MAX: Final = 4096
@@ -26,7 +28,7 @@ class StepFunction(Struct, frozen=True):
 
     def decode(self, result: bytes | Raw) -> Any:
         """A result in the type that the function says it returns, at its first run and at every resume alike."""
-        return msgspec.msgpack.decode(result, type=self.returns)
+        return decode_as(result, self.returns)
 
 
 def inspect_function(function: Callable[..., Any]) -> StepFunction:
@@ -53,6 +55,8 @@ _known: dict[tuple[Any, ...], StepFunction] = {}
 
 def _unwrapped(function: Callable[..., Any]) -> tuple[Any, int]:
     """The plain function behind partials, methods and callable objects, and how many of its parameters are filled."""
+    if type(function) is FunctionType:  # most are, and need no further look
+        return function, 0
     taken = 0
     while isinstance(function, functools.partial):
         taken += len(function.args)

@@ -47,6 +47,10 @@ async def _go_forward() -> None:
     check_forward()
 
 
+def _unlimited() -> None:
+    """No silence is too long."""
+
+
 def _pass_on(_failure: Failure) -> None:
     """Nobody else is to be told of a failure."""
 
@@ -310,17 +314,20 @@ class Steps:
         while True:
             if failed:
                 await self._pause(failed)
-            now = recording.now()
-            limits = TimeLimits(policy, policy.seconds_left(first, now, now))
-            step = self._attempt(path, failed, limits)
+            limits = None
+            if policy.limited:
+                now = recording.now()
+                limits = TimeLimits(policy, policy.seconds_left(first, now, now))
+            step = self._step(path, failed, limits) if kind.takes_step else None
+            given = arguments if step is None else (step, *arguments)
             try:
-                value = await limits.run(partial(call, (step, *arguments) if kind.takes_step else arguments))
+                value = await (call(given) if limits is None else limits.run(partial(call, given)))
                 completed = await self._completed(path, value, asked)
                 await self.record(completed)
             except Exception as error:
                 if recording.suspended or (isinstance(error, InvalidValue) and is_undo(path)):
                     raise
-                failed = self._failed(path, error, step, asked, first, policy, spent)
+                failed = self._failed(path, error, step, failed, asked, first, policy, spent)
                 await self.record(failed)
                 if recording.trace is not None:
                     recording.trace.attempt_failed(failed)
@@ -339,13 +346,14 @@ class Steps:
                 self.in_progress.append(failed.path)
         self.check_live()
 
-    def _attempt(self, path: str, failed: StepFailed | None, limits: TimeLimits) -> Step:
+    def _step(self, path: str, failed: StepFailed | None, limits: TimeLimits | None) -> Step:
+        """What a function is given that asks for it."""
         return Step(
             f"{self._execution}/{path}",
             self._recording.fence(),
             failed.attempt + 1 if failed else 1,
             failed.progress if failed else NOTHING,
-            limits.beat,
+            _unlimited if limits is None else limits.beat,
         )
 
     async def _completed(self, path: str, value: Any, asked: bytes) -> StepCompleted:
@@ -361,7 +369,8 @@ class Steps:
         self,
         path: str,
         error: Exception,
-        step: Step,
+        step: Step | None,
+        before: StepFailed | None,
         asked: bytes,
         first: int,
         policy: Policy,
@@ -369,20 +378,19 @@ class Steps:
     ) -> StepFailed:
         """The record of a failed attempt, with what is to follow."""
         now, failure, late = self._recording.now(), failure_of(error), self.cleaning_up
-        of_saga = self._used.get(path, False)
+        of_saga, attempt = self._used.get(path, False), before.attempt + 1 if before else 1
         if isinstance(error, InvalidValue):  # what was emitted may be what is too large: it waits for the next record
-            return StepFailed(path, failure, now, step.attempt, arguments=asked, cleanup=late, saga=of_saga)
-        next_at = policy.next_attempt(step.attempt, error, first, now, random.random)
+            return StepFailed(path, failure, now, attempt, arguments=asked, cleanup=late, saga=of_saga)
+        next_at = policy.next_attempt(attempt, error, first, now, random.random)
         if next_at is None:
             spent(failure)
             events = self._events.take()
-            return StepFailed(
-                path, failure, now, step.attempt, arguments=asked, events=events, cleanup=late, saga=of_saga
-            )
+            return StepFailed(path, failure, now, attempt, arguments=asked, events=events, cleanup=late, saga=of_saga)
         events = self._events.take()
-        left = step.recorded_progress
+        told = before.progress if before else NOTHING
+        left = told if step is None else step.recorded_progress
         return StepFailed(
-            path, failure, now, step.attempt, False, asked, events, first, next_at, left, cleanup=late, saga=of_saga
+            path, failure, now, attempt, False, asked, events, first, next_at, left, cleanup=late, saga=of_saga
         )
 
     async def record(self, step: R) -> R:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from typing import cast
 
 import anyio
 import pytest
@@ -20,7 +21,11 @@ TENANTS = ("acme", "beta", "gamma")
 
 
 def append_of(tenant: str, *, new: bool = False) -> Append:
-    return Append(Commit(tenant, (), ()), Reply(), 1, new=new)
+    return Append(Commit(tenant, (), ()), Reply[Receipt](), 1, new=new)
+
+
+def reply_of(append: Append) -> Reply[Receipt]:
+    return cast("Reply[Receipt]", append.told)
 
 
 @given(st.lists(st.tuples(st.sampled_from(TENANTS), st.booleans()), max_size=60))
@@ -34,9 +39,10 @@ def test_each_tenant_gets_its_turn_and_what_accepted_work_needs_goes_first(given
     served: dict[str, int] = defaultdict(int)
     while intake:
         assert len(intake) == sum(len(each) for lanes in waiting.values() for each in lanes)
-        append = intake.take()
-        tenant = append.commit.tenant
-        assert append is (waiting[tenant][0] or waiting[tenant][1]).pop(0)
+        taken = intake.take()
+        assert taken is not None
+        tenant = taken.commit.tenant
+        assert taken is (waiting[tenant][0] or waiting[tenant][1]).pop(0)
         served[tenant] += 1
         others = [other for other, lanes in waiting.items() if other != tenant and (lanes[0] or lanes[1])]
         assert all(served[tenant] - served[other] <= 1 for other in others)
@@ -51,6 +57,7 @@ def test_only_new_work_is_bounded() -> None:
     with pytest.raises(Overloaded, match="the mailbox of writer"):
         intake.put(append_of("beta", new=True))
     first = intake.take()
+    assert first is not None
     intake.put_back(first)
     assert first in intake.clear()
     intake.put(append_of("beta", new=True))
@@ -63,7 +70,7 @@ async def land(landing: Landing, *counts: tuple[str, int]) -> list[str]:
     appends = [append_of(tenant) for tenant, count in counts for _ in range(count)]
     for append in appends:
         landing.note(append.commit.tenant)
-        append.reply.on_settled(lambda _reply, tenant=append.commit.tenant: order.append(tenant))  # type: ignore[misc]
+        reply_of(append).on_settled(lambda _reply, tenant=append.commit.tenant: order.append(tenant))  # type: ignore[misc]
     landing.tell(appends, [Receipt(0, 0)] * len(appends))
     while len([each for each in order if each != "|"]) < len(appends):
         order.append("|")
@@ -105,6 +112,6 @@ async def test_when_it_ends_all_are_told() -> None:
         for append in appends:
             landing.note(append.commit.tenant)
         landing.tell(appends, [Receipt(0, 0)] * len(appends))
-        assert sum(append.reply.settled for append in appends) == len(TENANTS)  # the first of each
+        assert sum(reply_of(append).settled for append in appends) == len(TENANTS)  # the first of each
         group.cancel_scope.cancel()
-    assert all(append.reply.settled for append in appends)
+    assert all(reply_of(append).settled for append in appends)

@@ -154,9 +154,9 @@ async def test_what_accepted_work_needs_goes_ahead_of_new_work() -> None:
     async with opened() as log:
         gate = Gate(log)
         async with writing(gate) as writer:  # type: ignore[arg-type]
-            writer.accept(commit("flying"))
+            writer.accept(commit("flying"), Reply[Receipt]())
             await anyio.wait_all_tasks_blocked()
-            writer.accept(commit("new"))
+            writer.accept(commit("new"), Reply[Receipt]())
             writer.append(commit("needed"))
             gate.open.set()
         assert await names(log) == ["flying", "needed", "new"]
@@ -166,12 +166,12 @@ async def test_only_new_work_is_refused() -> None:
     async with opened() as log:
         gate = Gate(log)
         async with writing(gate, WriterSettings(capacity=2, lease=1e9)) as writer:  # type: ignore[arg-type]
-            writer.accept(commit("flying"))
+            writer.accept(commit("flying"), Reply[Receipt]())
             await anyio.wait_all_tasks_blocked()
-            writer.accept(commit("one"))
-            writer.accept(commit("two"))
+            writer.accept(commit("one"), Reply[Receipt]())
+            writer.accept(commit("two"), Reply[Receipt]())
             with pytest.raises(Overloaded, match="limit of 2"):
-                writer.accept(commit("three"))
+                writer.accept(commit("three"), Reply[Receipt]())
             writer.append(commit("needed"))
             gate.open.set()
         assert await names(log) == ["flying", "needed", "one", "two"]
