@@ -7,6 +7,7 @@ from typing import Any
 import anyio
 import msgspec
 import pytest
+from hypothesis import HealthCheck, settings
 
 from intendant import Realm, Runtime
 from intendant.adapters.memory import MemoryStore
@@ -17,6 +18,10 @@ from intendant.domain.records import LogRecord, decode_entry
 from intendant.domain.replay import World, replay
 from intendant.domain.state import EXECUTIONS, OPEN, SESSIONS, ExecutionState, SessionState
 from tests.infrastructure.tier import STRESS
+
+# how long an example takes is up to the machine and what else it does; `settings.default` is "ci" where CI runs
+settings.register_profile("ours", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("ours")
 
 pytest_plugins = ["tests.infrastructure.fixtures", "tests.infrastructure.loops"]
 

@@ -110,7 +110,7 @@ class AgainstAModel(RuleBasedStateMachine):
 
 
 TestAgainstAModel = AgainstAModel.TestCase
-TestAgainstAModel.settings = settings(max_examples=50, stateful_step_count=30, deadline=None)
+TestAgainstAModel.settings = settings(max_examples=50, stateful_step_count=30)
 
 
 def test_beyond_the_limit_those_unused_longest_leave() -> None:

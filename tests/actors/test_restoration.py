@@ -496,7 +496,7 @@ LIFE = st.lists(st.one_of(st.just("commit"), st.just("snapshot"), st.just("resto
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(LIFE)
 def test_whatever_a_store_forgets_the_log_holds_what_was_acknowledged(backend: str, life: list[str]) -> None:
     async def live() -> None:

@@ -256,7 +256,7 @@ class Model:
             assert progress or not (self.begun or self.waiting)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(places=st.integers(1, 4), of_one=st.integers(1, 4), concurrency=st.integers(1, 3), calls=CALLS)
 def test_whatever_happens_lanes_keep_their_order_and_limits_and_nobody_is_forgotten(
     places: int, of_one: int, concurrency: int, calls: list[tuple[str, int, str, str, int, bool]]
@@ -286,7 +286,7 @@ def test_tenants_with_much_to_do_share_what_it_costs_by_their_weights(weight: fl
     assert spent["short"] / spent["long"] == pytest.approx(weight, rel=0.1)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     queued=st.lists(st.integers(1, 2_000), min_size=1, max_size=5),
     costs=st.lists(st.integers(0, 10 * QUANTUM), min_size=1, max_size=10),

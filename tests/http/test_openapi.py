@@ -49,7 +49,6 @@ def test_answers_are_what_the_document_says() -> None:
         @seed(7)
         @settings(
             max_examples=CASES,
-            deadline=None,
             database=None,
             phases=[Phase.generate],
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],

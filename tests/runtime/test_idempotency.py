@@ -143,7 +143,7 @@ calls = st.tuples(
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 @given(rounds=st.lists(st.lists(calls, max_size=6), max_size=4), restarts=st.booleans())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_each_key_means_one_execution_whatever_comes_at_once(
     backend: str, rounds: list[list[Call]], restarts: bool
 ) -> None:

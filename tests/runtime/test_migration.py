@@ -111,7 +111,7 @@ async def moved(source: Side, target: Side) -> Migration:
     return migration
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(st.integers(0, 2**32), st.integers(1, 3), st.integers(1, 40))
 def test_everything_is_moved(seed: int, partitions: int, batches: int) -> None:
     async def move() -> None:
@@ -128,7 +128,7 @@ def test_everything_is_moved(seed: int, partitions: int, batches: int) -> None:
     simulated(move)
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(st.integers(0, 2**32), st.integers(1, 2), st.sampled_from([Fault.NOT_APPLIED, Fault.REPLY_LOST]), st.booleans())
 def test_it_goes_on_wherever_it_was_cut_off(seed: int, partitions: int, fault: Fault, grows: bool) -> None:
     async def move() -> None:

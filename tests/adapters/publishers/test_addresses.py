@@ -66,7 +66,7 @@ def test_others_are_refused(address: str, kind: str) -> None:
         AddressPolicy().check("hooks.example", [*PUBLIC, address])
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.ip_addresses(v=4))
 def test_an_address_in_disguise_is_what_it_leads_to(address: IPv4Address) -> None:
     policy = AddressPolicy()
@@ -78,7 +78,7 @@ def test_an_address_in_disguise_is_what_it_leads_to(address: IPv4Address) -> Non
         assert policy.problem(str(disguise)) == policy.problem(str(address))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6)))
 def test_what_python_calls_not_global_is_refused(address: IPv4Address | IPv6Address) -> None:
     if not address.is_global or address.is_multicast:

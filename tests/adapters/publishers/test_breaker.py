@@ -93,7 +93,7 @@ def follow(story: list[Happening]) -> None:
         watch.look()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(happenings)
 def test_it_keeps_its_promises(story: list[Happening]) -> None:
     follow(story)
