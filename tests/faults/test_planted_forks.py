@@ -19,7 +19,7 @@ from tests.faults.test_planted_bugs import Hunt
 
 _fork = Forks.fork
 _kept: Callable[[Any], list[Any]] = getattr(domain, "_kept")  # noqa: B009  private to all but those who break it
-_read = getattr(History, "_read")  # noqa: B009
+_take_journal = getattr(History, "_take_journal")  # noqa: B009
 
 
 async def fork_again(self: Forks, origin: Any, step: str, _key: str | None, timeout: float | None) -> Any:
@@ -38,18 +38,16 @@ def record_nothing(fork: Any, session: str, execution: str, _records: Any, opera
     take_journal(fork, session, execution, [], operations)
 
 
-async def begin_empty(self: Any) -> None:
+def begin_empty(self: Any, journal: Journal) -> None:
     """A fork begins with nothing."""
-    await _read(self)
-    if self.state.forked_from:
-        self.journal = Journal()
+    _take_journal(self, Journal() if self.state.forked_from else journal)
 
 
 BUGS: dict[str, tuple[str, Any, str, Any]] = {
     "a fork is made twice": ("forked", Forks, "fork", fork_again),
     "signals of the origin come along": ("forked-signalled", domain, "_kept", take_all_signals),
     "the log knows nothing of its journal": ("forked", acceptance, "take_journal", record_nothing),
-    "steps of the origin run again": ("forked-saga", History, "_read", begin_empty),
+    "steps of the origin run again": ("forked-saga", History, "_take_journal", begin_empty),
 }
 
 
