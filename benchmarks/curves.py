@@ -13,6 +13,7 @@ import argparse
 import json
 import statistics
 import sys
+import tempfile
 from collections import defaultdict
 from pathlib import Path
 from typing import Any, Final
@@ -86,7 +87,8 @@ def measure(store: str, axis: Axis, value: int, scale: float) -> dict[str, Any]:
     if axis.name == "tenants":
         options["--sessions"] = max(100, value)
     intents = max(int(axis.intents(value) * scale), 2 * int(options["--callers"]))
-    with place(store) as stores:
+    with place(store) as stores, tempfile.TemporaryDirectory(prefix="intendant-bench-") as files:
+        options["--files"] = f"file:{files}"
         if axis.name == "stored" and value:
             load({**stores, **options, "--intents": value})
         return load({**stores, **options, "--intents": intents})

@@ -175,6 +175,14 @@ def load(
         str | None,
         typer.Option(metavar="URL", help="Cold store: memory:, arangodb://HOST/DATABASE.", rich_help_panel=_STORES),
     ] = None,
+    files: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Where results over 64 KiB lie, such as file:/directory. Without it: beside a SQLite file.",
+            rich_help_panel=_STORES,
+        ),
+    ] = None,
     backend: Annotated[Backend, typer.Option(help="Event loop.", rich_help_panel=_STORES)] = Backend.ASYNCIO,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.", rich_help_panel=_OUTPUT)] = False,
     verbose: Annotated[
@@ -198,7 +206,7 @@ def load(
         timeout=timeout,
     )
     with library_log(verbose=verbose):
-        return loading.load(plan, hot=hot, cold=cold, backend=backend.value, as_json=as_json)
+        return loading.load(plan, hot=hot, cold=cold, files=files, backend=backend.value, as_json=as_json)
 
 
 @app.command(

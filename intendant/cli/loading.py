@@ -24,9 +24,9 @@ from intendant.cli.exits import FAILED, INTERRUPTED, OK, USAGE, Refusal
 from intendant.cli.figures import Figures, milliseconds, print_json, print_table, rss_bytes, show
 from intendant.cli.load import ForeignWork, Load, Plan, finish, open_executions, realm
 from intendant.cli.meters import Meters
-from intendant.cli.urls import cold_of, named
+from intendant.cli.urls import cold_of, files_of, named
 from intendant.domain.errors import IntendantError, PartitionOwned
-from intendant.domain.ports import ColdStore, Store
+from intendant.domain.ports import ColdStore, FileStore, Store
 from intendant.domain.state import Status
 from intendant.runtime.audit import Audit, audit
 from intendant.runtime.control_place import prepare
@@ -34,16 +34,23 @@ from intendant.runtime.handles import Session
 from intendant.runtime.runtime import Runtime
 from intendant.runtime.stats import Stats
 
+INLINE_BYTES: Final = 65_000  # of a result, which has a little around it; a longer one is kept as a file
 TAKEOVER_SECONDS: Final = 1.0  # a released or orphaned store is free at once; a living owner does not leave for us
 
 
-def load(plan: Plan, *, hot: str | None, cold: str | None, backend: str, as_json: bool) -> int:
+def load(plan: Plan, *, hot: str | None, cold: str | None, files: str | None, backend: str, as_json: bool) -> int:
     """Run a plan and print what came of it. Returns the exit code; raises Refusal, or an error of ours."""
     if plan.sessions < plan.tenants:
         raise Refusal(f"--tenants {plan.tenants} need as many --sessions at least, not {plan.sessions}", USAGE)
     options = loop_options(backend)
     with _store_url(hot) as url:
-        ran = _Ran(plan, named(open_store, "--hot", url), cold_of("--cold", cold))
+        store = named(open_store, "--hot", url)
+        place = files_of("--files", store, files)
+        if place is None and plan.result > INLINE_BYTES:
+            raise Refusal(
+                f"--result {plan.result} is kept as a file, and {store.name} has no place: name --files", USAGE
+            )
+        ran = _Ran(plan, store, cold_of("--cold", cold), place)
         try:
             anyio.run(ran.run, **options)
         except PartitionOwned as owned:
@@ -64,13 +71,14 @@ def load(plan: Plan, *, hot: str | None, cold: str | None, backend: str, as_json
 class _Ran:
     """A load on its stores, with all that is to be told of it."""
 
-    def __init__(self, plan: Plan, store: Store, cold: ColdStore | None) -> None:
+    def __init__(self, plan: Plan, store: Store, cold: ColdStore | None, files: FileStore | None) -> None:
         self.load = Load(plan)
         self.interrupted = False
         self.error: Exception | None = None
         self.meters = Meters(store, cold)
         self._store = store
         self._cold = cold
+        self._files = files
         self._audit: Audit | None = None
         self._audit_seconds = 0.0
         self._before: Stats | None = None
@@ -130,6 +138,7 @@ class _Ran:
             [realm],
             hot=self._store,
             cold=self._cold,
+            files=self._files,
             name="load",  # reads INTENDANT_LOAD_* alone, never an application's settings
             takeover_timeout=TAKEOVER_SECONDS,
             timeout=self.load.plan.timeout,

@@ -2,8 +2,8 @@
 
 `make test` lets 500 crash in virtual time. In `make stress` it is 10,000 in real time, and how soon others are answered
 is told and has limits. Of a wait counts what this process was running meanwhile; a machine that is busy with other
-things makes that longer, too, and can't make it shorter: the best of three tries counts. The garbage collector is set as
-`intendant run` sets it: else it looks at all of them, in the middle of the burst and again and again after it.
+things makes that longer, too, and can't make it shorter: the best of three tries counts. The garbage collector is set
+as `intendant run` sets it: else it looks at all of them, in the middle of the burst and again and again after it.
 """
 
 from __future__ import annotations

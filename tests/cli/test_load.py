@@ -178,6 +178,7 @@ def test_a_store_that_fails_half_way_is_told_and_what_was_accepted_is_audited(
         (["load", "--fail-rate", "1.5"], "--fail-rate"),
         (["load", "--payload", "70000"], "--payload"),
         (["load", "--result", "-1"], "--result"),
+        (["load", "--result", "100000", "--hot", "redis://127.0.0.1:1"], "--files"),
         (["load", "--backend", "twisted"], "'asyncio', 'uvloop', 'trio'"),
         (["load", "--tenants", "200"], "--sessions"),
         (["load", "--hot", "postgres://x"], "known are"),
