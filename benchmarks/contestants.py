@@ -208,7 +208,7 @@ CONTESTANTS: Final = (
     ),
     Contestant(
         key="ours-redis-everysec-cold",
-        name="Intendant on Redis, with a cold store",
+        name="Intendant, Redis + cold store",
         durability="written",
         cases=NO_STEPS[1:] + WITH_STEPS[1:],
         prepare=_ours_with_a_cold_store,
