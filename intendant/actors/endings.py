@@ -31,7 +31,7 @@ class Ending:
     def __init__(self) -> None:
         self.state: ExecutionState | None = None
         self._error: BaseException | None = None
-        self._waiting: list[Wait] = []
+        self._waiting: set[Wait] = set()
 
     @property
     def failed(self) -> bool:
@@ -51,25 +51,24 @@ class Ending:
         elif self._error is not None:
             reply.fail(self._error)
         else:
-            self._waiting.append(reply)
+            self._waiting.add(reply)
         return reply
 
     def forget(self, reply: Wait) -> None:
         """Nobody waits for this reply any more."""
-        if reply in self._waiting:
-            self._waiting.remove(reply)
+        self._waiting.discard(reply)
 
     def tell(self, state: ExecutionState) -> None:
         """The execution has ended."""
         self.state = state
-        waiting, self._waiting = self._waiting, []
+        waiting, self._waiting = self._waiting, set()
         for reply in waiting:
             reply.set(state)
 
     def fail(self, error: BaseException) -> None:
         """Nobody will tell any more: the runtime, or its partition, has stopped."""
         self._error = error
-        waiting, self._waiting = self._waiting, []
+        waiting, self._waiting = self._waiting, set()
         for reply in waiting:
             reply.fail(error)
 

@@ -25,7 +25,6 @@ from intendant.domain.codec import COMMIT_BYTES_MAX
 from intendant.domain.commit import (
     RECORDS_MAX,
     Batch,
-    ClaimKey,
     Commit,
     KeysTaken,
     Receipt,
@@ -365,11 +364,7 @@ def _refuse(appends: list[Append], verdict: KeysTaken) -> list[Append]:
     """Answer those whose keys are taken; return the others."""
     others: list[Append] = []
     for append in appends:
-        taken = {
-            each.key: verdict.taken[append.commit.tenant, each.key]
-            for each in append.commit.operations
-            if isinstance(each, ClaimKey) and (append.commit.tenant, each.key) in verdict.taken
-        }
+        taken = {claim[1]: verdict.taken[claim] for claim in append.claims if claim in verdict.taken}
         if taken:
             append.told.fail(KeyClaimed(taken))
         else:

@@ -217,7 +217,7 @@ def check_commit(commit: Commit) -> tuple[int, tuple[tuple[str, str], ...]]:
     claims: tuple[tuple[str, str], ...] = ()
     for each in commit.operations:
         if type(each) in _WITH_BODY:
-            size += len(each.body)  # type: ignore[union-attr]
+            size += len(each.body)  # type: ignore[union-attr]  # these have one
         elif type(each) is ClaimKey:
             claims += ((commit.tenant, each.key),)
     if size > COMMIT_BYTES_MAX:
