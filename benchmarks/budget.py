@@ -8,6 +8,7 @@ Each is measured in processes of their own on new stores. Writes `benchmarks/res
 from __future__ import annotations
 
 import json
+import re
 import signal
 import statistics
 import subprocess
@@ -15,7 +16,7 @@ import sys
 import tempfile
 import time
 from argparse import ArgumentParser
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -39,6 +40,7 @@ OPEN: Final = 100_000
 STORED: Final = 1_000_000
 IDLE: Final = 20_000
 RECORDS: Final = 10_000_000
+LAG_SECONDS: Final = 600
 
 console = Console()
 
@@ -68,24 +70,30 @@ def _of(name: str, values: Sequence[float], unit: str, limit: float | None = Non
 # --- one process after the other
 
 
-def run(what: str, hot: str, many: int) -> dict[str, Any]:
+Stores = Mapping[str, str]
+
+
+def run(what: str, stores: Stores, many: int) -> dict[str, Any]:
     """Let a process do it, and end."""
-    command = [sys.executable, "-m", "benchmarks.budget_process", what, hot, str(many)]
+    command = _command(what, stores, many)
     ran = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS_MAX, check=False)
     if ran.returncode:
-        sys.exit(f"{what} on {hot} ended with {ran.returncode}:\n{ran.stdout}{ran.stderr}")
+        sys.exit(f"{what} on {stores} ended with {ran.returncode}:\n{ran.stdout}{ran.stderr}")
     answer: dict[str, Any] = json.loads(ran.stdout)
     return answer
 
 
-def run_until_killed(what: str, hot: str, many: int) -> None:
+def run_until_killed(what: str, stores: Stores, many: int) -> None:
     """Let a process come to where it has answered, and kill it."""
-    command = [sys.executable, "-m", "benchmarks.budget_process", what, hot, str(many)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(_command(what, stores, many), stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         if not process.stdout.readline():
-            sys.exit(f"{what} on {hot} ended with {process.wait()}")
+            sys.exit(f"{what} on {stores} ended with {process.wait()}")
         process.send_signal(signal.SIGKILL)
+
+
+def _command(what: str, stores: Stores, many: int) -> list[str]:
+    return [sys.executable, "-m", "benchmarks.budget_process", what, str(many), *stores.values()]
 
 
 # --- the rows
@@ -108,7 +116,7 @@ def start(_scale: float) -> Iterator[Row]:
     found: list[dict[str, Any]] = []
     for _ in range(ROUNDS):
         with place("sqlite") as stores:
-            found.append(run("first", stores["--hot"], 1))
+            found.append(run("first", stores, 1))
     yield _of("runtime entered, new SQLite file", [each["entered_ms"] for each in found], "ms")
     yield _of("first result then", [each["result_ms"] for each in found], "ms")
 
@@ -116,7 +124,7 @@ def start(_scale: float) -> Iterator[Row]:
 def idle(scale: float) -> Iterator[Row]:
     """What a session takes that is in memory and has nothing to do."""
     with place("sqlite") as stores:
-        yield Row("a resident idle session", run("idle", stores["--hot"], int(IDLE * scale))["bytes"], "bytes", 6_000)
+        yield Row("a resident idle session", run("idle", stores, int(IDLE * scale))["bytes"], "bytes", 6_000)
 
 
 def recovery(scale: float) -> Iterator[Row]:
@@ -124,8 +132,8 @@ def recovery(scale: float) -> Iterator[Row]:
     many = int(OPEN * scale)
     for store in ("sqlite", "redis-everysec", "redis-always"):
         with place(store) as stores:
-            run_until_killed("begin", stores["--hot"], many)
-            seconds = run("resume", stores["--hot"], many)["seconds"]
+            run_until_killed("begin", stores, many)
+            seconds = run("resume", stores, many)["seconds"]
             yield Row(f"{many:,} open after kill -9 resumed, {store}", seconds, "s", 20)
 
 
@@ -134,7 +142,7 @@ def stored(scale: float) -> Iterator[Row]:
     many = int(STORED * scale)
     for store in ("sqlite", "redis-everysec"):
         with place(store) as empty, place(store) as full:
-            run("fill", full["--hot"], many)
+            run("fill", full, many)
             ratios: list[float] = []
             with _ours(empty["--hot"]) as before, _ours(full["--hot"]) as after:
                 for _ in range(ROUNDS):
@@ -147,8 +155,8 @@ def queries(scale: float) -> Iterator[Row]:
     """What is asked of a log of very many records."""
     many = int(RECORDS * scale)
     with place("sqlite") as stores:
-        run("records", stores["--hot"], many)
-        found = run("query", stores["--hot"], 1)
+        run("records", stores, many)
+        found = run("query", stores, 1)
         for name in ("newest_ms", "some_second_ms", "one_execution_ms"):
             yield Row(f"WAL query of {many:,} records, {name.removesuffix('_ms').replace('_', ' ')}", found[name], "ms")
         yield Row(f"WAL query that looks at all {many:,}", found["all_of_it_s"], "s")
@@ -166,6 +174,30 @@ def cores(_scale: float) -> Iterator[Row]:
                     each.begin(_REQUEST)
                 gains.append(sum(float(each.answer(SECONDS)["per_second"]) for each in (first, second)) / rate)
     yield _of("two processes against one, redis-everysec", gains, "times")
+
+
+def lag(scale: float) -> Iterator[Row]:
+    """How far cold state falls behind while 64 callers submit as fast as they are answered."""
+    seconds = max(round(LAG_SECONDS * scale), 1)
+    with place("redis-everysec+cold") as stores:
+        found = run("lag", stores, seconds)
+    yield Row(f"executions/s over {seconds} s with a cold store", found["per_second"], "1/s", 10_000, least=True)
+    yield Row("lag of the cold store meanwhile, at most", found["lag_s"], "s", 10)
+
+
+def founding(_scale: float) -> Iterator[Row]:
+    """The 31 founding behaviours on a real Redis, one event loop: what pytest says they took."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/founding"]
+    took: list[float] = []
+    for _ in range(ROUNDS):
+        ran = subprocess.run(
+            [*command, "-k", "asyncio and redis and not arango"], capture_output=True, text=True, check=False
+        )
+        ended = re.search(r"^31 passed.* in ([\d.]+)s", ran.stdout, re.MULTILINE)
+        if ran.returncode or ended is None:
+            sys.exit(f"the founding behaviours ended with {ran.returncode}:\n{ran.stdout}{ran.stderr}")
+        took.append(float(ended[1]))
+    yield _of("the 31 founding behaviours, Redis", took, "s", 0.79)
 
 
 _REQUEST: Final = f"executions 64 0 {SECONDS}"
@@ -186,7 +218,7 @@ def _ours(url: str, *, own: str = "") -> Generator[Conversation]:
 
 # --- all of them
 
-MEASURES: Final = (imports, start, idle, recovery, stored, queries, cores)
+MEASURES: Final = (imports, start, idle, recovery, stored, queries, cores, lag, founding)
 
 
 def table(rows: list[Row]) -> Table:

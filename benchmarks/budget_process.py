@@ -1,4 +1,4 @@
-"""What `budget.py` has done in a process of its own: argv are what, the URL of the hot store, and how many.
+"""What `budget.py` has done in a process of its own: argv are what, how many, and the stores' URLs.
 
 It answers with one line of JSON on its standard output. Default settings, but for how many may be there at all.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import statistics
 import sys
 import time
@@ -35,6 +36,7 @@ CALLERS: Final = 64
 BATCH: Final = 64  # commits, of RECORDS each
 RECORDS: Final = 4
 ASKED: Final = 200
+LAG_LOOK_SECONDS: Final = 0.25
 
 realm = Realm("bench")
 have_come = 0  # handlers, to their wait
@@ -170,6 +172,27 @@ def _execution(id: str, session: str) -> Commit:
     return Commit(TENANT, made, [PutDocument(states.EXECUTIONS, id, b"{}")])
 
 
+async def lag(hot: str, seconds: int, cold: str) -> dict[str, Any]:
+    """64 callers for so long, and how old the oldest record became that cold state lacked."""
+    done, oldest, end = 0, 0.0, time.perf_counter() + seconds
+    async with Runtime([realm], hot=hot, cold=cold) as runtime, anyio.create_task_group() as group:
+        sessions = [await runtime.open_session(TENANT, f"session-{number}") for number in range(SESSIONS)]
+
+        async def call(number: int) -> None:
+            nonlocal done
+            while time.perf_counter() < end:
+                await (await sessions[number].submit(plain, Work(number))).result()
+                done += 1
+
+        for number in range(CALLERS):
+            group.start_soon(call, number)
+        while time.perf_counter() < end:
+            await anyio.sleep(LAG_LOOK_SECONDS)
+            (age,) = re.findall(r"^intendant_cold_lag_age\S* (\S+)$", runtime.metrics(), re.MULTILINE)
+            oldest = max(oldest, float(age))
+    return {"per_second": done / seconds, "lag_s": oldest}
+
+
 async def query(hot: str, _count: int) -> dict[str, Any]:
     """What pages of 100 records cost, in ms: the newest, some second, one execution, a type that is not there."""
     async with runtime_over(hot, 0) as runtime:
@@ -218,7 +241,7 @@ def _rss() -> int:
     return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-MEASURES: Final[dict[str, Callable[[str, int], Awaitable[dict[str, Any]]]]] = {
+MEASURES: Final[dict[str, Callable[..., Awaitable[dict[str, Any]]]]] = {
     "first": first,
     "idle": idle,
     "begin": begin,
@@ -226,12 +249,13 @@ MEASURES: Final[dict[str, Callable[[str, int], Awaitable[dict[str, Any]]]]] = {
     "fill": fill,
     "records": records,
     "query": query,
+    "lag": lag,
 }
 
 
 def main() -> None:
-    what, hot, count = sys.argv[1:]
-    answer = anyio.run(MEASURES[what], hot, int(count), backend="asyncio", backend_options={"use_uvloop": True})
+    what, count, hot, *cold = sys.argv[1:]
+    answer = anyio.run(MEASURES[what], hot, int(count), *cold, backend="asyncio", backend_options={"use_uvloop": True})
     print(json.dumps(answer), flush=True)
 
 
