@@ -91,6 +91,7 @@ def draw(rows: Sequence[Row], folder: Path, *, untold: Collection[str] = (), not
 
 def charts(rows: Sequence[Row], untold: Collection[str] = ()) -> list[Chart]:
     """What can be drawn of the rows."""
+    rows = [row for row in rows if not row.contestant.startswith("bare-")]  # they are no rivals
     made = [
         Chart(
             name="throughput",

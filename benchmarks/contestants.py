@@ -69,6 +69,10 @@ def _ours(*arguments: str) -> Command:
     return [sys.executable, "-m", "benchmarks.ours", *arguments]
 
 
+def _bare() -> Command:
+    return [sys.executable, "-m", "benchmarks.bare"]
+
+
 def _rival(rival: str, script: str) -> Command:
     return [environments.python_of(rival), RIVALS / script]
 
@@ -161,6 +165,14 @@ CONTESTANTS: Final = (
         against="ours-sqlite",
     ),
     Contestant(
+        key="bare-sqlite",
+        name="bare group commit, SQLite",
+        durability="fsync",
+        cases=NO_STEPS + WITH_STEPS,
+        prepare=lambda: _on_file(_bare(), "sqlite:"),
+        against="ours-sqlite",
+    ),
+    Contestant(
         key="ours-redis-always",
         name="Intendant on Redis, always",
         durability="fsync",
@@ -200,11 +212,27 @@ CONTESTANTS: Final = (
         against="ours-redis-always",
     ),
     Contestant(
+        key="bare-redis-always",
+        name="bare group commit, Redis",
+        durability="fsync",
+        cases=NO_STEPS + WITH_STEPS,
+        prepare=lambda: _on_redis(_bare(), "always"),
+        against="ours-redis-always",
+    ),
+    Contestant(
         key="ours-redis-everysec",
         name="Intendant on Redis, everysec",
         durability="written",
         cases=NO_STEPS + WITH_STEPS,
         prepare=lambda: _on_redis(_ours(), "everysec"),
+    ),
+    Contestant(
+        key="bare-redis-everysec",
+        name="bare group commit, Redis",
+        durability="written",
+        cases=NO_STEPS + WITH_STEPS,
+        prepare=lambda: _on_redis(_bare(), "everysec"),
+        against="ours-redis-everysec",
     ),
     Contestant(
         key="ours-redis-everysec-cold",
