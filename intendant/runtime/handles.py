@@ -14,7 +14,7 @@ from intendant.domain.errors import ExecutionCancelled, ExecutionFailed
 from intendant.domain.payloads import ChildRecord, SagaRecord
 from intendant.domain.state import CancelResult, ExecutionState, Outcome, Status
 from intendant.runtime.event_stream import ExecutionEvent
-from intendant.runtime.intent import Intent
+from intendant.runtime.intent import Intent, prepare
 from intendant.runtime.views import ExecutionView, SessionView
 
 if TYPE_CHECKING:
@@ -242,8 +242,9 @@ class Session:
             solution=solution,
             priority=priority,
         )
-        prepared = self._runtime.prepare((intent,))
-        return (await self._runtime.submit_prepared(self.tenant, self.id, prepared, timeout))[0]
+        runtime = self._runtime
+        prepared = prepare(intent, runtime.repertoire, runtime.now())
+        return (await runtime.submit_prepared(self.tenant, self.id, (prepared,), timeout))[0]
 
     async def submit_many(self, intents: Sequence[Intent[R]], *, timeout: float | None = None) -> list[Execution[R]]:
         """Submit up to 512 intents in one commit: all are accepted, or none; returns their executions, in order.

@@ -137,8 +137,12 @@ class Runtime:
             check_timeout(timeout, finite=True)
         except InvalidIntent as error:
             raise ValueError(str(error)) from None
-        repertoire = Repertoire(realms)
+        repertoire, clock = Repertoire(realms), clock or SystemClock()
         self.name = name
+        self.repertoire = repertoire
+        """The handlers of its realms."""
+        self.now = clock.now
+        """The runtime's clock, in µs since 1970 UTC."""
         self.state = StateSurface(self._reach, timeout)
         self.ends = Ends(self._serving, self.state)
         self.cancellations = Cancellations(self._serving, self.state, timeout)
@@ -168,7 +172,7 @@ class Runtime:
             shutdown=shutdown or Shutdown(),
             on_failure=on_failure,
             on_event=on_event,
-            clock=clock or SystemClock(),
+            clock=clock,
             control=resolve_control(name, control),
             watchdog=resolve_watchdog(name, watchdog),
             telemetry=resolve_telemetry(name, telemetry),
@@ -289,9 +293,9 @@ class Runtime:
     ) -> Session:
         self._serving()
         check_id(tenant, "tenant")
-        session = make_id(self._settings.clock.now()) if id is None else check_id(id, "session")
+        session = make_id(self.now()) if id is None else check_id(id, "session")
         checked = opening.checked()
-        creation = make_id(self._settings.clock.now())
+        creation = make_id(self.now())
 
         def question(reply: Reply[SessionState]) -> SessionMessage:
             return Open(creation, *checked, must_be_new, reply)
@@ -346,11 +350,8 @@ class Runtime:
         self, tenant: str, session: str, intents: Sequence[Intent[R]], timeout: float | None = None
     ) -> list[Execution[R]]:
         """Submit intents to a session; `Session.submit` and `submit_many` are the doors to it."""
-        return await self.submit_prepared(tenant, session, self.prepare(intents), timeout)
-
-    def prepare(self, intents: Sequence[Intent[Any]]) -> tuple[PreparedIntent, ...]:
-        """Check and encode intents that are to be submitted together. Raises InvalidIntent; touches nothing."""
-        return prepare_all(intents, self._settings.repertoire, self._settings.clock.now())
+        prepared = prepare_all(intents, self.repertoire, self.now())
+        return await self.submit_prepared(tenant, session, prepared, timeout)
 
     async def submit_prepared(
         self, tenant: str, session: str, prepared: tuple[PreparedIntent, ...], timeout: float | None
@@ -374,7 +375,7 @@ class Runtime:
             ending = endings.of(tenant, id)
             if not isinstance(known, str):  # it has ended in the commit that accepted it
                 ending.tell(known)
-            result = self._settings.repertoire.result_of(intent.type)
+            result = self.repertoire.result_of(intent.type)
             executions.append(Execution(self, tenant, id, intent.id, result, ending))
         return executions
 
@@ -461,15 +462,6 @@ class Runtime:
     async def query(self, tenant: str, id: str, name: str, type: Any, timeout: float | None) -> Any:
         """Ask an execution's handler; `Execution.query` is the door to it."""
         return await self._execution_client.query(tenant, id, name, type, timeout)
-
-    @property
-    def repertoire(self) -> Repertoire:
-        """The handlers of its realms."""
-        return self._settings.repertoire
-
-    def now(self) -> int:
-        """The runtime's clock, in µs since 1970 UTC."""
-        return self._settings.clock.now()
 
     def _ask(
         self, tenant: str, session: str, question: Callable[[Reply[T]], SessionMessage], timeout: float | None
