@@ -183,7 +183,7 @@ class OpenExecution(Struct, eq=False, gc=False):
         """See `Place`."""
         self.awaited = ending  # which lives as long as it is held
         ending.wait().on_settled(lambda _ended: self._wait_ended())
-        if ending.state is not None or ending.failed:
+        if ending.state is not None or ending.error is not None:
             self._wait_ended()
 
     def _cancelled(self) -> None:

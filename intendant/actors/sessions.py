@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from typing import TypeVar
 
 from intendant.actors.actor import Cell
 from intendant.actors.direct_cell import DirectCell
@@ -26,6 +27,8 @@ from intendant.supervisor import (
     Started,
     SupervisorError,
 )
+
+T = TypeVar("T")
 
 logger = logging.getLogger("intendant.sessions")
 
@@ -73,6 +76,12 @@ class Sessions:
             resident = ResidentSession(self, tenant, session)
             self._residents.add(resident.id, resident)
         return resident.cell.ref
+
+    def ask(
+        self, tenant: str, session: str, question: Callable[[Reply[T]], SessionMessage], timeout: float
+    ) -> Awaitable[T]:
+        """Ask a session, resident or not; see `Ref.ask`. When it raises ActorStopped, its successor may be asked."""
+        return self.activate(tenant, session).ask(question, timeout=timeout)
 
     def evict(self, tenant: str, session: str = "") -> None:
         """Forget a session, or all of a tenant; who asks next finds what hot state holds then."""

@@ -28,6 +28,8 @@ T = TypeVar("T")
 class Execution(Generic[R]):
     """One execution, by tenant and id. Waiting through it survives restarts; a wait that ends early changes nothing."""
 
+    __slots__ = ("_result_type", "_runtime", "ending", "id", "intent_id", "tenant")
+
     def __init__(
         self, runtime: Runtime, tenant: str, id: str, intent_id: str | None, result_type: Any, ending: Ending
     ) -> None:

@@ -358,21 +358,22 @@ class Runtime:
     ) -> list[Execution[Any]]:
         """Submit what was checked and encoded."""
         engine, seconds = self._serving(), seconds_of(timeout, self._settings.timeout)
+        partition = engine.partition(tenant)
+        ask = partial(partition.sessions.ask, tenant, session)
         try:
             if engine.tracing is None:
-                accepted = await engine.ask(tenant, session, partial(Submit, prepared), seconds)
+                accepted = await engine.persist(partition, partial(ask, partial(Submit, prepared)), seconds)
             else:
                 with engine.tracing.submit(tenant, session, prepared[0].type, len(prepared)) as trace:
                     if trace:
                         prepared = tuple(msgspec.structs.replace(each, trace=trace) for each in prepared)
-                    accepted = await engine.ask(tenant, session, partial(Submit, prepared), seconds)
+                    accepted = await engine.persist(partition, partial(ask, partial(Submit, prepared)), seconds)
         except TimeoutError:
             raise OutcomeUnknown(prepared[0].id, prepared[0].key) from None
-        endings = engine.partition(tenant).endings
         executions: list[Execution[Any]] = []
         for known, intent in zip(accepted, prepared, strict=True):
             id = known if isinstance(known, str) else known.id
-            ending = endings.of(tenant, id)
+            ending = partition.endings.of(tenant, id)
             if not isinstance(known, str):  # it has ended in the commit that accepted it
                 ending.tell(known)
             result = self.repertoire.result_of(intent.type)
@@ -466,7 +467,9 @@ class Runtime:
     def _ask(
         self, tenant: str, session: str, question: Callable[[Reply[T]], SessionMessage], timeout: float | None
     ) -> Awaitable[T]:
-        return self._serving().ask(tenant, session, question, seconds_of(timeout, self._settings.timeout))
+        engine, seconds = self._serving(), seconds_of(timeout, self._settings.timeout)
+        partition = engine.partition(tenant)
+        return engine.persist(partition, partial(partition.sessions.ask, tenant, session, question), seconds)
 
     # --- what else
 
