@@ -117,9 +117,9 @@ class Executions:
             within=within,
         )
 
-    def begin(self, entries: Sequence[OpenExecution]) -> bool:
+    def begin(self, entries: Sequence[OpenExecution], now: int) -> bool:
         """Give all of them places at once, if nobody is passed over by that; else none."""
-        return self.serving and self.services.stage.open and self.places.take_at_once(entries)
+        return self.serving and self.services.stage.open and self.places.take_at_once(entries, now)
 
     def compute(
         self, entry: OpenExecution, commit: Commit, accepted: ExecutionState

@@ -53,9 +53,8 @@ class Places:
 
     # --- before it is accepted
 
-    def take_at_once(self, entries: Sequence[OpenExecution]) -> bool:
+    def take_at_once(self, entries: Sequence[OpenExecution], now: int) -> bool:
         """Give all of them places, if nobody is passed over by that; else none."""
-        now = self._now()
         for number, entry in enumerate(entries):
             if not self._turns.take_at_once(entry, now, concurrency=entry.concurrency):
                 self.give_back(entries[:number])

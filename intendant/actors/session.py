@@ -262,7 +262,7 @@ class SessionActor(DirectActor[SessionMessage]):
             return
         self.has_work()
         entry = self.executions.plan(session, message.intent, now, within=parent.within)
-        at_once = not self.unplaced and self.executions.begin([entry])
+        at_once = not self.unplaced and self.executions.begin([entry], now)
         commit, accepted = accept(session, intents, [entry], now, parent, at_once=at_once)
         self.unplaced += not at_once
         reply = Handed(self.residence, partial(self._spawned, message, entry, accepted[0], at_once))

@@ -39,7 +39,8 @@ class Submission:
     def commit(self, now: int) -> None:
         """Have the writer commit what is still to be accepted."""
         actor, executions, fresh = self._actor, self._actor.executions, self._fresh
-        actor.has_work()
+        if self._session.idle_timeout:
+            actor.has_work()
         entries = self._entries = []
         for intent in fresh:
             entry = executions.plan(self._session, intent, now)
@@ -47,7 +48,7 @@ class Submission:
             self._known[intent.key] = entry.id
         forked = fresh[0].fork is not None  # alone, and its journal is in the store only
         may_begin = not (actor.unplaced or forked) and 2 * len(entries) <= RECORDS_MAX
-        at_once = self._at_once = may_begin and executions.begin(entries)
+        at_once = self._at_once = may_begin and executions.begin(entries, now)
         commit, self._accepted = accept(self._session, fresh, entries, now, at_once=at_once)
         if (
             at_once

@@ -101,8 +101,7 @@ def digest(*parts: bytes) -> bytes:
     """A 16 byte BLAKE2b over the parts, each preceded by its length so that no two lists collide by joining."""
     state = blake2b(digest_size=16)
     for part in parts:
-        state.update(len(part).to_bytes(8, "big"))
-        state.update(part)
+        state.update(len(part).to_bytes(8, "big") + part)
     return state.digest()
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import msgspec
 
-from intendant.actors.messages import Close, Open, PreparedIntent, Progress, SessionMessage, Submit
+from intendant.actors.messages import Close, Open, PreparedIntent, Progress, SessionMessage
 from intendant.actors.outbox_relay import RelaySettings
 from intendant.actors.services import Limits
 from intendant.adapters.clock import SystemClock
@@ -359,15 +359,15 @@ class Runtime:
         """Submit what was checked and encoded."""
         engine, seconds = self._serving(), seconds_of(timeout, self._settings.timeout)
         partition = engine.partition(tenant)
-        ask = partial(partition.sessions.ask, tenant, session)
+        submit = partition.sessions.submit
         try:
             if engine.tracing is None:
-                accepted = await engine.persist(partition, partial(ask, partial(Submit, prepared)), seconds)
+                accepted = await engine.persist(partition, partial(submit, tenant, session, prepared), seconds)
             else:
                 with engine.tracing.submit(tenant, session, prepared[0].type, len(prepared)) as trace:
                     if trace:
                         prepared = tuple(msgspec.structs.replace(each, trace=trace) for each in prepared)
-                    accepted = await engine.persist(partition, partial(ask, partial(Submit, prepared)), seconds)
+                    accepted = await engine.persist(partition, partial(submit, tenant, session, prepared), seconds)
         except TimeoutError:
             raise OutcomeUnknown(prepared[0].id, prepared[0].key) from None
         executions: list[Execution[Any]] = []
