@@ -93,8 +93,14 @@ def _received(
 ) -> payloads.IntentReceived:
     fork = intent.fork
     return payloads.IntentReceived(
-        *(intent.id, intent.type, intent.solution or session.solution, intent.key),
-        *(Raw(intent.parameters), intent.metadata, now, intent.priority),
+        intent.id,
+        intent.type,
+        intent.solution or session.solution,
+        intent.key,
+        Raw(intent.parameters),
+        intent.metadata,
+        now,
+        intent.priority,
         parent=parent,
         version=intent.version,
         forked_from=fork.origin if fork else "",

@@ -84,8 +84,13 @@ class Executions:
     def plan(self, session: SessionState, intent: PreparedIntent, now: int, *, within: bool = False) -> OpenExecution:
         """An execution that is about to be accepted; its id is higher than those of all before."""
         return self._entry_of(
-            *(session.tenant, session.id, intent.type, self._ids.make(now)),
-            *(session.concurrency, intent.priority, intent.version),
+            session.tenant,
+            session.id,
+            intent.type,
+            self._ids.make(now),
+            session.concurrency,
+            intent.priority,
+            intent.version,
             within=within,
         )
 

@@ -31,10 +31,10 @@ class Submission:
         self._message = message
         self._fresh = message.intents if len(message.intents) == 1 else without_repetitions(message.intents)
         self._known: dict[str, str | ExecutionState] = {}
-        self._entries: list[OpenExecution] = []  # of those that are being committed, and will run,
-        self._accepted: list[ExecutionState] = []  # what they become by that,
-        self._at_once = False  # whether they have their places already,
-        self._flying = False  # and whether the commit is on its way
+        self._flying = False  # a commit of it is on its way,
+        self._entries: list[OpenExecution]  # of those that will run when it has landed,
+        self._accepted: list[ExecutionState]  # what they become by that,
+        self._at_once: bool  # and whether they have their places already
 
     def commit(self, now: int) -> None:
         """Have the writer commit what is still to be accepted."""
