@@ -37,7 +37,10 @@ STAGES: Final = {
         *("runtime/runtime", "runtime/engine", "runtime/partition", "actors/ref", "actors/sessions", "actors/actor"),
         *("actors/direct_cell", "actors/mailbox", "actors/residents", "actors/deadlines"),
     ),
-    "accept": ("actors/session", "actors/open_set", "actors/open_execution", "actors/barred"),
+    "accept": (
+        *("actors/session", "actors/submission", "actors/acceptance"),
+        *("actors/open_set", "actors/open_execution", "actors/barred"),
+    ),
     "turn": ("actors/places", "domain/turns", "actors/stage"),
     "spawn": ("supervisor/", "actors/executions"),
     "run": ("actors/execution", "context", "steps/", "domain/retry", "actors/noted_files"),

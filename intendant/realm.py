@@ -16,7 +16,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from intendant.context import Context
-from intendant.domain.codec import decode_as, encode_value
+from intendant.domain.codec import encode_value
 from intendant.domain.errors import InvalidIntent, InvalidValue
 from intendant.domain.ids import check_type
 from intendant.domain.retention import Retention
@@ -35,12 +35,16 @@ VERSION_MAX = 1_000_000
 
 
 class Handler(Struct, frozen=True):
-    """A registered handler: its intent type, its function, and the types of its parameters and its result."""
+    """A registered handler: its intent type, its function, and the types of its parameters and its result.
+
+    `decode` decodes recorded parameters to their type, and raises msgspec.ValidationError when they no longer fit it.
+    """
 
     type: str
     function: Callable[[Context, Any], Coroutine[Any, Any, Any]]
     parameters: Any
     result: Any
+    decode: Callable[[bytes | msgspec.Raw], Any]
     fields: frozenset[str] | None = None  # of the parameters; None when any will do
     policy: Policy = Policy()
     realm: str = ""
@@ -55,29 +59,24 @@ class Handler(Struct, frozen=True):
             if type(parameters) is not dict and isinstance(parameters, Mapping):
                 parameters = {**parameters}  # pyright: ignore[reportUnknownVariableType]  # decoding checks
             data = encode_value(parameters, "parameters", PARAMETERS_BYTES_MAX)  # pyright: ignore[reportUnknownArgumentType]
-            decoded = decode_as(data, self.parameters)
+            decoded = self.decode(data)
         except msgspec.ValidationError as error:
             raise InvalidIntent("parameters", f"do not fit {_name(self.parameters)} of {self.type}: {error}") from error
         except InvalidValue as error:
             raise InvalidIntent("parameters", str(error).removeprefix("parameters: ")) from error
         if isinstance(parameters, dict):
             given: dict[Any, Any] = parameters  # pyright: ignore[reportUnknownVariableType]
-            self._check_fields(given)
+            if self.fields is not None and not self.fields.issuperset(given):
+                raise self._unknown(given, self.fields)
             data = encode_value(decoded, "parameters", PARAMETERS_BYTES_MAX, checked=data)  # one form for both doors
         return data
 
-    def _check_fields(self, parameters: Mapping[str, Any]) -> None:
-        if self.fields is None or self.fields.issuperset(parameters):
-            return
-        unknown = ", ".join(sorted(repr(name) for name in parameters if name not in self.fields))
-        known = ", ".join(sorted(self.fields))
-        raise InvalidIntent(
+    def _unknown(self, parameters: Mapping[str, Any], fields: frozenset[str]) -> InvalidIntent:
+        unknown = ", ".join(sorted(repr(name) for name in parameters if name not in fields))
+        known = ", ".join(sorted(fields))
+        return InvalidIntent(
             "parameters", f"{_name(self.parameters)} of {self.type} has no {unknown:.80}; it has {known}"
         )
-
-    def decode(self, parameters: bytes | msgspec.Raw) -> Any:
-        """Decode recorded parameters to the handler's type; raises msgspec.ValidationError when they no longer fit."""
-        return decode_as(parameters, self.parameters)
 
 
 class Realm:
@@ -201,6 +200,8 @@ class Repertoire:
 
     def __init__(self, realms: Iterable[Realm]) -> None:
         self._by_type: dict[str, Handler] = {}  # the newest of each
+        self.find: Callable[[str], Handler | None] = self._by_type.get
+        """The newest handler of an intent type, or None."""
         self._versions: dict[tuple[str, int], Handler] = {}
         self._by_function: dict[Callable[..., Any], Handler] = {}
         self.retentions: dict[str, Retention] = {}  # by realm, of those that have their own
@@ -221,10 +222,6 @@ class Repertoire:
     def versions(self) -> Mapping[tuple[str, int], Handler]:
         """All handlers, by intent type and version."""
         return MappingProxyType(self._versions)
-
-    def find(self, type: str) -> Handler | None:
-        """The newest handler of an intent type, or None."""
-        return self._by_type.get(type)
 
     def types(self) -> list[Handler]:
         """The newest handler of each intent type, by type."""
@@ -292,6 +289,7 @@ def _inspect(type: str, function: Callable[..., Any], policy: Policy, cleanup: t
         raise TypeError(f"{type}: say the type of {name!r}: a Struct, a dataclass, a TypedDict or dict[str, ...]")
     try:
         fields = _fields(msgspec.inspect.type_info(hints[name]))
+        decode = msgspec.msgpack.Decoder(hints[name]).decode
     except TypeError as error:
         raise TypeError(
             f"{type}: {name!r} must be a Struct, a dataclass, a TypedDict or a mapping with text keys, "
@@ -302,7 +300,7 @@ def _inspect(type: str, function: Callable[..., Any], policy: Policy, cleanup: t
         msgspec.msgpack.Decoder(result)
     except TypeError as error:
         raise TypeError(f"{type}: its result has a type that can't be decoded: {error}") from error
-    return Handler(type, function, hints[name], result, fields, policy, cleanup=cleanup)
+    return Handler(type, function, hints[name], result, decode, fields, policy, cleanup=cleanup)
 
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)

@@ -20,7 +20,6 @@ from intendant.domain.journal import encode_journal_row, events_of, record_type
 from intendant.domain.payloads import Parent
 from intendant.domain.records import Record
 from intendant.domain.state import ExecutionState, SessionState
-from intendant.realm import Repertoire
 
 
 class Claim(Struct, array_like=True, frozen=True, gc=False):
@@ -59,53 +58,55 @@ def accept(
     intents: Sequence[PreparedIntent],
     entries: Sequence[OpenExecution],
     now: int,
-    repertoire: Repertoire | None,
-    parent: Parent | None,
+    parent: Parent | None = None,
+    *,
+    at_once: bool,
 ) -> tuple[Commit, list[ExecutionState]]:
     """The commit that accepts intents as these executions, and what they become by it.
 
-    With a `repertoire` they have their places: those that it has a handler of begin in the same commit.
+    `at_once`: they have their places, and those that have a handler begin in the same commit.
     """
     records: list[Record] = []
     operations: list[Operation] = []
     accepted: list[ExecutionState] = []
+    score = states.open_score(session.id)
     for intent, entry in zip(intents, entries, strict=True):
-        state = _accept_one(session, intent, entry.id, now, records, repertoire, parent)
+        payload = _received(session, intent, now, parent)
+        records.append(Record("intent_received", session.id, entry.id, payload))
+        starts = at_once and entry.handler is not None
+        if starts:
+            records.append(Record("execution_started", session.id, entry.id, payloads.ExecutionStarted(now)))
+        state = states.intent_received(session.tenant, session.id, entry.id, payload, now if starts else 0)
         accepted.append(state)
         operations += (
             ClaimKey(intent.key, encode(Claim(state.id, intent.type, intent.digest))),
             PutDocument(states.EXECUTIONS, state.id, encode(state)),
-            AddToIndex(states.OPEN, state.id, states.open_score(session.id)),
+            AddToIndex(states.OPEN, state.id, score),
         )
         if intent.fork is not None:
             take_journal(intent.fork, session.id, entry.id, records, operations)
     return Commit(session.tenant, records, operations), accepted
 
 
-def _accept_one(
-    session: SessionState,
-    intent: PreparedIntent,
-    execution: str,
-    now: int,
-    records: list[Record],
-    repertoire: Repertoire | None,
-    parent: Parent | None,
-) -> ExecutionState:
+def _received(
+    session: SessionState, intent: PreparedIntent, now: int, parent: Parent | None
+) -> payloads.IntentReceived:
     fork = intent.fork
-    payload = payloads.IntentReceived(
-        *(intent.id, intent.type, intent.solution or session.solution, intent.key),
-        *(Raw(intent.parameters), intent.metadata, now, intent.priority),
+    return payloads.IntentReceived(
+        intent.id,
+        intent.type,
+        intent.solution or session.solution,
+        intent.key,
+        Raw(intent.parameters),
+        intent.metadata,
+        now,
+        intent.priority,
         parent=parent,
         version=intent.version,
         forked_from=fork.origin if fork else "",
         forked_at=fork.step if fork else "",
         trace=intent.trace,
     )
-    records.append(Record("intent_received", session.id, execution, payload))
-    starts = repertoire is not None and repertoire.find(intent.type) is not None
-    if starts:
-        records.append(Record("execution_started", session.id, execution, payloads.ExecutionStarted(now)))
-    return states.intent_received(session.tenant, session.id, execution, payload, now if starts else 0)
 
 
 def take_journal(fork: Fork, session: str, execution: str, records: list[Record], operations: list[Operation]) -> None:

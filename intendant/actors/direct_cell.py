@@ -29,11 +29,9 @@ class DirectCell(Cell[M]):
     def deliver(self, message: M, *, control: bool = False) -> None:
         """Have a message handled now, or put it into the mailbox and see to it that it is handled."""
         actor = self._actor
-        busy = self._busy or control or self._stopping
-        if busy or not isinstance(actor, DirectActor) or not self._handled(actor, message):
+        if self._busy or control or self._stopping or not isinstance(actor, DirectActor):
             super().deliver(message, control=control)
-
-    def _handled(self, actor: DirectActor[M], message: M) -> bool:
+            return
         self._busy = True
         self.in_hand = message
         try:
@@ -43,13 +41,15 @@ class DirectCell(Cell[M]):
             self._schedule()  # busy, with the message in hand: as if the turn that handled it had raised
             if not isinstance(error, Exception):
                 raise
-            return True
+            return
         self.in_hand = NOTHING
         self._busy = False
-        self._taken += handled
+        if not handled:
+            super().deliver(message)
+            return
+        self._taken += 1
         if self.mailbox:  # it has sent something to itself
             self.wake()
-        return handled
 
     async def turn(self) -> None:
         """Handle all that waits, then return. An exception is a crash."""

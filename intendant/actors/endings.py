@@ -26,17 +26,12 @@ class Wait(Reply[ExecutionState]):
 class Ending:
     """The end of one execution, known or to come. Lives as long as someone holds it."""
 
-    __slots__ = ("__weakref__", "_error", "_waiting", "state")
+    __slots__ = ("__weakref__", "_waiting", "error", "state")
 
     def __init__(self) -> None:
         self.state: ExecutionState | None = None
-        self._error: BaseException | None = None
-        self._waiting: set[Wait] = set()
-
-    @property
-    def failed(self) -> bool:
-        """Whether nobody will tell any more."""
-        return self._error is not None
+        self.error: BaseException | None = None  # why nobody will tell any more
+        self._waiting: dict[Wait, None] = {}  # costs less than a set while there are none
 
     @property
     def awaited(self) -> bool:
@@ -48,27 +43,27 @@ class Ending:
         reply = Wait()
         if self.state is not None:
             reply.set(self.state)
-        elif self._error is not None:
-            reply.fail(self._error)
+        elif self.error is not None:
+            reply.fail(self.error)
         else:
-            self._waiting.add(reply)
+            self._waiting[reply] = None
         return reply
 
     def forget(self, reply: Wait) -> None:
         """Nobody waits for this reply any more."""
-        self._waiting.discard(reply)
+        self._waiting.pop(reply, None)
 
     def tell(self, state: ExecutionState) -> None:
         """The execution has ended."""
         self.state = state
-        waiting, self._waiting = self._waiting, set()
+        waiting, self._waiting = self._waiting, {}
         for reply in waiting:
             reply.set(state)
 
     def fail(self, error: BaseException) -> None:
         """Nobody will tell any more: the runtime, or its partition, has stopped."""
-        self._error = error
-        waiting, self._waiting = self._waiting, set()
+        self.error = error
+        waiting, self._waiting = self._waiting, {}
         for reply in waiting:
             reply.fail(error)
 

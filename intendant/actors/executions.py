@@ -15,7 +15,7 @@ from intendant.actors.actor import Cell
 from intendant.actors.execution import ExecutionActor
 from intendant.actors.found import found_open
 from intendant.actors.history import Accepted, decode_execution
-from intendant.actors.messages import ExecutionMessage
+from intendant.actors.messages import ExecutionMessage, PreparedIntent
 from intendant.actors.open_execution import OpenExecution
 from intendant.actors.open_set import OpenSet
 from intendant.actors.places import Places
@@ -30,7 +30,7 @@ from intendant.domain.errors import ActorStopped, InvalidValue, Stopped, Unknown
 from intendant.domain.ids import Ids
 from intendant.domain.logs import about, trace_of
 from intendant.domain.payloads import Failure
-from intendant.domain.state import ExecutionState
+from intendant.domain.state import ExecutionState, SessionState
 from intendant.supervisor import (
     Backoff,
     DynamicSupervisor,
@@ -81,20 +81,18 @@ class Executions:
 
     # --- what sessions ask
 
-    def plan(
-        self,
-        tenant: str,
-        session: str,
-        type: str,
-        *,
-        concurrency: int,
-        priority: int,
-        version: int,
-        within: bool = False,
-    ) -> OpenExecution:
+    def plan(self, session: SessionState, intent: PreparedIntent, now: int, *, within: bool = False) -> OpenExecution:
         """An execution that is about to be accepted; its id is higher than those of all before."""
-        id = self._ids.make(self.services.clock.now())
-        return self._entry_of(tenant, session, type, id, concurrency, priority, version, within=within)
+        return self._entry_of(
+            session.tenant,
+            session.id,
+            intent.type,
+            self._ids.make(now),
+            session.concurrency,
+            intent.priority,
+            intent.version,
+            within=within,
+        )
 
     def _entry_of(
         self,
@@ -114,16 +112,19 @@ class Executions:
             tenant,
             session,
             id,
+            concurrency or self.services.limits.session_concurrency,
+            lane=f"/{id}" if within else session,
+            child_id=f"{tenant}/{id}",
             type=type if handler is None else handler.type,  # one text for all of them
-            concurrency=concurrency or self.services.limits.session_concurrency,
+            handler=handler,
             exclusive=handler is not None and handler.exclusive,
             priority=priority,
             within=within,
         )
 
-    def begin(self, entries: Sequence[OpenExecution]) -> bool:
+    def begin(self, entries: Sequence[OpenExecution], now: int) -> bool:
         """Give all of them places at once, if nobody is passed over by that; else none."""
-        return self.serving and self.services.stage.open and self.places.take_at_once(entries)
+        return self.serving and self.services.stage.open and self.places.take_at_once(entries, now)
 
     def compute(
         self, entry: OpenExecution, commit: Commit, accepted: ExecutionState
@@ -132,7 +133,7 @@ class Executions:
 
         None when it is to run as others do, because it is not pure, or has not come to an end that can be recorded.
         """
-        handler = self.services.repertoire.of_version(entry.type, accepted.version)
+        handler = entry.handler
         if handler is None or not handler.pure:
             return None
         actor = ExecutionActor(
@@ -157,7 +158,8 @@ class Executions:
 
     def prefer(self, tenant: str, session: str) -> None:
         """A session that gets an intent is resumed first: what was found open of it goes ahead of its tenant's."""
-        if self.places.prefer(tenant, session):
+        if self.places.resuming:
+            self.places.prefer(tenant, session)
             self.fill()
 
     def start(self, entry: OpenExecution, accepted: Accepted | None) -> None:

@@ -20,6 +20,7 @@ from intendant.domain.commit import Receipt
 from intendant.domain.errors import ActorStopped
 from intendant.domain.waits import Waits
 from intendant.parking import Reply
+from intendant.realm import Handler
 
 
 class Standing(enum.StrEnum):
@@ -84,12 +85,13 @@ class OpenExecution(Struct, eq=False, gc=False):
     session: str
     id: str
     concurrency: int  # of its session
-    type: str = ""
+    lane: str  # no session's id is like that of one within another execution
+    child_id: str  # its name under the supervisor, and its key here
+    type: str
+    handler: Handler | None = None  # of its version; None when none of it is here
     exclusive: bool = False
     priority: int = 0
     within: bool = False
-    lane: str = ""  # no session's id is like that of one within another execution
-    child_id: str = ""  # its name under the supervisor, and its key here
     accepted: Accepted | None = None  # what its acceptance handed over, until its handler has it
     written: int = 0
     life: int = 0  # of its owner, in which it was given a place before it was accepted
@@ -114,10 +116,6 @@ class OpenExecution(Struct, eq=False, gc=False):
     queries: list[Query] | None = None
     awaited: Ending | None = None  # of a child, by a handler that was suspended alone
     after_end: list[Reply[None]] | None = None  # who wait for the end that is decided
-
-    def __post_init__(self) -> None:
-        self.lane = f"/{self.id}" if self.within else self.session
-        self.child_id = f"{self.tenant}/{self.id}"
 
     @property
     def newest(self) -> Reply[Receipt] | None:
@@ -185,7 +183,7 @@ class OpenExecution(Struct, eq=False, gc=False):
         """See `Place`."""
         self.awaited = ending  # which lives as long as it is held
         ending.wait().on_settled(lambda _ended: self._wait_ended())
-        if ending.state is not None or ending.failed:
+        if ending.state is not None or ending.error is not None:
             self._wait_ended()
 
     def _cancelled(self) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from intendant.actors.messages import PreparedIntent
 from intendant.actors.open_execution import OpenExecution
 from intendant.actors.services import Services
 from intendant.domain.errors import Overloaded
@@ -68,9 +69,16 @@ class OpenSet:
             entry.leave(error)
             entry.let_go()
 
-    def check_room(self, tenant: str, count: int) -> None:
-        """Raise Overloaded when `count` more executions would be too many, at all or of the tenant."""
-        services = self._services
-        if len(self._entries) + count > services.limits.open:
-            raise Overloaded("the set of open executions", services.limits.open, kind="open_executions")
-        services.quotas.check(tenant, count, self._of.get(tenant, 0), services.clock.now())
+    def check_room(self, tenant: str, intents: Sequence[PreparedIntent], now: int) -> None:
+        """Raise Overloaded when so many more executions would be too many, at all or of the tenant.
+
+        Raises InvalidIntent when an intent's parameters are larger than the tenant's may be.
+        """
+        limit, quotas = self._services.limits.open, self._services.quotas
+        if quotas.given:
+            for intent in intents:
+                quotas.check_size(tenant, len(intent.parameters))
+        if len(self._entries) + len(intents) > limit:
+            raise Overloaded("the set of open executions", limit, kind="open_executions")
+        if quotas.given:
+            quotas.check(tenant, len(intents), self._of.get(tenant, 0), now)

@@ -25,7 +25,7 @@ class Places:
         self._services = services
         self._life = 0
         self._turns = self._new_turns()
-        self._resuming = False  # some that were found open wait for their first turn
+        self.resuming = False  # some that were found open wait for their first turn
         self._resting = self._new_resting()
         self._ending: set[OpenExecution] = set()  # who have left, and whose end is on its way into the log
         self._idle_calls: list[Callable[[], None]] = []
@@ -35,7 +35,7 @@ class Places:
         """Nobody has a place, and nobody waits for one."""
         self._life += 1
         self._turns = self._new_turns()
-        self._resuming = False
+        self.resuming = False
         self._resting = self._new_resting()
         self._ending.clear()
 
@@ -53,9 +53,8 @@ class Places:
 
     # --- before it is accepted
 
-    def take_at_once(self, entries: Sequence[OpenExecution]) -> bool:
+    def take_at_once(self, entries: Sequence[OpenExecution], now: int) -> bool:
         """Give all of them places, if nobody is passed over by that; else none."""
-        now = self._now()
         for number, entry in enumerate(entries):
             if not self._turns.take_at_once(entry, now, concurrency=entry.concurrency):
                 self.give_back(entries[:number])
@@ -84,7 +83,7 @@ class Places:
         now = self._now()
         for entry in entries:
             self._turns.add(entry, now, concurrency=entry.concurrency)
-            self._resuming = True
+            self.resuming = True
 
     def queue(self, entry: OpenExecution) -> None:
         """It has a place when its turn comes."""
@@ -93,11 +92,9 @@ class Places:
         else:
             self._turns.add(entry, self._now(), concurrency=entry.concurrency)
 
-    def prefer(self, tenant: str, session: str) -> bool:
-        """What was found open of this session goes ahead of its tenant's; False when nothing found waits any more."""
-        if self._resuming:
-            self._turns.prefer(tenant, session, self._now())
-        return self._resuming
+    def prefer(self, tenant: str, session: str) -> None:
+        """What was found open of this session goes ahead of its tenant's."""
+        self._turns.prefer(tenant, session, self._now())
 
     def withdraw(self, entry: OpenExecution) -> None:
         """It does not want its turn any more."""
@@ -110,7 +107,7 @@ class Places:
     def next(self) -> OpenExecution | None:
         """Whose turn it is: it has its place from now on. None when none is free, or nobody wants one."""
         if not self._turns.waiting:
-            self._resuming = False
+            self.resuming = False
             return None
         return self._turns.next(self._now())
 
@@ -181,7 +178,7 @@ class Places:
             parents = {task.parent_id for task in anyio.get_running_tasks()}
             return lambda entry: entry.actor is not None and entry.actor.may_leave(parents)
 
-        few = self._resuming and len(self._turns) > self._services.limits.resident
+        few = self.resuming and len(self._turns) > self._services.limits.resident
         return self._resting.take_excess(look, few=few)
 
     def is_to_leave(self, entry: OpenExecution) -> bool:

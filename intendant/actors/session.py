@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 
 import msgspec
 from msgspec import Struct
 
-from intendant.actors.acceptance import accept, conflict, decode_claim, without_repetitions
+from intendant.actors.acceptance import accept, conflict, decode_claim
 from intendant.actors.direct_cell import DirectActor
 from intendant.actors.executions import Executions
 from intendant.actors.history import Accepted
@@ -16,7 +16,6 @@ from intendant.actors.messages import (
     Close,
     Due,
     Open,
-    PreparedIntent,
     SessionMessage,
     Settled,
     Spawn,
@@ -26,12 +25,11 @@ from intendant.actors.messages import (
 from intendant.actors.open_execution import OpenExecution
 from intendant.actors.residence import Handed, Residence
 from intendant.actors.services import Services
-from intendant.actors.wal_writer import KeyClaimed
+from intendant.actors.submission import Submission
 from intendant.domain import payloads
 from intendant.domain import state as states
 from intendant.domain.codec import encode
 from intendant.domain.commit import (
-    RECORDS_MAX,
     AddToIndex,
     Commit,
     Operation,
@@ -48,70 +46,34 @@ from intendant.parking import Reply
 _session = msgspec.msgpack.Decoder(SessionState)
 
 
-class _Submission:
-    """A submit on its way: what is still to be accepted, and the executions that are known, by key.
-
-    It is told what becomes of its commits by the writer, not by message: what was accepted must run whatever becomes
-    of the actor.
-    """
-
-    __slots__ = ("_session", "accepted", "at_once", "entries", "flying", "fresh", "known", "message")
-
-    def __init__(self, session: SessionActor, message: Submit, fresh: list[PreparedIntent]) -> None:
-        self._session = session
-        self.message = message
-        self.flying = False  # a commit of it is on its way
-        self.fresh = fresh
-        self.known: dict[str, str | ExecutionState] = {}
-        self.entries: list[OpenExecution] = []  # of those that are being committed, and will run,
-        self.accepted: list[ExecutionState] = []  # what they become by that,
-        self.at_once = False  # and whether they have their places already
-
-    def set(self, value: Receipt) -> None:
-        """See `Told`."""
-        if self.flying:
-            self.flying = False
-            self._session.submitted(self, value)
-
-    def fail(self, error: BaseException) -> None:
-        """See `Told`."""
-        if self.flying:
-            self.flying = False
-            self._session.refused(self, error)
-
-    def answer(self) -> None:
-        """Answer with the executions in the order of the intents."""
-        self.message.reply.set([self.known[intent.key] for intent in self.message.intents])
-
-
 class SessionActor(DirectActor[SessionMessage]):
     """One session. Its state is its document; what it decides is committed, then answered."""
 
     def __init__(self, services: Services, executions: Executions, tenant: str, id: str, residence: Residence) -> None:
-        self._services = services
-        self._executions = executions
+        self.services = services
+        self.executions = executions
+        self.residence = residence
+        self.unplaced = 0  # submissions on their way whose executions will wait for a turn: none may pass them
         self._tenant = tenant
         self._id = id
-        self._residence = residence
         self._state: SessionState | None = None
         self._since = 0
         self._opening: list[Open] = []
-        self._unplaced = 0  # submissions on their way whose executions will wait for a turn: none may pass them
         self._closing: list[SessionMessage] | None = None  # what came meanwhile, while it is being closed
 
     async def started(self) -> None:
         """Load the session's document, if there is one, once all has landed that a predecessor had decided."""
-        await self._residence.all_landed()
-        document = await self._services.log.document(self._tenant, states.SESSIONS, self._id)
+        await self.residence.all_landed()
+        document = await self.services.log.document(self._tenant, states.SESSIONS, self._id)
         if document is not None:
             self._state = _session.decode(document.body)
             self._since = document.since
             if self._state.active:
-                self._residence.watch_work()
+                self.residence.watch_work()
 
     def receive_at_once(self, message: SessionMessage) -> bool:
         """New work for an open session needs nothing but a commit, which is not waited for here."""
-        if self._state is None or self._state.closed or self._closing is not None:
+        if self._state is None or self._state.closed_at or self._closing is not None:
             return False
         match message:
             case Submit():
@@ -145,7 +107,7 @@ class SessionActor(DirectActor[SessionMessage]):
             case WorkEnded():
                 self._work_ended()
         if self._state is None and not self._opening:
-            self._residence.unknown()
+            self.residence.unknown()
 
     # --- opening and closing
 
@@ -157,7 +119,7 @@ class SessionActor(DirectActor[SessionMessage]):
             message.user_id,
             message.solution,
             message.metadata,
-            self._services.clock.now(),
+            self.services.clock.now(),
             message.creation,
             message.concurrency,
             message.idle_timeout,
@@ -196,7 +158,7 @@ class SessionActor(DirectActor[SessionMessage]):
         if self._state.closed:
             message.reply.set(self._state)
             return
-        payload = payloads.SessionClosed(self._services.clock.now(), expired=message.expired)
+        payload = payloads.SessionClosed(self.services.clock.now(), expired=message.expired)
         state = states.session_closed(self._state, payload)
         commit = self._change("session_closed", payload, self._state, state)
 
@@ -222,7 +184,7 @@ class SessionActor(DirectActor[SessionMessage]):
     def _due(self, now: int) -> None:
         if self._state is None:
             return
-        busy = self._residence.waiting or self._unplaced > 0 or self._executions.has_open(self._tenant, self._id)
+        busy = self.residence.waiting or self.unplaced > 0 or self.executions.has_open(self._tenant, self._id)
         match states.session_due(self._state, now, busy=busy):
             case payloads.SessionExtended() as payload:
                 self._extend(payload)
@@ -231,7 +193,7 @@ class SessionActor(DirectActor[SessionMessage]):
             case None:
                 pass
 
-    def _has_work(self) -> None:
+    def has_work(self) -> None:
         """Work has come: what follows is committed behind this."""
         state = self._state
         if state is not None and state.idle_timeout and not (state.active or state.closed):
@@ -240,10 +202,10 @@ class SessionActor(DirectActor[SessionMessage]):
     def _work_ended(self) -> None:
         state = self._state
         if state is not None and state.active:
-            self._extend_from_now(state, active=self._executions.has_open(self._tenant, self._id))
+            self._extend_from_now(state, active=self.executions.has_open(self._tenant, self._id))
 
     def _extend_from_now(self, state: SessionState, *, active: bool) -> None:
-        now = self._services.clock.now()
+        now = self.services.clock.now()
         self._extend(payloads.SessionExtended(now, now + state.idle_timeout, active))
 
     def _extend(self, payload: payloads.SessionExtended) -> None:
@@ -251,7 +213,7 @@ class SessionActor(DirectActor[SessionMessage]):
         assert self._state is not None  # noqa: S101  it was looked at
         before, self._state = self._state, states.session_extended(self._state, payload)
         if payload.active:
-            self._residence.watch_work()
+            self.residence.watch_work()
         self._commit(self._change("session_extended", payload, before, self._state), _nothing, new=False)
 
     # --- accepting intents
@@ -259,23 +221,22 @@ class SessionActor(DirectActor[SessionMessage]):
     def _submit(self, message: Submit) -> None:
         if self._state is None:
             message.reply.fail(UnknownSession(self._id))
+            return
+        try:
+            now = self.services.clock.now()
+            self.executions.prefer(self._tenant, self._id)
+            self.executions.open.check_room(self._tenant, message.intents, now)
+            submission = Submission(self, self._state, message)
+        except Exception as error:
+            message.reply.fail(error)
         else:
-            try:
-                self._executions.prefer(self._tenant, self._id)
-                for intent in message.intents:
-                    self._services.quotas.check_size(self._tenant, len(intent.parameters))
-                self._executions.open.check_room(self._tenant, len(message.intents))
-                submission = _Submission(self, message, without_repetitions(message.intents))
-            except Exception as error:
-                message.reply.fail(error)
-            else:
-                self._commit_submission(submission)
+            submission.commit(now)
 
     async def _submit_closed(self, message: Submit) -> None:
         """Nothing new is accepted; who asks again for what was accepted before still gets it."""
         executions: list[str | ExecutionState] = []
         for intent in message.intents:
-            value = await self._services.log.key(self._tenant, intent.key)
+            value = await self.services.log.key(self._tenant, intent.key)
             if value is None:
                 message.reply.fail(SessionClosed(self._id, expired=self._state is not None and self._state.expired))
                 return
@@ -286,135 +247,50 @@ class SessionActor(DirectActor[SessionMessage]):
             executions.append(claim.execution)
         message.reply.set(executions)
 
-    def _commit_submission(self, submission: _Submission) -> None:
-        if not submission.fresh:
-            submission.answer()
-            return
-        self._has_work()
-        entries = submission.entries = [self._plan(intent) for intent in submission.fresh]
-        forked = submission.fresh[0].fork is not None  # alone, and its journal is in the store only
-        may_begin = not (self._unplaced or forked) and 2 * len(entries) <= RECORDS_MAX
-        at_once = submission.at_once = may_begin and self._executions.begin(entries)
-        commit, submission.accepted = self._accept(submission.fresh, entries, None, at_once=at_once)
-        if (
-            at_once
-            and len(entries) == 1
-            and (computed := self._executions.compute(entries[0], commit, *submission.accepted))
-        ):
-            commit, ended = computed
-            submission.accepted, submission.entries = [ended], []
-        self._unplaced += not at_once
-        submission.flying = True
-        self._residence.handed_over()
-        try:
-            self._services.writer.accept(commit, submission)
-        except Exception as error:
-            submission.fail(error)
-
-    def submitted(self, submission: _Submission, receipt: Receipt) -> None:
-        """What was to be accepted is durable."""
-        self._unplaced -= not submission.at_once
-        for state in submission.accepted:
-            submission.known[state.key] = state if state.status.ended else state.id
-        for entry, state in zip(submission.entries, submission.accepted, strict=False):  # those that have not ended
-            self._executions.start(entry, None if state.forked_from else Accepted(state, receipt.first))
-        submission.answer()
-        self._residence.landed()
-
-    def refused(self, submission: _Submission, error: BaseException) -> None:
-        """Nothing was accepted."""
-        self._unplaced -= not submission.at_once
-        if submission.at_once:
-            self._executions.give_back(submission.entries)
-        if isinstance(error, KeyClaimed):
-            self._settle_claims(submission, error)
-        else:
-            submission.message.reply.fail(error)
-        self._residence.landed()
-
-    def _plan(self, intent: PreparedIntent, parent: Parent | None = None) -> OpenExecution:
-        concurrency = self._state.concurrency if self._state else 0
-        within = parent is not None and parent.within
-        return self._executions.plan(
-            self._tenant,
-            self._id,
-            intent.type,
-            concurrency=concurrency,
-            priority=intent.priority,
-            version=intent.version,
-            within=within,
-        )
-
     # --- accepting children
 
     def _spawn(self, message: Spawn) -> None:
         """Accept a child in the commit of its parent's, which is of accepted work: it goes before new intents."""
+        intents, parent, now = (message.intent,), message.parent, self.services.clock.now()
         try:
-            self._check_spawn(message)
+            session = self._check_spawn(parent)
+            self.executions.prefer(self._tenant, self._id)
+            self.executions.open.check_room(self._tenant, intents, now)
+            self.services.writer.check_room()
         except Exception as error:
             message.reply.fail(error)
             return
-        self._has_work()
-        entry = self._plan(message.intent, message.parent)
-        at_once = not self._unplaced and self._executions.begin([entry])
-        commit, accepted = self._accept([message.intent], [entry], message.parent, at_once=at_once)
-        self._unplaced += not at_once
-        reply = Handed(self._residence, partial(self._spawned, message, entry, accepted[0], at_once))
+        self.has_work()
+        entry = self.executions.plan(session, message.intent, now, within=parent.within)
+        at_once = not self.unplaced and self.executions.begin([entry], now)
+        commit, accepted = accept(session, intents, [entry], now, parent, at_once=at_once)
+        self.unplaced += not at_once
+        reply = Handed(self.residence, partial(self._spawned, message, entry, accepted[0], at_once))
         try:
             message.accept(entry.id, commit, reply)
         except Exception as error:
             reply.fail(error)
 
-    def _check_spawn(self, message: Spawn) -> None:
-        if self._state is None:
+    def _check_spawn(self, parent: Parent) -> SessionState:
+        session = self._state
+        if session is None:
             raise UnknownSession(self._id)
-        if self._state.closed and not message.parent.within:  # what was accepted goes on, with all that belongs to it
-            raise SessionClosed(self._id, expired=self._state.expired)
-        self._executions.prefer(self._tenant, self._id)
-        self._services.quotas.check_size(self._tenant, len(message.intent.parameters))
-        self._executions.open.check_room(self._tenant, 1)
-        self._services.writer.check_room()
+        if session.closed and not parent.within:  # what was accepted goes on, with all that belongs to it
+            raise SessionClosed(self._id, expired=session.expired)
+        return session
 
     def _spawned(
         self, message: Spawn, entry: OpenExecution, state: ExecutionState, at_once: bool, outcome: Reply[Receipt]
     ) -> None:
         """Called by the writer: the child must run whatever becomes of this actor."""
-        self._unplaced -= not at_once
+        self.unplaced -= not at_once
         if outcome.error is None:
-            self._executions.start(entry, Accepted(state, outcome.result().first))
+            self.executions.start(entry, Accepted(state, outcome.result().first))
             message.reply.set(entry.id)
         else:
             if at_once:
-                self._executions.give_back([entry])
+                self.executions.give_back([entry])
             message.reply.fail(outcome.error)
-
-    def _settle_claims(self, submission: _Submission, claimed: KeyClaimed) -> None:
-        """Some keys are taken: the same intent gets the execution it has, another one is an error; the rest goes on."""
-        taken = {key: decode_claim(value) for key, value in claimed.taken.items()}
-        for intent in submission.fresh:
-            claim = taken.get(intent.key)
-            if claim is not None and claim.digest != intent.digest:
-                submission.message.reply.fail(conflict(intent, claim))
-                return
-        for intent in submission.fresh:
-            if claim := taken.get(intent.key):
-                submission.known[intent.key] = claim.execution
-        submission.fresh = [intent for intent in submission.fresh if intent.key not in taken]
-        self._commit_submission(submission)
-
-    def _accept(
-        self,
-        intents: Sequence[PreparedIntent],
-        entries: Sequence[OpenExecution],
-        parent: Parent | None,
-        *,
-        at_once: bool,
-    ) -> tuple[Commit, list[ExecutionState]]:
-        session, services = self._state, self._services
-        if session is None:
-            raise UnknownSession(self._id)
-        repertoire = services.repertoire if at_once else None
-        return accept(session, intents, entries, services.clock.now(), repertoire, parent)
 
     def _as_message(self, proceed: Callable[[Reply[Receipt]], None]) -> Callable[[Reply[Receipt]], None]:
         """What changes this actor's state goes on when the outcome has come back to it as a message."""
@@ -430,8 +306,8 @@ class SessionActor(DirectActor[SessionMessage]):
 
         One that is not `new` work is never refused for lack of room, and goes first.
         """
-        reply = Handed(self._residence, settled)
-        writer = self._services.writer
+        reply = Handed(self.residence, settled)
+        writer = self.services.writer
         try:
             (writer.accept if new else writer.append)(commit, reply)
         except Exception as error:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
+from typing import TypeVar
 
 from intendant.actors.actor import Cell
 from intendant.actors.direct_cell import DirectCell
 from intendant.actors.executions import Executions
-from intendant.actors.messages import Due, SessionMessage, WorkEnded
+from intendant.actors.messages import Due, PreparedIntent, SessionMessage, Submit, WorkEnded
 from intendant.actors.ref import Ref
 from intendant.actors.residents import Residents
 from intendant.actors.services import Services
 from intendant.actors.session import SessionActor
 from intendant.domain.errors import ActorStopped
 from intendant.domain.logs import about, trace_of
+from intendant.domain.state import ExecutionState
 from intendant.parking import Reply
 from intendant.supervisor import (
     Backoff,
@@ -26,6 +29,8 @@ from intendant.supervisor import (
     Started,
     SupervisorError,
 )
+
+T = TypeVar("T")
 
 logger = logging.getLogger("intendant.sessions")
 
@@ -73,6 +78,18 @@ class Sessions:
             resident = ResidentSession(self, tenant, session)
             self._residents.add(resident.id, resident)
         return resident.cell.ref
+
+    def ask(
+        self, tenant: str, session: str, question: Callable[[Reply[T]], SessionMessage], timeout: float
+    ) -> Awaitable[T]:
+        """Ask a session, resident or not; see `Ref.ask`. When it raises ActorStopped, its successor may be asked."""
+        return self.activate(tenant, session).ask(question, timeout=timeout)
+
+    def submit(
+        self, tenant: str, session: str, intents: tuple[PreparedIntent, ...], timeout: float
+    ) -> Awaitable[list[str | ExecutionState]]:
+        """Have a session accept intents; returns what `Submit` answers, raises as `ask`."""
+        return self.activate(tenant, session).ask(partial(Submit, intents), timeout=timeout)
 
     def evict(self, tenant: str, session: str = "") -> None:
         """Forget a session, or all of a tenant; who asks next finds what hot state holds then."""

@@ -40,12 +40,9 @@ def encode_value(value: object, what: str, limit: int = VALUE_BYTES_MAX, *, chec
     bytes, nested deeper than 64 levels, or holds NaN or an infinity.
     """
     try:
-        data = _encode(value)
-    except RecursionError:
-        raise InvalidValue(what, f"is nested deeper than {NESTING_MAX} levels, or holds itself") from None
-    except (TypeError, ValueError, OverflowError) as error:
-        known = "give structs, dataclasses, mappings, lists, text, numbers"
-        raise InvalidValue(what, f"can't be encoded: {error}; {known}") from error
+        data = encode(value)
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        data = _encode_unsorted(value, what)
     if data == checked:
         return data
     if len(data) > limit:
@@ -55,11 +52,15 @@ def encode_value(value: object, what: str, limit: int = VALUE_BYTES_MAX, *, chec
     return data
 
 
-def _encode(value: object) -> bytes:
+def _encode_unsorted(value: object, what: str) -> bytes:
+    """It may just hold a mapping whose keys are no text: msgspec sorts by text only."""
     try:
-        return _encoder.encode(value)
-    except TypeError:  # it may just be a mapping whose keys are no text: msgspec sorts by text only
         return _unordered.encode(_sorted(_decode_any(_unordered.encode(value))))
+    except RecursionError:
+        raise InvalidValue(what, f"is nested deeper than {NESTING_MAX} levels, or holds itself") from None
+    except (TypeError, ValueError, OverflowError) as error:
+        known = "give structs, dataclasses, mappings, lists, text, numbers"
+        raise InvalidValue(what, f"can't be encoded: {error}; {known}") from error
 
 
 def _sorted(value: Any) -> Any:
@@ -100,8 +101,7 @@ def digest(*parts: bytes) -> bytes:
     """A 16 byte BLAKE2b over the parts, each preceded by its length so that no two lists collide by joining."""
     state = blake2b(digest_size=16)
     for part in parts:
-        state.update(len(part).to_bytes(8, "big"))
-        state.update(part)
+        state.update(len(part).to_bytes(8, "big") + part)
     return state.digest()
 
 

@@ -50,12 +50,17 @@ LimitsOf = Callable[[str], TenantLimits]
 def limits_of(given: Mapping[str, TenantLimits] | LimitsOf | None) -> LimitsOf:
     """How to find a tenant's limits: by a function of its id, or a mapping, in which "*" stands for all others."""
     if given is None:
-        return lambda _tenant: UNLIMITED
+        return unlimited
     if callable(given):
         return given
     limits = dict(given)
     others = limits.get("*", UNLIMITED)
     return lambda tenant: limits.get(tenant, others)
+
+
+def unlimited(_tenant: str) -> TenantLimits:
+    """No tenant has limits of its own."""
+    return UNLIMITED
 
 
 class _Bucket:
@@ -78,6 +83,7 @@ class Quotas:
 
     def __init__(self, limits: LimitsOf) -> None:
         self.limits = limits
+        self.given = limits is not unlimited  # else there is nothing to check
         self._buckets: dict[str, _Bucket] = {}
         self._many = _BUCKETS
 

@@ -16,7 +16,6 @@ from intendant.runtime.surface import StateSurface
 
 if TYPE_CHECKING:
     from intendant.runtime.engine import Engine
-    from intendant.runtime.partition import Partition
 
 SIDE_BY_SIDE: Final = 64  # cancels of one call
 
@@ -49,9 +48,9 @@ class Cancellations:
         try:
             with anyio.fail_after(seconds):
                 await self._check(scope)
-                found = await self._serving().persist(
-                    scope.tenant, lambda partition, _left: open_executions(partition.log, scope), seconds
-                )
+                engine = self._serving()
+                partition = engine.partition(scope.tenant)
+                found = await engine.persist(partition, lambda _left: open_executions(partition.log, scope), seconds)
                 await self._cancel_each(scope.tenant, found, results, seconds)
         except TimeoutError:
             again = f"not all of {scope} was cancelled in time; {len(results)} executions were: cancel again"
@@ -85,10 +84,9 @@ class Cancellations:
             raise errors.exceptions[0] from None
 
     async def _cancel(self, tenant: str, execution: str, seconds: float) -> CancelResult:
-        async def cancel(partition: Partition, _left: float) -> bool:
-            return await partition.calls.cancel(tenant, execution)
-
-        if await self._serving().persist(tenant, cancel, seconds):
+        engine = self._serving()
+        partition = engine.partition(tenant)
+        if await engine.persist(partition, lambda _left: partition.calls.cancel(tenant, execution), seconds):
             return CancelResult.REQUESTED
         state = await self._state.tracked_execution(tenant, execution)
         if state is None:

@@ -40,17 +40,18 @@ class Ends:
             return ending.state
         engine = self._serving()
         partition = engine.partition(execution.tenant)
-        if ending.failed:  # of an earlier time that this runtime was entered
+        if ending.error is not None:  # of an earlier time that this runtime was entered
             ending = execution.ending = self.of(execution.tenant, execution.id)
         wait = ending.wait()
         tick = None if timeout is None or timeout == math.inf else engine.deadlines.add(wait, timeout)
         try:
-            if not partition.executions.is_open(execution.tenant, execution.id):
+            if partition.executions.open.find(execution.tenant, execution.id) is None:
                 with anyio.fail_after(timeout):  # a store is asked, which may not answer
                     await self._look_up(execution)
             return await wait.wait(engine.seam)
         finally:
-            ending.forget(wait)
+            if not wait.settled:
+                ending.forget(wait)
             if tick is not None:
                 engine.deadlines.remove(wait, tick)
 

@@ -16,7 +16,6 @@ import anyio.lowlevel
 
 from intendant.actors.deadlines import Deadlines
 from intendant.actors.hot_gauge import HotGauge
-from intendant.actors.messages import SessionMessage
 from intendant.actors.orphans import WatchedFiles
 from intendant.actors.stage import Stage
 from intendant.actors.wal_writer import WriterSettings
@@ -325,7 +324,8 @@ class Engine:
         partition = self._by_number.get(number)
         if partition is None:
             raise self._foreign.not_owner(number)
-        partition.check()
+        if partition.lost is not None:
+            partition.check()
         return partition
 
     def check(self) -> None:
@@ -346,32 +346,21 @@ class Engine:
             return Fenced(str(self.failed))
         return _given_up(f"runtime {self._settings.name!r}", self.failed)
 
-    def ask(
-        self, tenant: str, session: str, question: Callable[[Reply[T]], SessionMessage], timeout: float
-    ) -> Awaitable[T]:
-        """Ask a session; when its actor ends before it answers, ask its successor: every question may be repeated."""
-
-        def ask(partition: Partition, left: float) -> Awaitable[T]:
-            return partition.sessions.activate(tenant, session).ask(question, timeout=left)
-
-        return self.persist(tenant, ask, timeout)
-
-    async def persist(self, tenant: str, call: Callable[[Partition, float], Awaitable[T]], timeout: float) -> T:
+    async def persist(self, partition: Partition, call: Callable[[float], Awaitable[T]], timeout: float) -> T:
         """Call what may be repeated, and again when whoever was called ends before it answers.
 
         `call` is told how many of the `timeout` seconds are left, and keeps to that; the waits in between raise
         TimeoutError when none are.
         """
-        partition = self.partition(tenant)
         deadline, left = self.seam.time() + timeout, timeout
         self._asking += 1
         try:
             while True:
                 try:
-                    return await call(partition, left)
+                    return await call(left)
                 except ActorStopped:
                     self.check()
-                    self.partition(tenant)
+                    partition.check()
                     with anyio.fail_after(max(deadline - self.seam.time(), 0)):
                         await anyio.lowlevel.checkpoint()  # what has stopped may need some turns until it says so
                         await partition.wait_serving().wait(self.seam)

@@ -15,7 +15,6 @@ from intendant.domain.ids import check_id, make_id
 from intendant.domain.state import ExecutionState
 from intendant.runtime.engine import Engine
 from intendant.runtime.intent import check_timeout, seconds_of
-from intendant.runtime.partition import Partition
 from intendant.runtime.surface import StateSurface
 from intendant.runtime.wal import WalReader
 
@@ -58,13 +57,13 @@ class ExecutionClient:
         signal_id = make_id(self._now()) if given_id is None else check_id(given_id, "signal id")
         encoded = encode_value(payload, f"the payload of signal {name!r}")
         seconds = seconds_of(timeout, self._timeout)
-
-        async def send(partition: Partition, _left: float) -> bool:
-            return await partition.calls.signal(tenant, id, name, signal_id, encoded)
-
+        engine = self._serving()
+        partition = engine.partition(tenant)
         try:
             with anyio.fail_after(seconds):
-                sent = await self._serving().persist(tenant, send, seconds)
+                sent = await engine.persist(
+                    partition, lambda _left: partition.calls.signal(tenant, id, name, signal_id, encoded), seconds
+                )
         except TimeoutError:
             again = (
                 f"no answer whether signal {name!r} was received; send it again with id={signal_id!r}, which is safe"
@@ -79,12 +78,10 @@ class ExecutionClient:
         """Ask an execution's handler; `Execution.query` is the door to it."""
         check_id(name, "query name")
         seconds = seconds_of(timeout, self._timeout)
-
-        async def ask(partition: Partition, _left: float) -> bytes | None:
-            return await partition.calls.query(tenant, id, name)
-
+        engine = self._serving()
+        partition = engine.partition(tenant)
         with anyio.fail_after(seconds):
-            answer = await self._serving().persist(tenant, ask, seconds)
+            answer = await engine.persist(partition, lambda _left: partition.calls.query(tenant, id, name), seconds)
         if answer is None:
             raise ExecutionEnded(id, (await self._ended(tenant, id)).status)
         return msgspec.msgpack.decode(answer, type=type)

@@ -14,7 +14,7 @@ from intendant.domain.errors import ExecutionCancelled, ExecutionFailed
 from intendant.domain.payloads import ChildRecord, SagaRecord
 from intendant.domain.state import CancelResult, ExecutionState, Outcome, Status
 from intendant.runtime.event_stream import ExecutionEvent
-from intendant.runtime.intent import Intent
+from intendant.runtime.intent import Intent, prepare
 from intendant.runtime.views import ExecutionView, SessionView
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ T = TypeVar("T")
 
 class Execution(Generic[R]):
     """One execution, by tenant and id. Waiting through it survives restarts; a wait that ends early changes nothing."""
+
+    __slots__ = ("_result_type", "_runtime", "ending", "id", "intent_id", "tenant")
 
     def __init__(
         self, runtime: Runtime, tenant: str, id: str, intent_id: str | None, result_type: Any, ending: Ending
@@ -242,8 +244,9 @@ class Session:
             solution=solution,
             priority=priority,
         )
-        prepared = self._runtime.prepare((intent,))
-        return (await self._runtime.submit_prepared(self.tenant, self.id, prepared, timeout))[0]
+        runtime = self._runtime
+        prepared = prepare(intent, runtime.repertoire, runtime.now())
+        return (await runtime.submit_prepared(self.tenant, self.id, (prepared,), timeout))[0]
 
     async def submit_many(self, intents: Sequence[Intent[R]], *, timeout: float | None = None) -> list[Execution[R]]:
         """Submit up to 512 intents in one commit: all are accepted, or none; returns their executions, in order.

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Final, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, overload
+
+from msgspec import Struct
 
 from intendant.actors.intents import encode_intent, encode_mapping
 from intendant.actors.messages import PreparedIntent
@@ -26,49 +28,41 @@ IDLE_MAX: Final = timedelta(days=3_660)
 TIMEOUT_SECONDS_MAX: Final = 366 * 24 * 3600  # for an answer; waits for an end may be without one
 
 
-class Intent(Generic[R_co]):
+class Intent(Struct, Generic[R_co], eq=False):
     """A formal request, to be given to `submit_many`. `handler` is a registered function, or its type as text."""
 
-    __slots__ = ("handler", "idempotency_key", "metadata", "parameters", "priority", "solution")
+    handler: Callable[[Context, Any], Awaitable[R_co]] | str
+    parameters: Any
+    idempotency_key: str | None = None
+    metadata: Mapping[str, Any] | None = None
+    solution: str | None = None
+    priority: int = 0
 
-    @overload
-    def __init__(
-        self,
-        handler: Callable[[Context, P], Awaitable[R_co]],
-        parameters: P,
-        *,
-        idempotency_key: str | None = None,
-        metadata: Mapping[str, Any] | None = None,
-        solution: str | None = None,
-        priority: int = 0,
-    ) -> None: ...
-    @overload
-    def __init__(
-        self: Intent[Any],
-        handler: str,
-        parameters: Mapping[str, Any],
-        *,
-        idempotency_key: str | None = None,
-        metadata: Mapping[str, Any] | None = None,
-        solution: str | None = None,
-        priority: int = 0,
-    ) -> None: ...
-    def __init__(
-        self,
-        handler: Callable[[Context, Any], Awaitable[R_co]] | str,
-        parameters: Any,
-        *,
-        idempotency_key: str | None = None,
-        metadata: Mapping[str, Any] | None = None,
-        solution: str | None = None,
-        priority: int = 0,
-    ) -> None:
-        self.handler = handler
-        self.parameters = parameters
-        self.idempotency_key = idempotency_key
-        self.metadata = metadata
-        self.solution = solution
-        self.priority = priority
+    if TYPE_CHECKING:  # that the parameters are the handler's, and what comes of it
+
+        @overload
+        def __init__(
+            self,
+            handler: Callable[[Context, P], Awaitable[R_co]],
+            parameters: P,
+            *,
+            idempotency_key: str | None = None,
+            metadata: Mapping[str, Any] | None = None,
+            solution: str | None = None,
+            priority: int = 0,
+        ) -> None: ...
+        @overload
+        def __init__(
+            self: Intent[Any],
+            handler: str,
+            parameters: Mapping[str, Any],
+            *,
+            idempotency_key: str | None = None,
+            metadata: Mapping[str, Any] | None = None,
+            solution: str | None = None,
+            priority: int = 0,
+        ) -> None: ...
+        def __init__(self, handler: Any, parameters: Any, **options: Any) -> None: ...
 
 
 def prepare_all(intents: Sequence[Intent[Any]], repertoire: Repertoire, now: int) -> tuple[PreparedIntent, ...]:
@@ -86,7 +80,6 @@ def prepare_all(intents: Sequence[Intent[Any]], repertoire: Repertoire, now: int
 def prepare(intent: Intent[Any], repertoire: Repertoire, now: int) -> PreparedIntent:
     """Check an intent and encode it. Raises InvalidIntent naming the field; touches nothing."""
     intent_type, parameters, handler = encode_intent(repertoire, intent.handler, intent.parameters)
-    metadata = check_metadata(intent.metadata)
     intent_id = make_id(now)
     key = intent_id if intent.idempotency_key is None else check_id(intent.idempotency_key, "idempotency_key")
     return PreparedIntent(
@@ -94,7 +87,7 @@ def prepare(intent: Intent[Any], repertoire: Repertoire, now: int) -> PreparedIn
         type=intent_type,
         key=key,
         parameters=parameters,
-        metadata=metadata,
+        metadata={} if intent.metadata is None else check_metadata(intent.metadata),
         solution=None if intent.solution is None else check_id(intent.solution, "solution"),
         priority=check_priority(intent.priority),
         digest=digest(intent_type.encode(), parameters),
@@ -131,10 +124,8 @@ def check_idle_timeout(idle: timedelta | None) -> int:
     return idle // timedelta(microseconds=1)
 
 
-def check_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
+def check_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """A copy of metadata as it will be read back: plain values, which no caller can change any more."""
-    if metadata is None:
-        return {}
     copy: dict[str, Any] = decode_plain(encode_mapping(metadata, "metadata", METADATA_BYTES_MAX))
     return copy
 

@@ -26,5 +26,6 @@ class Opening(Struct, frozen=True):
         if self.user_id != "":
             check_id(self.user_id, "user_id")
         solution = check_id(self.solution, "solution")
-        metadata, concurrency = check_metadata(self.metadata), check_concurrency(self.concurrency)
+        metadata = {} if self.metadata is None else check_metadata(self.metadata)
+        concurrency = check_concurrency(self.concurrency)
         return self.user_id, solution, metadata, concurrency, check_idle_timeout(self.idle_timeout)

@@ -152,7 +152,8 @@ class Partition:
         self.touched = Touched()
         self._serving: list[Reply[None]] = []
         self._watchers: set[Callable[[], None]] = set()
-        self._error: BaseException | None = None
+        self.lost: BaseException | None = None
+        """What the partition failed with; None as long as it serves."""
 
     @property
     def projections(self) -> list[Projection]:
@@ -209,19 +210,14 @@ class Partition:
         """Do not call any more."""
         self._watchers.discard(call)
 
-    @property
-    def lost(self) -> BaseException | None:
-        """What the partition failed with; None as long as it serves."""
-        return self._error
-
     def check(self) -> None:
         """Raise what the partition failed with, if it has."""
-        if self._error is not None:
-            raise type(self._error)(*self._error.args) from self._error  # callers' traces are not to add up in one
+        if self.lost is not None:
+            raise type(self.lost)(*self.lost.args) from self.lost  # callers' traces are not to add up in one
 
     def fail(self, error: BaseException) -> None:
         """The partition does not serve any more, nor does what follows its log: whoever waits is told."""
-        self._error = self._error or error
+        self.lost = self.lost or error
         for _, _, stop in self.projections:
             stop()
         self.endings.fail(error)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import msgspec
 
-from intendant.actors.messages import Close, Open, PreparedIntent, Progress, SessionMessage, Submit
+from intendant.actors.messages import Close, Open, PreparedIntent, Progress, SessionMessage
 from intendant.actors.outbox_relay import RelaySettings
 from intendant.actors.services import Limits
 from intendant.adapters.clock import SystemClock
@@ -137,8 +137,12 @@ class Runtime:
             check_timeout(timeout, finite=True)
         except InvalidIntent as error:
             raise ValueError(str(error)) from None
-        repertoire = Repertoire(realms)
+        repertoire, clock = Repertoire(realms), clock or SystemClock()
         self.name = name
+        self.repertoire = repertoire
+        """The handlers of its realms."""
+        self.now = clock.now
+        """The runtime's clock, in µs since 1970 UTC."""
         self.state = StateSurface(self._reach, timeout)
         self.ends = Ends(self._serving, self.state)
         self.cancellations = Cancellations(self._serving, self.state, timeout)
@@ -168,7 +172,7 @@ class Runtime:
             shutdown=shutdown or Shutdown(),
             on_failure=on_failure,
             on_event=on_event,
-            clock=clock or SystemClock(),
+            clock=clock,
             control=resolve_control(name, control),
             watchdog=resolve_watchdog(name, watchdog),
             telemetry=resolve_telemetry(name, telemetry),
@@ -289,9 +293,9 @@ class Runtime:
     ) -> Session:
         self._serving()
         check_id(tenant, "tenant")
-        session = make_id(self._settings.clock.now()) if id is None else check_id(id, "session")
+        session = make_id(self.now()) if id is None else check_id(id, "session")
         checked = opening.checked()
-        creation = make_id(self._settings.clock.now())
+        creation = make_id(self.now())
 
         def question(reply: Reply[SessionState]) -> SessionMessage:
             return Open(creation, *checked, must_be_new, reply)
@@ -346,35 +350,33 @@ class Runtime:
         self, tenant: str, session: str, intents: Sequence[Intent[R]], timeout: float | None = None
     ) -> list[Execution[R]]:
         """Submit intents to a session; `Session.submit` and `submit_many` are the doors to it."""
-        return await self.submit_prepared(tenant, session, self.prepare(intents), timeout)
-
-    def prepare(self, intents: Sequence[Intent[Any]]) -> tuple[PreparedIntent, ...]:
-        """Check and encode intents that are to be submitted together. Raises InvalidIntent; touches nothing."""
-        return prepare_all(intents, self._settings.repertoire, self._settings.clock.now())
+        prepared = prepare_all(intents, self.repertoire, self.now())
+        return await self.submit_prepared(tenant, session, prepared, timeout)
 
     async def submit_prepared(
         self, tenant: str, session: str, prepared: tuple[PreparedIntent, ...], timeout: float | None
     ) -> list[Execution[Any]]:
         """Submit what was checked and encoded."""
         engine, seconds = self._serving(), seconds_of(timeout, self._settings.timeout)
+        partition = engine.partition(tenant)
+        submit = partition.sessions.submit
         try:
             if engine.tracing is None:
-                accepted = await engine.ask(tenant, session, partial(Submit, prepared), seconds)
+                accepted = await engine.persist(partition, partial(submit, tenant, session, prepared), seconds)
             else:
                 with engine.tracing.submit(tenant, session, prepared[0].type, len(prepared)) as trace:
                     if trace:
                         prepared = tuple(msgspec.structs.replace(each, trace=trace) for each in prepared)
-                    accepted = await engine.ask(tenant, session, partial(Submit, prepared), seconds)
+                    accepted = await engine.persist(partition, partial(submit, tenant, session, prepared), seconds)
         except TimeoutError:
             raise OutcomeUnknown(prepared[0].id, prepared[0].key) from None
-        endings = engine.partition(tenant).endings
         executions: list[Execution[Any]] = []
         for known, intent in zip(accepted, prepared, strict=True):
             id = known if isinstance(known, str) else known.id
-            ending = endings.of(tenant, id)
+            ending = partition.endings.of(tenant, id)
             if not isinstance(known, str):  # it has ended in the commit that accepted it
                 ending.tell(known)
-            result = self._settings.repertoire.result_of(intent.type)
+            result = self.repertoire.result_of(intent.type)
             executions.append(Execution(self, tenant, id, intent.id, result, ending))
         return executions
 
@@ -462,19 +464,12 @@ class Runtime:
         """Ask an execution's handler; `Execution.query` is the door to it."""
         return await self._execution_client.query(tenant, id, name, type, timeout)
 
-    @property
-    def repertoire(self) -> Repertoire:
-        """The handlers of its realms."""
-        return self._settings.repertoire
-
-    def now(self) -> int:
-        """The runtime's clock, in µs since 1970 UTC."""
-        return self._settings.clock.now()
-
     def _ask(
         self, tenant: str, session: str, question: Callable[[Reply[T]], SessionMessage], timeout: float | None
     ) -> Awaitable[T]:
-        return self._serving().ask(tenant, session, question, seconds_of(timeout, self._settings.timeout))
+        engine, seconds = self._serving(), seconds_of(timeout, self._settings.timeout)
+        partition = engine.partition(tenant)
+        return engine.persist(partition, partial(partition.sessions.ask, tenant, session, question), seconds)
 
     # --- what else
 

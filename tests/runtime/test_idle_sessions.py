@@ -115,7 +115,7 @@ async def test_one_that_is_closed_at_work_is_found(planted: str, monkeypatch: py
 
         monkeypatch.setattr(states, "session_due", blind)
     else:
-        monkeypatch.setattr(SessionActor, "_has_work", blindly)
+        monkeypatch.setattr(SessionActor, "has_work", blindly)
     async with runtime_over(MemoryStore(), VirtualClock()) as running:
         session = await running.open_session("acme", "desk", idle_timeout=IDLE)
         await anyio.sleep(50)
