@@ -28,15 +28,18 @@ IDLE_MAX: Final = timedelta(days=3_660)
 TIMEOUT_SECONDS_MAX: Final = 366 * 24 * 3600  # for an answer; waits for an end may be without one
 
 
-class Intent(Struct, Generic[R_co], eq=False):
-    """A formal request, to be given to `submit_many`. `handler` is a registered function, or its type as text."""
-
-    handler: Callable[[Context, Any], Awaitable[R_co]] | str
-    parameters: Any
+class _Options(Struct, kw_only=True, eq=False):
     idempotency_key: str | None = None
     metadata: Mapping[str, Any] | None = None
     solution: str | None = None
     priority: int = 0
+
+
+class Intent(_Options, Generic[R_co], eq=False):
+    """A formal request, to be given to `submit_many`. `handler` is a registered function, or its type as text."""
+
+    handler: Callable[[Context, Any], Awaitable[R_co]] | str
+    parameters: Any
 
     if TYPE_CHECKING:  # that the parameters are the handler's, and what comes of it
 
