@@ -297,7 +297,7 @@ class _Sealing:
         self.next = sequence
         return receipts
 
-    def _sort(self, tenant: str, commit: Commit, first: int) -> None:  # noqa: C901  one branch per operation: the closed set
+    def _sort(self, tenant: str, commit: Commit, first: int) -> None:  # noqa: C901  a branch per operation: the closed set
         version = first + (len(commit.records) or 1) - 1
         rows = events = carrier = 0
         for each in commit.operations:  # by `type`, the commonest first: a class pattern costs some µs for each of them

@@ -89,10 +89,11 @@ async def test_half_of_one_tenants_are_told_a_turn_later_when_that_is_asked_for(
     async def told_at_once(count: int) -> list[bool]:
         landing = Landing(current_seam())
         appends = [append_of("acme") for _ in range(count)]
+        at_once: list[bool] = []
         async with anyio.create_task_group() as group:
             group.start_soon(landing.run)
             landing.tell(appends, [Receipt(0, 0)] * count, halved=True)
-            at_once = [reply_of(append).settled for append in appends]
+            at_once += [reply_of(append).settled for append in appends]
             await anyio.wait_all_tasks_blocked()
             assert all(reply_of(append).settled for append in appends)
             group.cancel_scope.cancel()

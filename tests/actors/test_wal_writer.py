@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 import anyio
 import pytest
 
+from intendant.actors import wal_writer
 from intendant.actors.crowding import BESIDE_OTHERS, CROWDED
 from intendant.actors.intake import Append
 from intendant.actors.landing import Landing
@@ -106,14 +107,17 @@ async def test_what_gathers_while_a_batch_flies_is_the_next_batch() -> None:
 
 @pytest.mark.parametrize("behind", [0, 1])
 async def test_a_batch_is_told_in_halves_unless_others_wait(behind: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("intendant.actors.wal_writer.is_worth_halving", lambda _flight, _pause: True)
     halves: list[bool] = []
     tell = Landing.tell
+
+    def worth(_flight: float, _pause: float) -> bool:
+        return True
 
     def spied(self: Landing, appends: list[Append], receipts: list[Receipt], *, halved: bool) -> None:
         halves.append(halved)
         tell(self, appends, receipts, halved=halved)
 
+    monkeypatch.setattr(wal_writer, "is_worth_halving", worth)
     monkeypatch.setattr(Landing, "tell", spied)
     async with opened() as log:
         gate = Gate(log)

@@ -254,7 +254,7 @@ local function add_entries(base, args, at, entries, day)
     return at
 end
 
--- epoch, token, first, next, time, digest, day, problem, number of claims, number of entries; claims; entries; commands.
+-- epoch, token, first, next, time, digest, day, problem, numbers of claims and of entries; claims; entries; commands.
 -- A claim is a PUT. PUT, REMOVE, ADD, REPLACE and TRIM are ours, all other commands are Redis'.
 local function commit(keys, args)
     local meta = redis.call('HMGET', keys[1], 'epoch', 'token', 'next', 'first', 'digest', 'lease')
