@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from typing import Protocol
 
 from msgspec import Struct
@@ -43,43 +44,41 @@ class Intake:
         self._lanes: dict[str, tuple[deque[Append], deque[Append]]] = {}  # by tenant, whose turn it is first
         self._new = 0  # commits of new work that wait
 
-    def put(self, append: Append) -> None:
-        """Add a commit, the last of its tenant. Raises Overloaded, and adds nothing, when it is one too many."""
+    def put(self, append: Append) -> bool:
+        """Add a commit, the last of its tenant; tell whether none waited before.
+
+        Raises Overloaded, and adds nothing, when it is one too many.
+        """
         if append.new:
             if self._new >= self._capacity:
                 raise Overloaded(f"the mailbox of {self._name}", self._capacity, kind="commit_queue")
             self._new += 1
-        lane = self._lanes.get(append.commit.tenant)
+        lanes, tenant = self._lanes, append.commit.tenant
+        first = not lanes
+        lane = lanes.get(tenant)
         if lane is None:
-            lane = self._lanes[append.commit.tenant] = (deque(), deque())
+            lane = lanes[tenant] = (deque(), deque())
         lane[append.new].append(append)
+        return first
 
     def put_back(self, append: Append) -> None:
         """Make a commit that was taken the next one of its tenant."""
         self._new += append.new
         self._lanes.setdefault(append.commit.tenant, (deque(), deque()))[0].appendleft(append)
 
-    def take(self) -> Append | None:
-        """Take the next commit; None when there is none."""
+    def take(self) -> Iterator[Append]:
+        """Take one commit after the other, for as long as there are some and the caller goes on."""
         lanes = self._lanes
-        if not lanes:
-            return None
-        tenant, (needed, new) = next(iter(lanes.items()))
-        append = needed.popleft() if needed else new.popleft()
-        if append.new:
-            self._new -= 1
-        if not (needed or new):
-            del lanes[tenant]
-        elif len(lanes) > 1:
-            lanes[tenant] = lanes.pop(tenant)  # behind the others
-        return append
-
-    def clear(self) -> list[Append]:
-        """Take all."""
-        taken: list[Append] = []
-        while (append := self.take()) is not None:
-            taken.append(append)
-        return taken
+        while lanes:
+            tenant, (needed, new) = next(iter(lanes.items()))
+            append = needed.popleft() if needed else new.popleft()
+            if append.new:
+                self._new -= 1
+            if not (needed or new):
+                del lanes[tenant]
+            elif len(lanes) > 1:
+                lanes[tenant] = lanes.pop(tenant)  # behind the others
+            yield append
 
     def waiting(self, tenant: str) -> int:
         """How many commits of this tenant's accepted work wait."""

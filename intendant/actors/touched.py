@@ -45,7 +45,8 @@ class Touched:
             self.missed()
             return
         touched = {(tenant, execution) for tenant, execution, *_ in batch.journal}
-        touched |= {(each.tenant, each.key) for each in batch.documents if each.collection == states.EXECUTIONS}
+        touched |= {(put[0], put[2]) for put in batch.puts if put[1] == states.EXECUTIONS}
+        touched |= {(tenant, key) for tenant, collection, key in batch.deletes if collection == states.EXECUTIONS}
         for key in touched & self._calls.keys():
             self._tell(key, batch.first, batch.first + batch.count - 1)
 

@@ -17,7 +17,7 @@ from msgspec import Struct
 from intendant.actors.barred import Barred
 from intendant.actors.crowding import Crowding
 from intendant.actors.intake import Append, Intake, Told
-from intendant.actors.landing import Landing
+from intendant.actors.landing import Landing, is_worth_halving
 from intendant.actors.lives import Lives
 from intendant.actors.ownership import Ownership
 from intendant.actors.ring import RING_BYTES
@@ -109,6 +109,7 @@ class WalWriter:
         self._lost: AcknowledgedDataMissing | None = None
         self._fences = 0
         self._sent: float | None = None  # when the batch in flight was
+        self._rested = 0.0  # since when the store had nothing to do, before that
         self._opened = 0  # the epoch whose beginning is in the log
         self._lives = Lives(log)
         self._ownership = Ownership(
@@ -168,12 +169,9 @@ class WalWriter:
     def append(self, commit: Commit, reply: Reply[Receipt] | None = None, *, erasing: bool = False) -> Reply[Receipt]:
         """Commit what accepted work needs; never refused for lack of room. Raises InvalidValue when it is too large."""
         reply = reply or Reply()
-        append = Append(commit, reply, *check_commit(commit), erasing=erasing)
-        if self._admits(append):
-            self._intake.put(append)
-            if self._landing.several:
-                self.crowding.committing(commit.tenant, self._seam.time())
-            self._parking.wake()
+        size, claims = check_commit(commit)
+        if self._take_in(Append(commit, reply, size, claims, False, erasing)) and self._landing.several:
+            self.crowding.committing(commit.tenant, self._seam.time())
         return reply
 
     def accept(self, commit: Commit, told: Told) -> None:
@@ -183,10 +181,8 @@ class WalWriter:
         """
         if self.refusal is not None:
             raise self.refusal()
-        append = Append(commit, told, *check_commit(commit), new=True)
-        if self._admits(append):
-            self._intake.put(append)
-            self._parking.wake()
+        size, claims = check_commit(commit)
+        self._take_in(Append(commit, told, size, claims, True))
 
     def check_room(self) -> None:
         """Raise what `accept` would: for new work that must keep its place among what accepted work commits."""
@@ -240,7 +236,7 @@ class WalWriter:
             raise single from single.__cause__  # not from the group that holds it: a chain must not lead in a circle
         finally:
             self.serving = False
-            self._abandon(self._intake.clear())
+            self._abandon(list(self._intake.take()))
             self._flying = []
             self.crowding.told()
 
@@ -287,9 +283,9 @@ class WalWriter:
         claimed: set[tuple[str, str]] = set()
         records = size = 0
         tenant: str | None = None
-        intake, barred = self._intake, self._barred or None
+        barred = self._barred or None
         most = self.crowding.batch(self._seam.time(), several=self._landing.several)
-        while len(gathered) < most and (append := intake.take()) is not None:
+        for append in self._intake.take():
             commit = append.commit
             if commit.tenant != tenant:
                 tenant = commit.tenant
@@ -300,11 +296,12 @@ class WalWriter:
             records += len(commit.records)
             size += append.size
             if gathered and (records > RECORDS_MAX or size > COMMIT_BYTES_MAX or not claimed.isdisjoint(append.claims)):
-                intake.put_back(append)
+                self._intake.put_back(append)
                 break
-            if append.claims:
-                claimed.update(append.claims)
+            claimed.update(append.claims)
             gathered.append(append)
+            if len(gathered) == most:
+                break
         return gathered
 
     async def _land(self, appends: list[Append]) -> None:
@@ -314,9 +311,12 @@ class WalWriter:
                 batch, receipts = self._seal(appends)
                 self._sent = began = self._seam.time()
                 refused = await self._ownership.send(batch)
-                self.durations.add(self._seam.time() - began)
+                now = self._seam.time()
+                self.durations.add(now - began)
                 if refused is None:
-                    self._landed(batch, appends, receipts)
+                    halved = not self._intake and is_worth_halving(now - began, began - self._rested)
+                    self._rested = now
+                    self._landed(batch, appends, receipts, halved=halved)
                     return
                 appends = _refuse(appends, refused)
         except BaseException:
@@ -325,12 +325,12 @@ class WalWriter:
         finally:
             self._sent = None
 
-    def _landed(self, batch: Batch, appends: list[Append], receipts: list[Receipt]) -> None:
-        self._ownership.landed(batch, sum(append.size for append in appends))
+    def _landed(self, batch: Batch, appends: list[Append], receipts: list[Receipt], *, halved: bool) -> None:
+        self._ownership.landed(batch, sum([append.size for append in appends]))
         self.commits += 1
         self.records += batch.count
         self.sizes.add(batch.count)
-        self._landing.tell(appends, receipts)
+        self._landing.tell(appends, receipts, halved=halved)
         self._on_committed(batch)
 
     def _seal(self, appends: list[Append]) -> tuple[Batch, list[Receipt]]:
@@ -344,11 +344,13 @@ class WalWriter:
             time=max(ownership.last_time, self._clock.now()),
         )
 
-    def _admits(self, append: Append) -> bool:
-        if self.serving:
-            return True
-        append.told.fail(ActorStopped(f"wal-writer[{self.partition}] is not running"))
-        return False
+    def _take_in(self, append: Append) -> bool:
+        if not self.serving:
+            append.told.fail(ActorStopped(f"wal-writer[{self.partition}] is not running"))
+            return False
+        if self._intake.put(append):  # who waits already is taken up when the batch in flight has landed
+            self._parking.wake()
+        return True
 
     def _abandon(self, appends: list[Append]) -> None:
         for append in appends:

@@ -19,7 +19,8 @@ def _changes_more_than_checkpoints(batch: Batch) -> bool:
         batch.entries
         or batch.claims
         or batch.releases
-        or batch.documents
+        or batch.puts
+        or batch.deletes
         or batch.journal
         or batch.drops
         or batch.index_adds

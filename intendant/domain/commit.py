@@ -130,7 +130,7 @@ Operation = (
     | ReplaceEntry
 )
 
-_WITH_BODY: Final = frozenset({PutDocument, AppendJournal, AddToOutbox, ReplaceEntry})
+_WITH_BODY: Final = frozenset({AppendJournal, AddToOutbox, ReplaceEntry})
 
 
 class Commit(Struct, frozen=True, gc=False):
@@ -165,15 +165,8 @@ class KeysTaken(Struct, frozen=True, gc=False):
     taken: dict[tuple[str, str], bytes]
 
 
-class DocumentWrite(Struct, frozen=True, gc=False):
-    """`body` None deletes. `since` and `version` are the sequences of the document's first and newest record."""
-
-    tenant: str
-    collection: str
-    key: str
-    body: bytes | None
-    since: int
-    version: int
+Put = tuple[str, str, str, int, int, bytes]
+"""A document: tenant, collection, key, the sequences of its first and its newest record, body."""
 
 
 class Batch(Struct, frozen=True, gc=False):
@@ -193,7 +186,8 @@ class Batch(Struct, frozen=True, gc=False):
     entries: tuple[tuple[str, int, int, bytes], ...]  # tenant, first sequence, number of records, entry
     claims: tuple[tuple[str, str, bytes], ...]  # tenant, key, value
     releases: tuple[tuple[str, str], ...]  # tenant, key
-    documents: tuple[DocumentWrite, ...]
+    puts: tuple[Put, ...]
+    deletes: tuple[tuple[str, str, str], ...]  # tenant, collection, key
     journal: tuple[tuple[str, str, int, bytes], ...]  # tenant, execution, position, body
     drops: tuple[tuple[str, str], ...]  # tenant, execution
     index_adds: tuple[tuple[str, int, str, str], ...]  # index, score, tenant, member
@@ -216,10 +210,12 @@ def check_commit(commit: Commit) -> tuple[int, tuple[tuple[str, str], ...]]:
     size = 256 * count
     claims: tuple[tuple[str, str], ...] = ()
     for each in commit.operations:
-        if type(each) in _WITH_BODY:
-            size += len(each.body)  # type: ignore[union-attr]  # these have one
+        if type(each) is PutDocument:
+            size += len(each.body)
         elif type(each) is ClaimKey:
             claims += ((commit.tenant, each.key),)
+        elif type(each) in _WITH_BODY:
+            size += len(each.body)  # type: ignore[union-attr]  # these have one
     if size > COMMIT_BYTES_MAX:
         raise InvalidValue(
             "commit", f"takes about {size:,} bytes, the limit is {COMMIT_BYTES_MAX:,}; store it as files"
@@ -234,58 +230,48 @@ def seal(
 
     Tenants are brought together (the order within each stays), so that each has one entry of contiguous sequences.
     """
-    places: dict[str, list[int]] = {}
-    for place, commit in enumerate(commits):
-        places.setdefault(commit.tenant, []).append(place)
-    sealing = _Sealing(time)
-    receipts: dict[int, Receipt] = {}
-    entries: list[tuple[str, int, int, bytes]] = []
-    sequence = first
-    for tenant in sorted(places):
-        entry_first = sequence
-        records: list[Record] = []
-        for place in places[tenant]:
-            commit = commits[place]
-            receipts[place] = Receipt(sequence, time)
-            sealing.add(commit, sequence)
-            records += commit.records
-            sequence += len(commit.records)
-        if records:
-            entry = encode_entry(epoch, entry_first, time, tenant, records)
-            entries.append((tenant, entry_first, len(records), entry))
+    of_tenants: dict[str, list[Commit]] = {}
+    for commit in commits:
+        of_tenants.setdefault(commit.tenant, []).append(commit)
+    sealing = _Sealing(epoch, first, time)
+    receipts = {tenant: iter(sealing.add(tenant, of_tenants[tenant])) for tenant in sorted(of_tenants)}
     batch = Batch(
         partition=partition,
         epoch=epoch,
         token=token,
         first=first,
-        count=sequence - first,
+        count=sealing.next - first,
         time=time,
-        digest=digest(*(entry[3] for entry in entries)),
-        entries=tuple(entries),
+        digest=digest(*[entry[3] for entry in sealing.entries]),
+        entries=tuple(sealing.entries),
         claims=tuple(sealing.claims),
         releases=tuple(sealing.releases),
-        documents=tuple(sealing.documents.values()),
+        puts=tuple([put for put in sealing.documents.values() if put]),
+        deletes=tuple([place for place, put in sealing.documents.items() if not put]),
         journal=tuple(sealing.journal),
         drops=tuple(sealing.drops),
-        index_adds=tuple([key for key, present in sealing.index.items() if present]),
-        index_removes=tuple([key for key, present in sealing.index.items() if not present]),
+        index_adds=tuple([member for member, present in sealing.index.items() if present]),
+        index_removes=tuple([member for member, present in sealing.index.items() if not present]),
         outbox_adds=tuple(sealing.outbox_adds),
         outbox_settles=tuple(sealing.outbox_settles),
         checkpoints=sealing.checkpoints,
         replaces=tuple(sealing.replaces),
         trims=tuple(sealing.trims),
     )
-    return batch, [receipts[place] for place in range(len(commits))]
+    return batch, [next(receipts[commit.tenant]) for commit in commits]
 
 
 class _Sealing:
-    """Sorts operations by kind while a batch is numbered."""
+    """Numbers commits, encodes their records and sorts their operations by kind."""
 
-    def __init__(self, time: int) -> None:
+    def __init__(self, epoch: int, first: int, time: int) -> None:
+        self.epoch = epoch
+        self.next = first  # sequence
         self.time = time
+        self.entries: list[tuple[str, int, int, bytes]] = []
         self.claims: list[tuple[str, str, bytes]] = []
         self.releases: list[tuple[str, str]] = []
-        self.documents: dict[tuple[str, str, str], DocumentWrite] = {}
+        self.documents: dict[tuple[str, str, str], Put | None] = {}  # None: it is deleted
         self.journal: list[tuple[str, str, int, bytes]] = []
         self.drops: list[tuple[str, str]] = []
         self.index: dict[tuple[str, int, str, str], bool] = {}
@@ -295,14 +281,30 @@ class _Sealing:
         self.replaces: list[tuple[str, int, bytes]] = []
         self.trims: list[tuple[str, int]] = []
 
-    def add(self, commit: Commit, first: int) -> None:  # noqa: C901  one branch per operation: the closed set itself
+    def add(self, tenant: str, commits: list[Commit]) -> list[Receipt]:
+        """All commits of one tenant."""
+        first = sequence = self.next
+        records: list[Record] = []
+        receipts: list[Receipt] = []
+        for commit in commits:
+            receipts.append(Receipt(sequence, self.time))
+            self._sort(tenant, commit, sequence)
+            records += commit.records
+            sequence = first + len(records)
+        if records:
+            entry = encode_entry(self.epoch, first, self.time, tenant, records)
+            self.entries.append((tenant, first, len(records), entry))
+        self.next = sequence
+        return receipts
+
+    def _sort(self, tenant: str, commit: Commit, first: int) -> None:  # noqa: C901  a branch per operation: the closed set
         version = first + (len(commit.records) or 1) - 1
         rows = events = carrier = 0
-        tenant = commit.tenant
         for each in commit.operations:  # by `type`, the commonest first: a class pattern costs some µs for each of them
             if type(each) is PutDocument:
-                write = DocumentWrite(tenant, each.collection, each.key, each.body, each.since or first, version)
-                self.documents[tenant, each.collection, each.key] = write
+                collection, key = each.collection, each.key
+                put = (tenant, collection, key, each.since or first, version, each.body)
+                self.documents[tenant, collection, key] = put
             elif type(each) is AddToIndex:
                 self.index[each.index, each.score, tenant, each.member] = True
             elif type(each) is RemoveFromIndex:
@@ -323,8 +325,7 @@ class _Sealing:
             elif type(each) is SettleOutbox:
                 self.outbox_settles.extend(each.positions)
             elif type(each) is DeleteDocument:
-                write = DocumentWrite(tenant, each.collection, each.key, None, 0, version)
-                self.documents[tenant, each.collection, each.key] = write
+                self.documents[tenant, each.collection, each.key] = None
             elif type(each) is ReleaseKey:
                 self.releases.append((tenant, each.key))
             elif type(each) is MoveCheckpoint:

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Final
 
 from intendant.domain.codec import digest
-from intendant.domain.commit import PLACES, Batch, DocumentWrite
+from intendant.domain.commit import PLACES, Batch, Put
 from intendant.domain.ports import OutboxItem, Tenure
 from intendant.runtime.contents import DOCUMENTS, ENTRIES, JOURNALS, KEYS, MEMBERS
 from intendant.runtime.rows import Entry, Row
@@ -22,7 +22,8 @@ class Packing:
         self.checkpoints: dict[str, int] = {}
         self._claims: list[tuple[str, str, bytes]] = []
         self._releases: dict[tuple[str, str], None] = {}
-        self._documents: list[DocumentWrite] = []
+        self._puts: list[Put] = []
+        self._deletes: list[tuple[str, str, str]] = []
         self._journal: list[tuple[str, str, int, bytes]] = []  # with the place among those of its execution
         self._rows: Counter[tuple[str, str]] = Counter()  # by tenant and execution
         self._rows_max = count * PLACES  # of an execution: behind them are the positions of later batches
@@ -45,7 +46,7 @@ class Packing:
         self.size += _ROW_BYTES + sum(len(part) for part in row.key + row.value if isinstance(part, str | bytes))
         key, value = row.key, row.value
         if kind == DOCUMENTS:
-            self._documents.append(DocumentWrite(tenant, key[0], key[1], value[2], value[0], value[1]))
+            self._puts.append((tenant, key[0], key[1], value[0], value[1], value[2]))
         elif kind == KEYS:
             self._claims.append((tenant, key[0], value[0]))
         elif kind == JOURNALS:
@@ -66,7 +67,7 @@ class Packing:
         self.size += _ROW_BYTES
         key = row.key
         if kind == DOCUMENTS:
-            self._documents.append(DocumentWrite(tenant, key[0], key[1], None, 0, 0))
+            self._deletes.append((tenant, key[0], key[1]))
         elif kind == KEYS:
             self._releases[tenant, key[0]] = None
         elif kind == JOURNALS:
@@ -95,7 +96,8 @@ class Packing:
             entries=tuple((entry.tenant, entry.first, entry.count, entry.body) for entry in entries),
             claims=tuple(self._claims),
             releases=tuple(self._releases),
-            documents=tuple(self._documents),
+            puts=tuple(self._puts),
+            deletes=tuple(self._deletes),
             journal=tuple((tenant, id, first * PLACES + place, body) for tenant, id, place, body in self._journal),
             drops=tuple(self._drops),
             index_adds=tuple(self._index_adds),

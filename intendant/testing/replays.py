@@ -100,10 +100,10 @@ class Replays(Witness):
 
     def _follow(self, batch: Batch) -> list[tuple[str, str]]:
         touched: dict[tuple[str, str], None] = {}
-        for write in batch.documents:
-            if write.collection != states.EXECUTIONS or write.body is None:
+        for tenant, collection, name, _, _, body in batch.puts:
+            if collection != states.EXECUTIONS:
                 continue
-            key, state = (write.tenant, write.key), _decode_state(write.body)
+            key, state = (tenant, name), _decode_state(body)
             if state.status.ended:
                 self._known.pop(key, None)
             elif key in self._known:

@@ -67,10 +67,9 @@ class AppliesBeforeKeys(MemoryLog):
     async def commit(self, batch: Batch) -> Verdict | KeysTaken:
         answer = await super().commit(batch)
         if isinstance(answer, KeysTaken):
-            for write in batch.documents:
-                self.shared.partition.documents[write.tenant, write.collection].put(
-                    write.key, Document(write.key, write.body or b"", write.since, write.version)
-                )
+            for tenant, collection, key, since, version, body in batch.puts:
+                documents = self.shared.partition.documents[tenant, collection]
+                documents.put(key, Document(key, body, since, version))
         return answer
 
 

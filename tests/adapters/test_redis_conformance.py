@@ -41,7 +41,7 @@ FAULTS = [
     ("taken_keys_stop_the_whole_batch", ONE_KEY, f"{ONE_KEY}                do return taken, at end\n"),
     ("a_batch_no_writer_sends_is_refused_whole", "if args[8] ~= '' then", "if false then"),
     ("a_live_owner_is_not_robbed", "tonumber(owner[8]) > tonumber(owner[9])", "false"),
-    ("documents_are_read_in_the_order_of_keys", "made > 0", "made > 1000"),
+    ("documents_are_read_in_the_order_of_keys", "last)) > 0 then", "last)) > 1000 then"),
     ("entries_are_found_by_sequence", "if begins <= last then", "if begins > last then"),
     ("times_are_found_by_halving", ">= time then", "> time then"),
     ("a_trim_removes_what_ends_below", "stream, 'MINID', below", "stream, 'MINID', whole(below + 1)"),

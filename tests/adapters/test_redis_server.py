@@ -338,7 +338,7 @@ class TestWaiting:
             pen = await Pen.take(store.log(0))
             server.calls, server.kept = [], kept
             await pen.write(commit("t"))
-            assert server.calls == ["FCALL intendant_v1_commit", *["WAITAOF"] * rounds]
+            assert server.calls == ["FCALL intendant_v2_commit", *["WAITAOF"] * rounds]
 
     async def test_a_disk_that_never_syncs_is_an_outage(self) -> None:
         async with scripted() as (server, url), opened(f"{url}?timeout=0.5", FSYNC) as store:
@@ -347,7 +347,7 @@ class TestWaiting:
             server.calls, server.kept = [], kept
             with pytest.raises(StoreUnavailable, match="has not synced within"):
                 await pen.write(commit("t"))
-            assert [call for call in server.calls if call != "WAITAOF"] == ["FCALL intendant_v1_commit"]
+            assert [call for call in server.calls if call != "WAITAOF"] == ["FCALL intendant_v2_commit"]
             server.kept = [[1, 1]]
 
     async def test_what_was_written_on_a_lost_connection_is_written_again_before_it_is_waited_for(self) -> None:
@@ -361,7 +361,7 @@ class TestWaiting:
                 await pen.send(batch)
             server.calls = []
             assert await pen.send(batch) is Verdict.OK
-            assert server.calls == ["INFO", "CONFIG", "FCALL intendant_v1_commit", "WAITAOF"]
+            assert server.calls == ["INFO", "CONFIG", "FCALL intendant_v2_commit", "WAITAOF"]
 
     async def test_a_server_that_stops_syncing_is_an_outage(self) -> None:
         async with scripted() as (server, url), opened(url, FSYNC) as store:

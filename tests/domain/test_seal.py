@@ -127,7 +127,8 @@ def test_documents_and_indexes_hold_the_last_word(gathered: list[Commit]) -> Non
                     index[name, score, commit.tenant, member] = False
                 case _:
                     pass
-    assert {(each.tenant, each.collection, each.key): each.body for each in batch.documents} == documents
+    assert {put[:3]: put[5] for put in batch.puts} | dict.fromkeys(batch.deletes) == documents
+    assert len(batch.puts) + len(batch.deletes) == len(documents)
     assert set(batch.index_adds) == {key for key, present in index.items() if present}
     assert set(batch.index_removes) == {key for key, present in index.items() if not present}
     assert len(receipts) == len(gathered)

@@ -199,7 +199,7 @@ class OutboxOutsideTheCommit(BuggyLog):
 
 def _only_outbox(batch: Batch, item: tuple[int, str, str, int, bytes]) -> Batch:
     return Batch(
-        batch.partition, batch.epoch, batch.token, 0, 0, 0, b"", (), (), (), (), (), (), (), (), (item,), (), {}
+        batch.partition, batch.epoch, batch.token, 0, 0, 0, b"", (), (), (), (), (), (), (), (), (), (item,), (), {}
     )
 
 
@@ -222,8 +222,9 @@ class DocumentsWithoutTenant(BuggyLog):
     """Keeps one document of a key, whosever it is."""
 
     async def commit(self, batch: Batch) -> Verdict | KeysTaken:
-        writes = [msgspec.structs.replace(each, tenant="") for each in batch.documents]
-        return await self.inner.commit(msgspec.structs.replace(batch, documents=writes))
+        puts = tuple(("", *put[1:]) for put in batch.puts)
+        deletes = tuple(("", *place[1:]) for place in batch.deletes)
+        return await self.inner.commit(msgspec.structs.replace(batch, puts=puts, deletes=deletes))
 
     async def document(self, tenant: str, collection: str, key: str) -> Any:
         return await self.inner.document("", collection, key)

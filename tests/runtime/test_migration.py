@@ -282,7 +282,7 @@ class LossyLog:
         return getattr(self._inner, name)
 
     async def commit(self, batch: Batch) -> Verdict | KeysTaken:
-        found: Verdict | KeysTaken = await self._inner.commit(replace(batch, documents=batch.documents[1:]))
+        found: Verdict | KeysTaken = await self._inner.commit(replace(batch, puts=batch.puts[1:]))
         return found
 
 

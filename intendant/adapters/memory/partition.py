@@ -275,14 +275,14 @@ class Partition:
         return entries
 
     def _apply_documents(self, batch: Batch) -> None:
-        for write in batch.documents:
-            documents = self.documents.get((write.tenant, write.collection))
+        for tenant, collection, key, since, version, body in batch.puts:
+            documents = self.documents.get((tenant, collection))
             if documents is None:
-                documents = self.documents[write.tenant, write.collection] = Sorted()
-            if write.body is None:
-                documents.remove(write.key)
-            else:
-                documents.put(write.key, Document(write.key, write.body, write.since, write.version))
+                documents = self.documents[tenant, collection] = Sorted()
+            documents.put(key, Document(key, body, since, version))
+        for tenant, collection, key in batch.deletes:
+            if (tenant, collection) in self.documents:
+                self.documents[tenant, collection].remove(key)
 
     def _apply_journals(self, batch: Batch) -> None:
         for tenant, execution, position, body in batch.journal:

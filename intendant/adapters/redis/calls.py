@@ -13,7 +13,7 @@ from intendant.domain.commit import PLACES, Batch, KeysTaken, Verdict
 from intendant.domain.errors import InternalError
 
 Arguments = list[Any]  # text, bytes and whole numbers, mixed
-WORDS_MAX: Final = 4000  # of one command; even, so that pairs stay together. Lua's `unpack` ends at about 8,000
+WORDS_MAX: Final = 2000  # of one command; even, so that pairs stay together. Lua's `unpack` ends at about 8,000
 
 _VERDICTS: Final = {verdict.value.upper().encode(): verdict for verdict in Verdict}
 
@@ -25,8 +25,10 @@ class CommitCall:
 
     def __init__(self, base: str, batch: Batch) -> None:
         self._batch = batch
-        self._problem = _problem_of(batch)
-        self._claims: list[tuple[str, str]] = []  # in the order in which the server looks at them
+        self._claims: dict[str, dict[str, bytes]] = {}  # by tenant, in the order in which the server looks at them
+        for tenant, key, value in batch.claims:
+            self._claims.setdefault(tenant, {})[key] = value
+        self._problem = _problem_of(batch, sum(map(len, self._claims.values())))
         self.arguments: Arguments = [
             batch.epoch,
             batch.token,
@@ -48,38 +50,33 @@ class CommitCall:
             return _VERDICTS[reply]
         if isinstance(reply, list):
             pairs: list[Any] = reply  # pyright: ignore[reportUnknownVariableType]
-            return KeysTaken({self._claims[pairs[at]]: pairs[at + 1] for at in range(0, len(pairs), 2)})
+            claims = [(tenant, key) for tenant, keys in self._claims.items() for key in keys]
+            return KeysTaken({claims[pairs[at]]: pairs[at + 1] for at in range(0, len(pairs), 2)})
         raise InternalError(self._problem or f"the store answered {reply!r} to a batch")
 
     def _write(self, base: str) -> None:
         batch, arguments = self._batch, self.arguments
-        if batch.claims:
-            self._look_up_claims(base)
+        for tenant, keys in self._claims.items():
+            words = [word for item in keys.items() for word in item]
+            arguments[8] += self._command("PUT", _keys_of(base, tenant), words)
         arguments[9] = len(batch.entries)
         for tenant, first, count, body in batch.entries:
             arguments += (encoded(tenant), tenant, first, entry_id(first, count), body)
         if batch.count:
             self._write_tail(base)
-        if batch.claims or batch.releases:
-            self._write_keys(base)
+        for tenant, freed in _grouped(batch.releases).items():
+            self._command("REMOVE", _keys_of(base, tenant), freed)
         self._write_documents(base)
         self._write_journals(base)
         self._write_indexes(base)
         self._write_outbox(base)
         if batch.checkpoints:
-            self._command("HSET", f"{base}checkpoints", [each for item in batch.checkpoints.items() for each in item])
+            moves = [each for item in batch.checkpoints.items() for each in item]
+            self._command("HSET", (f"{base}checkpoints",), moves)
         for tenant, first, body in batch.replaces:
-            arguments += (4, "REPLACE", encoded(tenant), first, body)
+            self._command("REPLACE", (encoded(tenant),), (first, body))
         for tenant, below in batch.trims:
-            arguments += (4, "TRIM", encoded(tenant), tenant, below)
-
-    def _look_up_claims(self, base: str) -> None:
-        claims = _grouped((tenant, (key,)) for tenant, key, _ in self._batch.claims)
-        commands = 0
-        for tenant, keys in claims.items():
-            commands += self._command("HMGET", f"{base}keys:{encoded(tenant)}", keys)
-            self._claims += [(tenant, key) for key in keys]
-        self.arguments[8] = commands
+            self._command("TRIM", (encoded(tenant),), (tenant, below))
 
     def _write_tail(self, base: str) -> None:
         batch = self._batch
@@ -88,27 +85,18 @@ class CommitCall:
             words += (encoded(tenant), entry_id(first, count))
         self.arguments += (len(words) + 2, "XADD", f"{base}tail", *words)
 
-    def _write_keys(self, base: str) -> None:
-        claims = _grouped((tenant, (key, value)) for tenant, key, value in self._batch.claims)
-        for tenant, words in claims.items():
-            self._put(f"{base}keys:{encoded(tenant)}", f"{base}claimed:{encoded(tenant)}", words)
-        for tenant, keys in _grouped((tenant, (key,)) for tenant, key in self._batch.releases).items():
-            self._remove(f"{base}keys:{encoded(tenant)}", f"{base}claimed:{encoded(tenant)}", keys)
-
     def _write_documents(self, base: str) -> None:
         puts: dict[tuple[str, str], Arguments] = {}
-        deletes: dict[tuple[str, str], Arguments] = {}
-        for write in self._batch.documents:
-            place = write.tenant, write.collection
-            if write.body is None:
-                deletes.setdefault(place, []).append(write.key)
-            else:
-                value = pack_document(write.since, write.version, write.body)
-                puts.setdefault(place, []).extend((write.key, value))
+        for tenant, collection, key, since, version, body in self._batch.puts:
+            words = puts.setdefault((tenant, collection), [])
+            words += (key, pack_document(since, version, body))
         for place, words in puts.items():
-            self._put(*_places(base, *place), words)
+            self._command("PUT", _documents_of(base, *place), words)
+        deletes: dict[tuple[str, str], Arguments] = {}
+        for tenant, collection, key in self._batch.deletes:
+            deletes.setdefault((tenant, collection), []).append(key)
         for place, keys in deletes.items():
-            self._remove(*_places(base, *place), keys)
+            self._command("REMOVE", _documents_of(base, *place), keys)
 
     def _write_journals(self, base: str) -> None:
         batch = self._batch
@@ -116,19 +104,16 @@ class CommitCall:
         for tenant, execution, _, body in batch.journal:
             rows.setdefault(f"{base}journal:{encoded(tenant)}:{encoded(execution)}", []).append(body)
         for key, bodies in rows.items():
-            self._command("RPUSH", key, bodies)
+            self._command("RPUSH", (key,), bodies)
         if batch.drops:
             keys = [f"{base}journal:{encoded(tenant)}:{encoded(execution)}" for tenant, execution in batch.drops]
-            self._command("UNLINK", keys[0], keys[1:])
+            self._command("UNLINK", (), keys)
 
     def _write_indexes(self, base: str) -> None:
-        batch = self._batch
-        removed = _grouped((each[0], (pack_member(*each[1:]),)) for each in batch.index_removes)
-        for name, members in removed.items():
-            self._command("ZREM", f"{base}index:{encoded(name)}", members)
-        added = _grouped((each[0], (0, pack_member(*each[1:]))) for each in batch.index_adds)
-        for name, words in added.items():
-            self._command("ZADD", f"{base}index:{encoded(name)}", words)
+        for name, members in _members(self._batch.index_removes).items():
+            self._command("ZREM", (f"{base}index:{encoded(name)}",), members)
+        for name, members in _members(self._batch.index_adds).items():
+            self._command("ADD", (f"{base}index:{encoded(name)}",), members)
 
     def _write_outbox(self, base: str) -> None:
         batch = self._batch
@@ -138,38 +123,24 @@ class CommitCall:
             for position, tenant, session, moment, body in batch.outbox_adds:
                 bodies += (position, pack_event(tenant, session, moment, body))
                 positions += (position, position)
-            self._command("HSET", f"{base}outbox", bodies)
-            self._command("ZADD", f"{base}waiting", positions)
+            self._command("HSET", (f"{base}outbox",), bodies)
+            self._command("ZADD", (f"{base}waiting",), positions)
         if batch.outbox_settles:
-            self._command("HDEL", f"{base}outbox", batch.outbox_settles)
-            self._command("ZREM", f"{base}waiting", batch.outbox_settles)
+            self._command("REMOVE", (f"{base}outbox", f"{base}waiting"), batch.outbox_settles)
 
-    def _put(self, hash: str, order: str, words: Arguments) -> None:
-        """Set fields of a hash, and note those that are new in the order of their names."""
-        for start in range(0, len(words), WORDS_MAX):
-            part = words[start : start + WORDS_MAX]
-            self._command("HSET", hash, part)
-            self._command("NEW", order, [word for key in part[::2] for word in (0, key)])
-
-    def _remove(self, hash: str, order: str, keys: Arguments) -> None:
-        self._command("HDEL", hash, keys)
-        self._command("ZREM", order, keys)
-
-    def _command(self, name: str, key: str, words: Sequence[Any]) -> int:
+    def _command(self, name: str, keys: tuple[str, ...], words: Sequence[Any]) -> int:
         """Add a command, or several if it is too long for one; return how many."""
         arguments = self.arguments
-        if len(words) <= WORDS_MAX:
-            arguments += (len(words) + 2, name, key, *words)
-            return 1
-        starts = range(0, len(words), WORDS_MAX)
-        for start in starts:
-            self._command(name, key, words[start : start + WORDS_MAX])
-        return len(starts)
+        for start in range(0, len(words), WORDS_MAX):
+            part = words[start : start + WORDS_MAX]
+            arguments += (len(keys) + len(part) + 1, name, *keys)
+            arguments += part
+        return -(-len(words) // WORDS_MAX)
 
 
-def _problem_of(batch: Batch) -> str:
+def _problem_of(batch: Batch, claimed: int) -> str:
     """What no correct writer sends, or ''. Positions that were used before are lower than any of this batch."""
-    if len({claim[:2] for claim in batch.claims}) < len(batch.claims):
+    if claimed < len(batch.claims):
         return f"the batch at {batch.first} claims a key twice"
     lowest = batch.first * PLACES
     newest: dict[tuple[str, str], int] = {}
@@ -183,15 +154,29 @@ def _problem_of(batch: Batch) -> str:
     return ""
 
 
-def _grouped(rows: Iterable[tuple[str, tuple[Any, ...]]]) -> dict[str, Arguments]:
-    """Words by what they belong to, each in the order they came."""
-    groups: dict[str, Arguments] = {}
-    for name, words in rows:
-        groups.setdefault(name, []).extend(words)
+def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """The second of each by the first, in the order they came."""
+    groups: dict[str, list[str]] = {}
+    for name, word in pairs:
+        groups.setdefault(name, []).append(word)
     return groups
 
 
-def _places(base: str, tenant: str, collection: str) -> tuple[str, str]:
+def _members(rows: Iterable[tuple[str, int, str, str]]) -> dict[str, list[bytes]]:
+    """Packed members by their index."""
+    members: dict[str, list[bytes]] = {}
+    for name, score, tenant, member in rows:
+        members.setdefault(name, []).append(pack_member(score, tenant, member))
+    return members
+
+
+def _keys_of(base: str, tenant: str) -> tuple[str, str]:
+    """The keys of a tenant's claimed keys, and of their order."""
+    place = encoded(tenant)
+    return f"{base}keys:{place}", f"{base}claimed:{place}"
+
+
+def _documents_of(base: str, tenant: str, collection: str) -> tuple[str, str]:
     """The keys of a collection's documents, and of their order."""
     place = f"{encoded(tenant)}:{encoded(collection)}"
     return f"{base}doc:{place}", f"{base}order:{place}"

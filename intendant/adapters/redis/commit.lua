@@ -1,4 +1,4 @@
-#!lua name=intendant_v1
+#!lua name=intendant_v2
 
 -- What a partition does inside the server, whole or not at all. keys.py tells what is stored where.
 --
@@ -108,7 +108,9 @@ local function replaced_of(base, tenant)
 end
 
 -- Entries of a stream can't be changed: a rewritten one goes into the sorted set `replaced`, as '<id> <body>'.
-local function replace(base, tenant, first, body)
+-- Tenant, first sequence, body.
+local function replace(base, args, at)
+    local tenant, first, body = args[at], args[at + 1], args[at + 2]
     local day = redis.call('ZREVRANGEBYSCORE', base .. 'days:' .. tenant, first, '-inf', 'LIMIT', 0, 1)[1]
     if not day then -- nor is there any for what no sequence can be
         return
@@ -143,8 +145,10 @@ local function trim_tail(base, below)
     end
 end
 
--- Removes a tenant's entries that end below a sequence: whole days, and the beginning of one more.
-local function trim(base, tenant, name, below)
+-- Tenant, as it is in keys and as it is; below. Removes a tenant's entries that end below a sequence: whole days, and
+-- the beginning of one more.
+local function trim(base, args, at)
+    local tenant, name, below = args[at], args[at + 1], args[at + 2]
     if tonumber(below) <= 1 then
         return
     end
@@ -171,21 +175,66 @@ local function trim(base, tenant, name, below)
     end
 end
 
-local OURS = { REPLACE = replace, TRIM = trim }
+-- A sorted set of the given words, every `step`th of them, by name.
+local function add_by_name(key, args, from, to, step)
+    local words, count = {}, 0
+    for at = from, to, step do
+        words[count + 1], words[count + 2] = '0', args[at] -- as text: a number would be printed for each
+        count = count + 2
+    end
+    redis.call('ZADD', key, unpack(words))
+end
 
--- Which of the claimed keys are taken: the place of each in the call, and its value.
+-- Hash, the order of its fields; fields and values. The order must only be told of fields that are new.
+local function put(_, args, at, last)
+    if redis.call('HSET', args[at], unpack(args, at + 2, last)) > 0 then
+        add_by_name(args[at + 1], args, at + 2, last, 2)
+    end
+end
+
+-- Hash, the order of its fields; fields.
+local function remove(_, args, at, last)
+    redis.call('HDEL', args[at], unpack(args, at + 2, last))
+    redis.call('ZREM', args[at + 1], unpack(args, at + 2, last))
+end
+
+-- Sorted set by name; members.
+local function add(_, args, at, last)
+    add_by_name(args[at], args, at + 1, last, 1)
+end
+
+local OURS = { PUT = put, REMOVE = remove, ADD = add, REPLACE = replace, TRIM = trim }
+
+-- Carries out commands: each is the number of its words, and the words.
+local function run(base, args, at, behind)
+    while at < behind do
+        local name, last = args[at + 1], at + tonumber(args[at])
+        local ours = OURS[name]
+        if ours then
+            ours(base, args, at + 2, last)
+        else
+            redis.call(unpack(args, at + 1, last))
+        end
+        at = last + 1
+    end
+end
+
+-- Which of the claimed keys are taken: the place of each in the call, and its value. And where the claims end.
 local function taken_keys(args, at, commands)
     local taken, place = {}, 0
     for _ = 1, commands do
-        local count = tonumber(args[at])
-        for offset, value in ipairs(redis.call(unpack(args, at + 1, at + count))) do
+        local last, keys = at + tonumber(args[at]), {}
+        for key = at + 4, last, 2 do
+            keys[#keys + 1] = args[key]
+        end
+        for offset, value in ipairs(redis.call('HMGET', args[at + 2], unpack(keys))) do
             if value then
                 taken[#taken + 1] = place + offset - 1
                 taken[#taken + 1] = value
             end
         end
-        place = place + count - 2
-        at = at + count + 1
+        place = place + #keys
+        at = last + 1
     end
     return taken, at
 end
@@ -205,9 +254,8 @@ local function add_entries(base, args, at, entries, day)
     return at
 end
 
--- epoch, token, first, next, time, digest, day, problem, number of claims, number of entries; claims; entries; commands.
--- A command is the number of its words, and the words. REPLACE and TRIM are ours, all others are Redis', but for
--- NEW: a ZADD that is only needed if the HSET before it made new fields.
+-- epoch, token, first, next, time, digest, day, problem, numbers of claims and of entries; claims; entries; commands.
+-- A claim is a PUT. PUT, REMOVE, ADD, REPLACE and TRIM are ours, all other commands are Redis'.
 local function commit(keys, args)
     local meta = redis.call('HMGET', keys[1], 'epoch', 'token', 'next', 'first', 'digest', 'lease')
     local verdict = fence(meta[1], meta[2], args[1], args[2])
@@ -234,20 +282,9 @@ local function commit(keys, args)
         return taken
     end
 
-    local base, total = base_of(keys), #args
-    at = add_entries(base, args, at, tonumber(args[10]), args[7])
-    local made
-    while at <= total do
-        local count, name = tonumber(args[at]), args[at + 1]
-        if OURS[name] then
-            OURS[name](base, unpack(args, at + 2, at + count))
-        elseif name ~= 'NEW' then
-            made = redis.call(unpack(args, at + 1, at + count))
-        elseif made > 0 then
-            redis.call('ZADD', unpack(args, at + 2, at + count))
-        end
-        at = at + count + 1
-    end
+    local base = base_of(keys)
+    run(base, args, 11, at)
+    run(base, args, add_entries(base, args, at, tonumber(args[10]), args[7]), #args + 1)
     if args[3] == args[4] then
         redis.call('HSET', keys[1], 'until', lease_end(meta[6]))
     else
@@ -514,7 +551,7 @@ end
 
 -- While a library is loaded there is no `pairs`, hence one by one.
 local function register(name, callback, flags)
-    redis.register_function({ function_name = 'intendant_v1_' .. name, callback = callback, flags = flags })
+    redis.register_function({ function_name = 'intendant_v2_' .. name, callback = callback, flags = flags })
 end
 
 local READS = { 'no-writes' }

@@ -20,4 +20,4 @@ class Library(Struct, frozen=True):
 
 
 _CODE: Final = files("intendant.adapters.redis").joinpath("commit.lua")
-LIBRARY: Final = Library("intendant_v1", _CODE.read_text(encoding="utf-8"))
+LIBRARY: Final = Library("intendant_v2", _CODE.read_text(encoding="utf-8"))

@@ -105,12 +105,12 @@ def unpack_document(key: str, value: bytes) -> Document:
 
 def pack_member(score: int, tenant: str, member: str) -> bytes:
     """A member of an index, so packed that the order of bytes is that of score, tenant, member."""
-    return b"%b%b%b%b" % (
-        (score + _SCORE_OFFSET).to_bytes(8, "big"),
-        tenant.encode().replace(b"\0", _NUL),
-        _SEPARATOR,
-        member.encode(),
-    )
+    return (score + _SCORE_OFFSET).to_bytes(8, "big") + _packed_tenant(tenant) + member.encode()
+
+
+@lru_cache(maxsize=8192)
+def _packed_tenant(tenant: str) -> bytes:
+    return tenant.encode().replace(b"\0", _NUL) + _SEPARATOR
 
 
 def unpack_member(packed: bytes) -> IndexMember:

@@ -102,11 +102,8 @@ def _apply(batch: Batch, connection: Connection) -> None:
     time = batch.time
     _each(connection, _ADD_ENTRY, [(*entry, time) for entry in batch.entries])
     _each(connection, _RELEASE, batch.releases)
-    puts = [(d.tenant, d.collection, d.key, d.since, d.version, d.body) for d in batch.documents if d.body is not None]
-    _each(connection, _PUT, puts)
-    if len(puts) < len(batch.documents):
-        deletes = [(d.tenant, d.collection, d.key) for d in batch.documents if d.body is None]
-        _each(connection, _DELETE, deletes)
+    _each(connection, _PUT, batch.puts)
+    _each(connection, _DELETE, batch.deletes)
     _each(connection, _APPEND, batch.journal)
     _each(connection, _DROP, batch.drops)
     _each(connection, _REMOVE_MEMBER, batch.index_removes)

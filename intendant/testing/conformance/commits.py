@@ -190,7 +190,7 @@ async def a_batch_no_writer_sends_is_refused_whole(open_store: OpenStore) -> Non
             "one key claimed twice": pen.seal(
                 one_of_everything(mark="2"), commit("t", ClaimKey("k", b"1")), commit("t", ClaimKey("k", b"2"))
             ),
-            "a document without a record": replace(empty, documents=pen.seal(one_of_everything()).documents),
+            "a document without a record": replace(empty, puts=pen.seal(one_of_everything()).puts),
             "a settlement without a record": replace(empty, outbox_settles=[item.position for item in found["outbox"]]),
             "a position of the outbox used again": replace(
                 fresh, outbox_adds=[(found["outbox"][0].position, "t", "s", 1, b"")]

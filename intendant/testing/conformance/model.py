@@ -64,11 +64,10 @@ class Model:
         self.keys.update({(tenant, key): value for tenant, key, value in batch.claims})
         for release in batch.releases:
             self.keys.pop(release, None)
-        for write in batch.documents:
-            self.documents.pop((write.tenant, write.collection, write.key), None)
-            if write.body is not None:
-                document = Document(write.key, write.body, write.since, write.version)
-                self.documents[write.tenant, write.collection, write.key] = document
+        for tenant, collection, key, since, version, body in batch.puts:
+            self.documents[tenant, collection, key] = Document(key, body, since, version)
+        for place in batch.deletes:
+            self.documents.pop(place, None)
         for tenant, execution, _, body in batch.journal:
             self.journals.setdefault((tenant, execution), []).append(body)
         for drop in batch.drops:
