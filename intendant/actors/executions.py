@@ -65,6 +65,7 @@ class Executions:
         self.restarts = 0
         self.services = services
         self.serving = False
+        self._stage = services.stage
         self._path = path
         self._on_event = on_event
         self._intensity = intensity
@@ -76,7 +77,7 @@ class Executions:
         self._loading: anyio.CancelScope
         self._trials: Trials
         self._readings: Readings
-        services.stage.join(self)
+        self._stage.join(self)
         services.writer.crowding.on_crowded = self._slow_down
 
     # --- what sessions ask
@@ -123,7 +124,7 @@ class Executions:
 
     def begin(self, entries: Sequence[OpenExecution]) -> bool:
         """Give all of them places at once, if nobody is passed over by that; else none."""
-        return self.serving and self.services.stage.open and self.places.take_at_once(entries)
+        return self.serving and self._stage.open and self.places.take_at_once(entries)
 
     def compute(
         self, entry: OpenExecution, commit: Commit, accepted: ExecutionState
@@ -152,12 +153,12 @@ class Executions:
     def give_back(self, entries: Iterable[OpenExecution]) -> None:
         """They are not accepted: their places are free again."""
         self.places.give_back(entries)
-        self.fill()
-        self.services.stage.left()
+        self._make_way()
 
     def prefer(self, tenant: str, session: str) -> None:
         """A session that gets an intent is resumed first: what was found open of it goes ahead of its tenant's."""
-        if self.places.prefer(tenant, session):
+        if self.places.resuming:
+            self.places.prefer(tenant, session)
             self.fill()
 
     def start(self, entry: OpenExecution, accepted: Accepted | None) -> None:
@@ -188,8 +189,7 @@ class Executions:
     def _slow_down(self, tenant: str, more: int | None) -> None:
         """Many commits of a tenant wait: only so many more of it are to begin."""
         self.places.slow_down(tenant, more)
-        self.fill()
-        self.places.tell_idle()
+        self._make_way()
 
     async def stand(self, *, aside: bool) -> None:
         """See `Troupe`. Without a writer nothing of this partition runs anyway."""
@@ -345,8 +345,17 @@ class Executions:
 
     def fill(self) -> None:
         """Give free places to those whose turn it is."""
-        while self.serving and self.services.stage.open and (entry := self.places.next()) is not None:
+        while self.serving and self._stage.open and (entry := self.places.next()) is not None:
             self._launch(entry)
+
+    def _make_way(self) -> None:
+        """A place is free, or a session or a tenant has room: others begin, or are told that nobody runs."""
+        if self.places.waiting:
+            self.fill()
+        if not self._stage.open:
+            self._stage.left()
+        if self.places.idle_calls:
+            self.places.tell_idle()
 
     def _launch(self, entry: OpenExecution) -> None:
         entry.waiting = entry.passive = entry.news = entry.resting = entry.unstarted = False
@@ -430,16 +439,14 @@ class Executions:
         """It is not open any more. Its session goes on now, or when its handler has left."""
         if self.open.remove(entry) and entry.parted:
             self.places.end(entry)
-            self.fill()
-            self.places.tell_idle()
+            self._make_way()
 
     def rested(self, entry: OpenExecution) -> None:
         """Its handler has begun to do nothing but wait, or works again: waiting takes no place to run."""
         if entry.resting:
             self.places.rest(entry)
             self._make_passive()
-            self.fill()
-            self._tell_idle()
+            self._make_way()
         else:
             self.places.go_on(entry)
 
@@ -498,8 +505,7 @@ class Executions:
             self._is_passive(entry)
         elif entry.queries:  # it has no handler here
             entry.leave(UnknownQuery(entry.queries[0].name, []))
-        self.fill()
-        self._tell_idle()
+        self._make_way()
 
     def _is_passive(self, entry: OpenExecution) -> None:
         """What it holds is let go, unless some of it is needed at once."""
@@ -509,10 +515,6 @@ class Executions:
             entry.waits = None
         if entry.news or entry.queries:
             self.revive(entry)
-
-    def _tell_idle(self) -> None:
-        self.services.stage.left()
-        self.places.tell_idle()
 
     def _give_up(self, child_id: str, cause: BaseException) -> None:
         """The restart budget is spent: end it, failed. If not even that works, it stays open for the next resume."""

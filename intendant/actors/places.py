@@ -23,19 +23,22 @@ class Places:
 
     def __init__(self, services: Services) -> None:
         self._services = services
+        self._now = services.clock.now
         self._life = 0
         self._turns = self._new_turns()
-        self._resuming = False  # some that were found open wait for their first turn
+        self.waiting = self._turns.waiting  # who want their turn
+        self.resuming = False  # some that were found open wait for their first turn
         self._resting = self._new_resting()
         self._ending: set[OpenExecution] = set()  # who have left, and whose end is on its way into the log
-        self._idle_calls: list[Callable[[], None]] = []
+        self.idle_calls: list[Callable[[], None]] = []  # once nobody has a place
         self._session_calls: dict[tuple[str, str], Callable[[], None]] = {}  # when nothing of a session is open
 
     def begin_anew(self) -> None:
         """Nobody has a place, and nobody waits for one."""
         self._life += 1
         self._turns = self._new_turns()
-        self._resuming = False
+        self.waiting = self._turns.waiting
+        self.resuming = False
         self._resting = self._new_resting()
         self._ending.clear()
 
@@ -70,8 +73,7 @@ class Places:
             if self.has_been_given(entry):
                 entry.life = 0
                 self._turns.rest(entry, now)
-                self._turns.end(entry, now)
-                self._tell_ended(entry)
+                self._end(entry, now)
 
     def has_been_given(self, entry: OpenExecution) -> bool:
         """Whether it was given a place before it was accepted, in this life."""
@@ -84,7 +86,7 @@ class Places:
         now = self._now()
         for entry in entries:
             self._turns.add(entry, now, concurrency=entry.concurrency)
-            self._resuming = True
+            self.resuming = True
 
     def queue(self, entry: OpenExecution) -> None:
         """It has a place when its turn comes."""
@@ -93,11 +95,9 @@ class Places:
         else:
             self._turns.add(entry, self._now(), concurrency=entry.concurrency)
 
-    def prefer(self, tenant: str, session: str) -> bool:
-        """What was found open of this session goes ahead of its tenant's; False when nothing found waits any more."""
-        if self._resuming:
-            self._turns.prefer(tenant, session, self._now())
-        return self._resuming
+    def prefer(self, tenant: str, session: str) -> None:
+        """What was found open of this session goes ahead of its tenant's."""
+        self._turns.prefer(tenant, session, self._now())
 
     def withdraw(self, entry: OpenExecution) -> None:
         """It does not want its turn any more."""
@@ -109,8 +109,8 @@ class Places:
 
     def next(self) -> OpenExecution | None:
         """Whose turn it is: it has its place from now on. None when none is free, or nobody wants one."""
-        if not self._turns.waiting:
-            self._resuming = False
+        if not self.waiting:
+            self.resuming = False
             return None
         return self._turns.next(self._now())
 
@@ -140,8 +140,7 @@ class Places:
         if not self._resting.remove(entry):
             self._charge(entry, now)
         if ended:
-            self._turns.end(entry, now)
-            self._tell_ended(entry)
+            self._end(entry, now)
         elif entry.closed:
             self._ending.add(entry)
 
@@ -152,8 +151,12 @@ class Places:
     def end(self, entry: OpenExecution) -> None:
         """It has begun, has no place any more and does not count any more: its session goes on."""
         self._ending.discard(entry)
-        self._turns.end(entry, self._now())
-        self._tell_ended(entry)
+        self._end(entry, self._now())
+
+    def _end(self, entry: OpenExecution, now: int) -> None:
+        self._turns.end(entry, now)
+        if self._session_calls:
+            self._tell_ended(entry)
 
     @property
     def running(self) -> int:
@@ -181,7 +184,7 @@ class Places:
             parents = {task.parent_id for task in anyio.get_running_tasks()}
             return lambda entry: entry.actor is not None and entry.actor.may_leave(parents)
 
-        few = self._resuming and len(self._turns) > self._services.limits.resident
+        few = self.resuming and len(self._turns) > self._services.limits.resident
         return self._resting.take_excess(look, few=few)
 
     def is_to_leave(self, entry: OpenExecution) -> bool:
@@ -199,7 +202,7 @@ class Places:
         self._session_calls[tenant, session] = call
 
     def _tell_ended(self, entry: OpenExecution) -> None:
-        if self._session_calls and not self._turns.is_known(entry.tenant, entry.lane):
+        if not self._turns.is_known(entry.tenant, entry.lane):
             call = self._session_calls.pop((entry.tenant, entry.lane), None)
             if call is not None:
                 call()
@@ -208,15 +211,12 @@ class Places:
 
     def when_idle(self, call: Callable[[], None]) -> None:
         """Call once nobody has a place, nobody may have one and all ends are durable: at once, or when it is so."""
-        self._idle_calls.append(call)
+        self.idle_calls.append(call)
         self.tell_idle()
 
     def tell_idle(self) -> None:
         """Call those who wait for that, if it is so."""
-        if self._idle_calls and self._turns.idle and not self._ending:
-            calls, self._idle_calls = self._idle_calls, []
+        if self.idle_calls and self._turns.idle and not self._ending:
+            calls, self.idle_calls = self.idle_calls, []
             for call in calls:
                 call()
-
-    def _now(self) -> int:
-        return self._services.clock.now()
