@@ -115,8 +115,9 @@ class Executions:
             tenant,
             session,
             id,
-            type=type if handler is None else handler.type,  # one text for all of them
-            concurrency=concurrency or self.services.limits.session_concurrency,
+            concurrency or self.services.limits.session_concurrency,
+            type if handler is None else handler.type,  # one text for all of them
+            handler,
             exclusive=handler is not None and handler.exclusive,
             priority=priority,
             within=within,
@@ -133,15 +134,11 @@ class Executions:
 
         None when it is to run as others do, because it is not pure, or has not come to an end that can be recorded.
         """
-        handler = self.services.repertoire.of_version(entry.type, accepted.version)
+        handler = entry.handler
         if handler is None or not handler.pure:
             return None
-        actor = ExecutionActor(
-            *(self.services, entry.tenant, entry.id),
-            accepted=Accepted(accepted, since=0),
-            place=entry,
-        )
-        end = actor.compute(handler)
+        entry.accepted = Accepted(accepted, since=0)
+        end = self._actor(entry).compute(handler)
         try:
             computed = None if end is None else with_end(commit, accepted, end)
         except InvalidValue:  # its artifacts and events together are too large
@@ -166,10 +163,9 @@ class Executions:
 
         Without what its acceptance made, it is read from hot state.
         """
-        if self.is_open(entry.tenant, entry.id):
-            return  # found in the open set by a restart that came in between
+        if not self.open.add(entry):
+            return  # found there by a restart that came in between
         entry.accepted = accepted
-        self.open.add(entry)
         if self.places.has_been_given(entry):
             self._launch(entry)
         else:
@@ -368,7 +364,7 @@ class Executions:
 
     def _perform(self, entry: OpenExecution) -> None:
         try:
-            self._supervisor.perform(entry.child_id, partial(self._live, entry), partial(self._crashed, entry))
+            self._supervisor.do(entry)
         except SupervisorError:
             self.serving = False  # on its way down: what is open will be found in the open set
 
@@ -378,42 +374,28 @@ class Executions:
         except SupervisorError:
             self.serving = False
 
-    async def _live(self, entry: OpenExecution) -> None:
+    async def live(self, entry: OpenExecution) -> None:
+        """Run its handler, on a pooled task."""
         if self._is_to_go(entry):
-            self._gone(entry)
+            self._left(entry)
             return
         actor = entry.actor = self._actor(entry)
         try:
             await actor.run()
         except BaseException as error:  # where it was cancelled, nobody else would say that it has left
-            if entry.dropped is not None:
-                self._gone(entry)
-            elif actor.leaves and isinstance(error, anyio.get_cancelled_exc_class()):
+            dropped = entry.dropped is not None
+            if dropped or (actor.leaves and isinstance(error, anyio.get_cancelled_exc_class())):
                 self._left(entry)
             raise
-        self._gone(entry)
+        self._left(entry)
 
     def _is_to_go(self, entry: OpenExecution) -> bool:
         """Whether it is not to run any more, because it is being erased."""
         return entry.dropped is not None or self.services.barred.holds(entry.tenant, execution=entry.id)
 
-    def _gone(self, entry: OpenExecution) -> None:
-        """It does not run any more, and will not."""
-        if entry.dropped is not None:
-            if entry.dropped.is_set():
-                return
-            entry.dropped.set()
-        self._left(entry)
-
     def _actor(self, entry: OpenExecution) -> ExecutionActor:
         accepted, entry.accepted = entry.accepted, None
-        return ExecutionActor(
-            self.services,
-            entry.tenant,
-            entry.id,
-            accepted=accepted,
-            place=entry,
-        )
+        return ExecutionActor(self.services, entry.tenant, entry.id, accepted, entry)
 
     def _cell(self, child_id: str, actor: ExecutionActor) -> Cell[ExecutionMessage]:
         def schedule() -> None:
@@ -483,10 +465,10 @@ class Executions:
             raise ActorStopped(f"{self._path}/executions is not running")
         return self.open.find(tenant, execution)
 
-    def _crashed(self, entry: OpenExecution, _cause: BaseException) -> None:
+    def crashed(self, entry: OpenExecution) -> None:
         """Resume it, after the back-off that the supervisor decided: all is read from hot state again."""
         if self._is_to_go(entry):
-            self._gone(entry)
+            self._left(entry)
             return
         self.restarts += 1
         entry.left()
@@ -495,6 +477,10 @@ class Executions:
 
     def _left(self, entry: OpenExecution) -> None:
         """The handler does not run any more: ended, suspended, or without a handler."""
+        if entry.dropped is not None:
+            if entry.dropped.is_set():
+                return
+            entry.dropped.set()
         entry.passive = entry.actor is not None and entry.actor.passive
         entry.launched = False
         entry.left()

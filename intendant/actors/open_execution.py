@@ -20,6 +20,7 @@ from intendant.domain.commit import Receipt
 from intendant.domain.errors import ActorStopped
 from intendant.domain.waits import Waits
 from intendant.parking import Reply
+from intendant.realm import Handler
 
 
 class Standing(enum.StrEnum):
@@ -42,6 +43,14 @@ class Owner(Protocol):
 
     services: Services
     serving: bool
+
+    def live(self, entry: OpenExecution) -> Awaitable[None]:
+        """Run its handler."""
+        ...
+
+    def crashed(self, entry: OpenExecution) -> None:
+        """It crashed, and may run again."""
+        ...
 
     def ended(self, entry: OpenExecution) -> None:
         """It is not open any more."""
@@ -75,8 +84,9 @@ class OpenExecution(Struct, eq=False, gc=False):
     everybody waits: the collector does not see them. So what refers to one and is referred to by it is let go when it
     is not open here any more (`let_go`), or its handler has left (`left`).
 
-    It is the `Place` of its actor. Its `lane` is its session: of one session those accepted first begin first. One that
-    is `within` another execution of its session begins in the place of that, and has a lane of its own.
+    It is the `Place` of its actor, and the `Work` of the worker that runs that. Its `lane` is its session: of one
+    session those accepted first begin first. One that is `within` another execution of its session begins in the place
+    of that, and has a lane of its own.
     """
 
     owner: Owner
@@ -85,6 +95,7 @@ class OpenExecution(Struct, eq=False, gc=False):
     id: str
     concurrency: int  # of its session
     type: str = ""
+    handler: Handler | None = None  # of its version; None when there is none here
     exclusive: bool = False
     priority: int = 0
     within: bool = False
@@ -118,6 +129,14 @@ class OpenExecution(Struct, eq=False, gc=False):
     def __post_init__(self) -> None:
         self.lane = f"/{self.id}" if self.within else self.session
         self.child_id = f"{self.tenant}/{self.id}"
+
+    def body(self) -> Awaitable[None]:
+        """See `Work`."""
+        return self.owner.live(self)
+
+    def on_crash(self, _cause: BaseException, /) -> None:
+        """See `Work`."""
+        self.owner.crashed(self)
 
     @property
     def newest(self) -> Reply[Receipt] | None:

@@ -33,6 +33,7 @@ from intendant.domain.payloads import CancelRequested, SignalReceived, TimerFire
 from intendant.domain.records import Record
 from intendant.domain.waits import WaitEnd, WaitRow, Waits, fingerprint
 from intendant.parking import Parking, Reply
+from intendant.realm import Handler
 
 READY_MAX: Final = 10_000  # signals that lie ready for one execution; beyond, senders get Overloaded
 
@@ -57,6 +58,11 @@ class Place(Protocol):
     """What was asked and not answered yet."""
 
     @property
+    def handler(self) -> Handler | None:
+        """The handler of its type and version; None when it has to be looked for."""
+        ...
+
+    @property
     def newest(self) -> Reply[Receipt] | None:
         """The newest commit of a handler's: when it is settled, all of them are."""
         ...
@@ -70,6 +76,10 @@ class Place(Protocol):
 
     def suspended(self) -> bool:
         """Whether all handlers are being suspended."""
+        ...
+
+    def wait_end(self) -> Reply[None]:
+        """A reply for when the end that is to come is durable."""
         ...
 
     def close(self) -> None:
