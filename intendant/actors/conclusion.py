@@ -49,7 +49,7 @@ class Conclusion(Struct, gc=False):
 
     async def complete(self, result: bytes, context: Context) -> None:
         """End it with a result; cancelled, if a cancel was decided."""
-        left: _Left | tuple[()] = ()
+        left: _Left = [], 0, [], [], 0
         if not self.history.untouched:
             await self.settle_children()
             if self.history.fold.cancelled is not None:

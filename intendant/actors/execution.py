@@ -6,7 +6,7 @@ import contextlib
 import functools
 import logging
 import random
-from collections.abc import Awaitable, Callable, Collection, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, Final
@@ -87,6 +87,7 @@ class ExecutionActor(Actor[ExecutionMessage]):
         self._services = services
         self._id = id
         self._place = place
+        self.now = services.clock.now
         self._context: Context | None = None
         self.files = NotedFiles(services.files)
         self._worker: Worker | None = None  # that it runs on
@@ -150,8 +151,9 @@ class ExecutionActor(Actor[ExecutionMessage]):
     @property
     def suspended(self) -> bool:
         """Whether nothing more may be recorded: the handler is being unwound to resume later, or the end is written."""
-        cancelled = self._worker is not None and self._worker.cancelled
-        return self.history.over or self.history.cut_off or cancelled or self._place.suspended()
+        history, worker = self.history, self._worker
+        cancelled = worker is not None and worker.cancelled
+        return cancelled or history.over or history.cut_off or not self._place.owner.serving
 
     async def receive(self, message: ExecutionMessage) -> None:
         """Answer what others ask about this execution."""
@@ -412,7 +414,7 @@ class ExecutionActor(Actor[ExecutionMessage]):
         """See `Recording.recorded_events`."""
         return self.history.journal.events
 
-    async def record_step(self, step: StepCompleted | StepFailed) -> None:
+    def record_step(self, step: StepCompleted | StepFailed) -> Coroutine[Any, Any, None]:
         """Commit a step's record and its row in the journal, and the events that ride with it."""
         history = self.history
         reply = history.append(step, step.events)
@@ -421,7 +423,7 @@ class ExecutionActor(Actor[ExecutionMessage]):
         elif is_of_saga(step):
             history.follow(step)
         history.steps += 1  # now: the handler may be cancelled while it waits, and the record stands all the same
-        await history.durable(reply)
+        return history.durable(reply)
 
     def prepare(self, handler: Any, parameters: Any) -> ChildIntent:
         """See `Recording.prepare`."""
@@ -556,10 +558,6 @@ class ExecutionActor(Actor[ExecutionMessage]):
             elif self._waiting:
                 query.reply.fail(UnknownQuery(query.name, sorted(context.queries)))
         queries[:] = [query for query in queries if not query.reply.settled]
-
-    def now(self) -> int:
-        """The wall clock, in µs since 1970 UTC."""
-        return self._services.clock.now()
 
 
 def _without_cancellation(group: BaseExceptionGroup) -> BaseException:

@@ -26,7 +26,7 @@ from intendant.domain.commit import (
     RemoveFromIndex,
 )
 from intendant.domain.errors import BeingErased, InternalError, Stopped, StoreUnavailable, Suspended
-from intendant.domain.journal import Journal, Row, encode_journal_row, record_type
+from intendant.domain.journal import Journal, Row, as_recorded
 from intendant.domain.logs import about
 from intendant.domain.payloads import (
     Emitted,
@@ -75,7 +75,7 @@ class _End(msgspec.Struct, frozen=True, gc=False):
     endings: Endings
     state: ExecutionState
 
-    def set(self, _receipt: Receipt) -> None:
+    def set(self, value: Receipt) -> None:  # noqa: ARG002  where it stands is nobody's
         """It is durable: those who wait are told."""
         self.place.end(None)
         self.endings.tell(self.state)
@@ -225,8 +225,11 @@ class History:
             raise Suspended(f"execution {self._id} records nothing any more")
         body = encode(row)
         self._place.written += len(body)
-        record = Record(record_type(row), self.state.session, self._id, Raw(body))
-        operations: list[Operation] = [AppendJournal(self._id, encode_journal_row(row, body)), *self._outbox(events)]
+        type, stored = as_recorded(row, body)
+        record = Record(type, self.state.session, self._id, Raw(body))
+        operations: list[Operation] = [AppendJournal(self._id, stored)]
+        if events:
+            operations += self._outbox(events)
         commit = Commit(self._tenant, [record], operations)
         if before is not None:
             commit = Commit(self._tenant, [record, *before.records], [*operations, *before.operations])

@@ -168,10 +168,6 @@ class OpenExecution(Struct, eq=False, gc=False):
             self.waits = ExecutionWaits(services, self.tenant, self.id, session, fold, *told)
         return self.waits
 
-    def suspended(self) -> bool:
-        """See `Place`."""
-        return not self.owner.serving
-
     def close(self) -> None:
         """See `Place`."""
         self.closed = True

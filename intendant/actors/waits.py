@@ -28,7 +28,7 @@ from intendant.domain.commit import (
     check_commit,
 )
 from intendant.domain.errors import ActorStopped, IdempotencyConflict, InternalError, Overloaded, UnreadableJournal
-from intendant.domain.journal import encode_journal_row, record_type
+from intendant.domain.journal import as_recorded
 from intendant.domain.payloads import CancelRequested, SignalReceived, TimerFired, TimerSet
 from intendant.domain.records import Record
 from intendant.domain.waits import WaitEnd, WaitRow, Waits, fingerprint
@@ -45,6 +45,15 @@ class Query(Struct, frozen=True):
 
     name: str
     reply: Reply[bytes]
+
+
+class Serving(Protocol):
+    """Whoever runs executions."""
+
+    @property
+    def serving(self) -> bool:
+        """Whether it does: if not, all handlers are being suspended."""
+        ...
 
 
 class Place(Protocol):
@@ -74,8 +83,9 @@ class Place(Protocol):
         """Those that are there, or new ones that go on from what was recorded."""
         ...
 
-    def suspended(self) -> bool:
-        """Whether all handlers are being suspended."""
+    @property
+    def owner(self) -> Serving:
+        """Whoever runs it."""
         ...
 
     def wait_end(self) -> Reply[None]:
@@ -240,8 +250,9 @@ class ExecutionWaits:
 
     def _append(self, row: WaitRow, outbox: list[AddToOutbox] | None = None) -> Reply[Receipt]:
         body = encode(row)
-        record = Record(record_type(row), self._session, self._execution, Raw(body))
-        operations: list[Operation] = [AppendJournal(self._execution, encode_journal_row(row, body)), *(outbox or ())]
+        type, stored = as_recorded(row, body)
+        record = Record(type, self._session, self._execution, Raw(body))
+        operations: list[Operation] = [AppendJournal(self._execution, stored), *(outbox or ())]
         check_commit(Commit(self._tenant, [record], operations))  # index entries weigh nothing: it can't fail below
         change = self.fold.add(row)
         if change is None:

@@ -176,7 +176,9 @@ class WalWriter:
 
         Never refused for lack of room. Raises InvalidValue when it is too large.
         """
-        told = Reply() if told is None else told
+        if told is None:
+            reply: Reply[Receipt] = Reply()
+            told = reply
         append = Append(commit, told, *check_commit(commit), erasing=erasing)
         if self._admits(append):
             self._intake.put(append)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -43,8 +43,8 @@ class Recording(Protocol):
         """Who is told of steps; None when no traces are wanted."""
         ...
 
-    async def record_step(self, step: StepCompleted | StepFailed) -> None:
-        """Make a step durable; returns when it is."""
+    def record_step(self, step: StepCompleted | StepFailed) -> Coroutine[Any, Any, None]:
+        """Make a step durable. It is handed over at once; what is awaited returns when it is durable."""
         ...
 
     @property

@@ -29,7 +29,7 @@ from intendant.steps.steps import Steps, failure_of
 COULD_NOT_UNDO: Final = "saga.could_not_undo"
 """The event that tells of a step that could not be undone."""
 
-_UNDO: Final = StepFunction(is_async=True, takes_step=True, returns=Any)
+_UNDO: Final = StepFunction(is_async=True, takes_step=True)
 _CANCELLED: Final = Failure(
     "cancelled", "its block was cancelled: by a scope or a group around it, a time limit of the handler, or its caller"
 )

@@ -406,14 +406,15 @@ _share = SharedState.__init__
 def set_state_behind_the_end(self: Any, payload: Any, shared: bytes | None = None) -> None:
     """A session's state is set in a commit of its own, once the execution's end is durable."""
 
-    def set_state(shared: bytes) -> None:
+    def set_state(_ended: object) -> None:
+        assert shared is not None
         state = self.state
         record = Record("state_set", state.session, state.id, StateSet(SESSION_STATE, state.session, Raw(shared)))
         put = PutDocument(SESSION_STATE, state.session, shared)
         getattr(self, "_services").writer.append(Commit(state.tenant, [record], [put]))  # noqa: B009
 
     if shared is not None:
-        getattr(self, "_place").wait_end().on_settled(lambda _ended: set_state(shared))  # noqa: B009
+        getattr(self, "_place").wait_end().on_settled(set_state)  # noqa: B009
     _end(self, payload)
 
 
