@@ -401,6 +401,11 @@ class ExecutionActor(Actor[ExecutionMessage]):
     # --- what the context records through
 
     @property
+    def resumes(self) -> bool:
+        """See `Recording.resumes`."""
+        return not self.history.untouched
+
+    @property
     def journal(self) -> Mapping[str, StepCompleted | StepFailed]:
         """What was recorded before this attempt of the handler: of each step the newest."""
         return self.history.journal.steps

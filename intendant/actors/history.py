@@ -196,8 +196,8 @@ class History:
 
     @property
     def untouched(self) -> bool:
-        """Whether nothing was recorded, waited for or sent: then there is little to look at when it ends."""
-        return self._journal is None and self._place.waits is None and not self._has_journal
+        """Whether nothing was recorded, but by steps of this run, and nothing sent."""
+        return self._journal is None and self._place.waits is None
 
     def undelivered(self) -> tuple[list[Signal], int]:
         """Signals that were sent and not awaited, and how many more than are listed."""
@@ -274,7 +274,7 @@ class History:
             self._put(state),
             RemoveFromIndex(states.OPEN, state.id, states.open_score(state.session)),
         ]
-        if not self.untouched:
+        if self._has_journal or not self.untouched:
             operations += self._leavings()
         if payload.events:
             operations += self._outbox(payload.events)
@@ -290,6 +290,8 @@ class History:
 
     def _leavings(self) -> list[Operation]:
         """What the end takes away of what was recorded."""
+        if self.untouched:
+            return [DropJournal(self._id)]
         fold, operations = self.fold, list[Operation]()
         if self._has_journal or fold.by_path or fold.received or fold.cancelled:
             operations.append(DropJournal(self._id))

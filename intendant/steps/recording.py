@@ -19,6 +19,11 @@ class Recording(Protocol):
     """Where a context's durable calls go."""
 
     @property
+    def resumes(self) -> bool:
+        """Whether something may have been recorded of this execution before this run, or been sent to it."""
+        ...
+
+    @property
     def journal(self) -> Mapping[str, StepCompleted | StepFailed]:
         """What was recorded of this execution before this run, by path: of each step the newest."""
         ...

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -61,7 +61,6 @@ class Steps:
     def __init__(
         self,
         recording: Recording,
-        events: Events,
         *,
         tenant: str,
         execution: str,
@@ -71,18 +70,20 @@ class Steps:
     ) -> None:
         self.in_progress: list[str] = []  # the steps whose functions run
         self.now = now  # the time of the newest record that was reached
+        self.events = Events(recording)
         self._recording = recording
-        self._events = events
         self._tenant = tenant
         self._execution = execution
         self._files = files
         self.call = call
         self.closed = False  # the run is over
         self._used: dict[str, bool] = {}  # by path, in the order they were reached: whether it is a saga's step
-        self._journal, undoable = recording.journal, recording.sagas.undoable
-        self._unreached = len(self._journal) + len(recording.waits)
-        if undoable:
-            self._unreached += sum(step not in self._journal for step in undoable)
+        self._journal: Mapping[str, StepCompleted | StepFailed] = {}
+        self._unreached = 0
+        if recording.resumes:
+            self._journal = recording.journal
+            self._unreached = len(self._journal) + len(recording.waits)
+            self._unreached += sum(step not in self._journal for step in recording.sagas.undoable)
 
     @property
     def ahead(self) -> int:
@@ -255,7 +256,7 @@ class Steps:
 
     async def give_up(self, path: str, failure: Failure) -> None:
         """Record that the step has failed for good, without another attempt and without events but what is emitted."""
-        events, late = self._events.take(), self.cleaning_up
+        events, late = self.events.take(), self.cleaning_up
         await self.record(StepFailed(path, failure, self._recording.now(), events=events, cleanup=late))
 
     def reach_recorded(self, recorded: StepCompleted | StepFailed, asked: bytes) -> None:
@@ -361,7 +362,7 @@ class Steps:
         result, file = encode_value(value, f"result of step {path!r}", limit), ""
         if files is not None and len(result) > VALUE_BYTES_MAX:
             file, result = await files.put(self._tenant, result), bytes(NOTHING)
-        events, now, of_saga = self._events.take(), self._recording.now(), self._used.get(path, False)
+        events, now, of_saga = self.events.take(), self._recording.now(), self._used.get(path, False)
         return StepCompleted(path, Raw(result), now, asked, events, file, self.cleaning_up, of_saga)
 
     def _failed(
@@ -383,9 +384,9 @@ class Steps:
         next_at = policy.next_attempt(attempt, error, first, now, random.random)
         if next_at is None:
             spent(failure)
-            events = self._events.take()
+            events = self.events.take()
             return StepFailed(path, failure, now, attempt, arguments=asked, events=events, cleanup=late, saga=of_saga)
-        events = self._events.take()
+        events = self.events.take()
         told = before.progress if before else NOTHING
         left = told if step is None else step.recorded_progress
         return StepFailed(
@@ -402,7 +403,7 @@ class Steps:
                 self._check_saga(step)
             await self._recording.record_step(step)
         except (InvalidValue, SagaFailed):
-            self._events.put_back(step.events)
+            self.events.put_back(step.events)
             raise
         self.now = max(self.now, step.at)
         return step

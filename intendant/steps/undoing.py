@@ -20,7 +20,6 @@ from intendant.domain.errors import StepFailed as StepFailedError
 from intendant.domain.payloads import Failure, SagaCompensated, SagaCompensating, SagaStarted, StepCompleted
 from intendant.domain.retry import Policy
 from intendant.domain.sagas import SagaRow, Sagas, undo_path
-from intendant.steps.events import Events
 from intendant.steps.function import StepFunction, inspect_function
 from intendant.steps.recording import Recording
 from intendant.steps.step import Step
@@ -50,11 +49,11 @@ class Undo(Struct):
 class Undoing:
     """What a saga and those inside of it record in one run of a handler, and the undos by the paths of their steps."""
 
-    def __init__(self, recording: Recording, steps: Steps, events: Events, emit: Callable[[str, object], None]) -> None:
+    def __init__(self, recording: Recording, steps: Steps, emit: Callable[[str, object], None]) -> None:
         self.undos: dict[str, Undo] = {}
         self._recording = recording
         self._steps = steps
-        self._events = events
+        self._events = steps.events
         self._emit = emit
         self._turn = anyio.Lock()
 
