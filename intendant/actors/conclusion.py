@@ -56,7 +56,8 @@ class Conclusion(Struct, gc=False):
                 self.cancel(None, context)
                 return
             left = self._left()
-        payload = ExecutionCompleted(Raw(result), self._now(), context.artifacts, context.take_events(), *left)
+        now, events = self.services.clock.now(), context.take_events()
+        payload = ExecutionCompleted(Raw(result), now, context.artifacts, events, *left)
         try:
             self.history.end(payload, context.changed_state)
         except InvalidValue as error:  # all artifacts together are larger than a commit may be
@@ -91,7 +92,7 @@ class Conclusion(Struct, gc=False):
             return
         artifacts = context.artifacts if context else {}
         events = context.take_events() if context else []
-        self.history.end(ExecutionFailed(failure, self._now(), artifacts, events, *self._left()))
+        self.history.end(ExecutionFailed(failure, self.services.clock.now(), artifacts, events, *self._left()))
         self._tell(Status.FAILED, failure.code)
 
     def cancel(self, failure: Failure | None, context: Context | None) -> None:
@@ -101,7 +102,7 @@ class Conclusion(Struct, gc=False):
             failure = failure_of(cancellation.overrun)
         artifacts = context.artifacts if context and not context.closed else {}
         events = context.take_events() if context else []
-        payload = ExecutionCancelled(self._now(), failure, artifacts, events, *self._left())
+        payload = ExecutionCancelled(self.services.clock.now(), failure, artifacts, events, *self._left())
         try:
             self.history.end(payload)
         except InvalidValue:  # what it gave is larger than a commit may be: its end goes without
@@ -126,9 +127,6 @@ class Conclusion(Struct, gc=False):
         """What its end tells besides what the handler gave."""
         journal = self.history.journal
         return *self.history.undelivered(), journal.sagas.records(), self.became, len(journal.children)
-
-    def _now(self) -> int:
-        return self.services.clock.now()
 
     def _tell(self, status: Status, code: str = "") -> None:
         if self.trace is not None:

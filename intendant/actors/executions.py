@@ -115,12 +115,13 @@ class Executions:
             tenant,
             session,
             id,
+            f"/{id}" if within else session,
+            f"{tenant}/{id}",
             concurrency or self.services.limits.session_concurrency,
             type if handler is None else handler.type,  # one text for all of them
             handler,
             exclusive=handler is not None and handler.exclusive,
             priority=priority,
-            within=within,
         )
 
     def begin(self, entries: Sequence[OpenExecution]) -> bool:

@@ -85,22 +85,21 @@ class OpenExecution(Struct, eq=False, gc=False):
     is not open here any more (`let_go`), or its handler has left (`left`).
 
     It is the `Place` of its actor, and the `Work` of the worker that runs that. Its `lane` is its session: of one
-    session those accepted first begin first. One that is `within` another execution of its session begins in the place
-    of that, and has a lane of its own.
+    session those accepted first begin first. One that begins in the place of another execution of its session, within
+    which it was submitted, has a lane of its own.
     """
 
     owner: Owner
     tenant: str
     session: str
     id: str
+    lane: str  # no session's id is like that of one within another execution
+    child_id: str  # its name under the supervisor, and its key among those that are open
     concurrency: int  # of its session
     type: str = ""
     handler: Handler | None = None  # of its version; None when there is none here
     exclusive: bool = False
     priority: int = 0
-    within: bool = False
-    lane: str = ""  # no session's id is like that of one within another execution
-    child_id: str = ""  # its name under the supervisor, and its key here
     accepted: Accepted | None = None  # what its acceptance handed over, until its handler has it
     written: int = 0
     life: int = 0  # of its owner, in which it was given a place before it was accepted
@@ -125,10 +124,6 @@ class OpenExecution(Struct, eq=False, gc=False):
     queries: list[Query] | None = None
     awaited: Ending | None = None  # of a child, by a handler that was suspended alone
     after_end: list[Reply[None]] | None = None  # who wait for the end that is decided
-
-    def __post_init__(self) -> None:
-        self.lane = f"/{self.id}" if self.within else self.session
-        self.child_id = f"{self.tenant}/{self.id}"
 
     def body(self) -> Awaitable[None]:
         """See `Work`."""
@@ -180,7 +175,8 @@ class OpenExecution(Struct, eq=False, gc=False):
         """See `Place`."""
         if error is None:
             self.owner.ended(self)
-        self.leave(error)
+        if self.after_end or self.queries:
+            self.leave(error)
         if error is None:
             self.let_go()
 
