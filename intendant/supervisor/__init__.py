@@ -55,7 +55,7 @@ from .parking import EventParking, Parking
 from .spec import AutoShutdown, ChildSpec, Restart, Start, Started
 from .strategy import Strategy
 from .supervisor import Supervisor
-from .workers import Piece, Work, Worker, current_worker
+from .workers import Work, Worker, current_worker
 
 __all__ = [
     "AskFailed",
@@ -84,7 +84,6 @@ __all__ = [
     "IntensityExceeded",
     "NotRunning",
     "Parking",
-    "Piece",
     "ResidentInfo",
     "Restart",
     "Start",
