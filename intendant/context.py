@@ -28,8 +28,8 @@ from intendant.domain.ports import FileStore
 from intendant.domain.retry import Policy, Retry
 from intendant.steps.attempt import call_here
 from intendant.steps.children import Child, Children
-from intendant.steps.events import Events
 from intendant.steps.files import Files
+from intendant.steps.function import inspect_function
 from intendant.steps.policy import StepPolicy, policy_of
 from intendant.steps.recording import Recording
 from intendant.steps.saga import UNDO_RETRY, UNDO_TIMEOUT, Saga, undo_policy
@@ -95,14 +95,9 @@ class Context:
         self._recording = recording
 
     @functools.cached_property
-    def _events(self) -> Events:
-        return Events(self._recording.recorded_events)
-
-    @functools.cached_property
     def _steps(self) -> Steps:
         return Steps(
             self._recording,
-            self._events,
             tenant=self.tenant_id,
             execution=self.execution_id,
             now=self._started_at,
@@ -147,11 +142,11 @@ class Context:
 
     @functools.cached_property
     def _waiting(self) -> Waiting:
-        return Waiting(self._recording, self._steps, self._events)
+        return Waiting(self._recording, self._steps)
 
     @functools.cached_property
     def _children(self) -> Children:
-        return Children(self._recording, self._steps, self._events, self.tenant_id, self.execution_id)
+        return Children(self._recording, self._steps, self.tenant_id, self.execution_id)
 
     def now(self) -> datetime:
         """The time of the newest thing recorded, in UTC: the same at every resume, unless steps run side by side."""
@@ -233,11 +228,13 @@ class Context:
         attempt failed, from its exception: raised again at every resume. An attempt has failed, for good, also when
         its result can't be encoded, or is over 64 MiB.
         """
-        path = self._steps.claim(name, key)
+        steps = self._steps
+        path = steps.claim(name, key)
         each = policy_of(policy)
-        if self._recording.cancellation is None:
-            return await self._steps.run(path, function, arguments, each)
-        return await self._steps.durably(lambda: self._steps.run(path, function, arguments, each), [path])
+        if self._recording.cancellation is not None:
+            return await steps.durably(lambda: steps.run(path, function, arguments, each), [path])
+        kind = inspect_function(function)  # as `Steps.run`: one coroutine less to come back through
+        return await steps.result(await steps.complete(path, function, kind, arguments, each), kind)
 
     @overload
     async def map(
@@ -354,7 +351,7 @@ class Context:
         Raises DuplicateStep, when it is entered, for a name used twice without `key`; InvalidValue.
         """
         policy = undo_policy(undo_retry, undo_timeout)
-        undoing = Undoing(self._recording, self._steps, self._events, self.emit)
+        undoing = Undoing(self._recording, self._steps, self.emit)
         return Saga(self._recording, self._steps, undoing, None, name, key, policy)
 
     # --- children
@@ -481,7 +478,7 @@ class Context:
         and for more than 1,024 events since the last record.
         """
         self._steps.check_live()
-        self._events.emit(name, payload)
+        self._steps.events.emit(name, payload)
 
     def artifact(self, name: str, value: object) -> None:
         """Give a named result beside the handler's own; setting it again replaces it. Kept with the execution's end.
@@ -519,8 +516,8 @@ class Context:
 
     def take_events(self) -> list[Emitted]:
         """What was emitted and rides with the next record."""
-        events: Events | None = self.__dict__.get("_events")  # most handlers never had any
-        return [] if events is None else events.take()
+        steps: Steps | None = self.__dict__.get("_steps")  # many handlers never had any
+        return [] if steps is None else steps.events.take()
 
 
 def _first(failures: ExceptionGroup[Exception]) -> Exception:

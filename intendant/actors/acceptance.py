@@ -16,7 +16,7 @@ from intendant.domain.codec import encode
 from intendant.domain.commit import AddToIndex, AddToOutbox, AppendJournal, ClaimKey, Commit, Operation, PutDocument
 from intendant.domain.errors import IdempotencyConflict
 from intendant.domain.forks import Fork
-from intendant.domain.journal import encode_journal_row, events_of, record_type
+from intendant.domain.journal import as_recorded, events_of
 from intendant.domain.payloads import Parent
 from intendant.domain.records import Record
 from intendant.domain.state import ExecutionState, SessionState
@@ -113,8 +113,9 @@ def take_journal(fork: Fork, session: str, execution: str, records: list[Record]
     """What the fork goes on from is recorded as its own; events that rode with it go out as its own."""
     for row in fork.rows:
         body = encode(row)
+        type, stored = as_recorded(row, body)
         place = len(records)
-        records.append(Record(record_type(row), session, execution, Raw(body)))
-        operations.append(AppendJournal(execution, encode_journal_row(row, body)))
+        records.append(Record(type, session, execution, Raw(body)))
+        operations.append(AppendJournal(execution, stored))
         events = [encode(OutboxEvent.of(execution, event)) for event in events_of(row)]
         operations += [AddToOutbox(session, event, place) for event in events]

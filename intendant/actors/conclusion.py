@@ -6,13 +6,12 @@ import contextlib
 import logging
 
 import anyio.lowlevel
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from intendant.actors.history import History
 from intendant.actors.offspring import Offspring
 from intendant.actors.services import Services
 from intendant.context import Context
-from intendant.domain.commit import Receipt
 from intendant.domain.errors import InvalidValue, Stopped, Suspended
 from intendant.domain.logs import about, told
 from intendant.domain.payloads import (
@@ -26,58 +25,52 @@ from intendant.domain.payloads import (
 )
 from intendant.domain.state import Status
 from intendant.domain.telemetry import ExecutionTrace
-from intendant.parking import Reply
 from intendant.steps.cancellation import Cancellation
 from intendant.steps.steps import failure_of
 from intendant.supervisor import Worker
 
 logger = logging.getLogger("intendant.execution")
 
+_Left = tuple[list[Signal], int, list[SagaRecord], list[ChildRecord], int]
 
-class Conclusion:
-    """Made when an execution is about to end. Nobody waits here for the end: its reply comes when it is durable.
+
+class Conclusion(Struct, gc=False):
+    """Made when an execution is about to end. Nobody waits here until that is durable: see `History.end`.
 
     `worker` is what its handler ran on, None when it runs none; `cancellation` is how that was told of a cancel.
     """
 
-    __slots__ = ("_became", "_cancellation", "_history", "_services", "_trace", "_worker")
-
-    def __init__(
-        self,
-        services: Services,
-        history: History,
-        trace: ExecutionTrace | None,
-        cancellation: Cancellation | None,
-        worker: Worker | None,
-    ) -> None:
-        self._services = services
-        self._history = history
-        self._trace = trace
-        self._cancellation = cancellation
-        self._worker = worker
-        self._became: list[ChildRecord] = []
+    services: Services
+    history: History
+    trace: ExecutionTrace | None
+    cancellation: Cancellation | None
+    worker: Worker | None
+    became: list[ChildRecord] = []
 
     async def complete(self, result: bytes, context: Context) -> None:
         """End it with a result; cancelled, if a cancel was decided."""
-        if self._history.journal.children:
+        left: _Left = [], 0, [], [], 0
+        if not self.history.untouched:
             await self.settle_children()
-        if self._history.fold.cancelled is not None:
-            self.cancel(None, context)
-            return
-        events = context.take_events()
-        payload = ExecutionCompleted(Raw(result), self._now(), context.artifacts, events, *self._left())
+            if self.history.fold.cancelled is not None:
+                self.cancel(None, context)
+                return
+            left = self._left()
+        now, events = self.services.clock.now(), context.take_events()
+        payload = ExecutionCompleted(Raw(result), now, context.artifacts, events, *left)
         try:
-            self._history.end(payload, context.changed_state)
+            self.history.end(payload, context.changed_state)
         except InvalidValue as error:  # all artifacts together are larger than a commit may be
             await self.fail(error, None)
         else:
-            self._tell(Status.COMPLETED)
+            if self.trace is not None:
+                self.trace.ended(Status.COMPLETED)
 
     async def fail(self, error: Exception, context: Context | None) -> None:
         """End it with what its handler raised; cancelled, if a cancel was decided."""
-        if isinstance(error, Stopped) and not self._services.writer.serving:
+        if isinstance(error, Stopped) and not self.services.writer.serving:
             raise error  # not the handler's doing
-        state = self._history.state
+        state = self.history.state
         if not isinstance(error, InvalidValue):
             attempt = 0 if context is None else context.attempt
             logger.info(
@@ -92,52 +85,49 @@ class Conclusion:
         except InvalidValue:  # what it gave is larger than a commit may be: its end goes without
             self.end_failed(failure, None)
 
-    def end_failed(self, failure: Failure, context: Context | None) -> Reply[Receipt]:
+    def end_failed(self, failure: Failure, context: Context | None) -> None:
         """End it failed, its children being settled; cancelled, if a cancel was decided."""
-        if self._history.fold.cancelled is not None:
-            return self.cancel(failure, context)
+        if self.history.fold.cancelled is not None:
+            self.cancel(failure, context)
+            return
         artifacts = context.artifacts if context else {}
         events = context.take_events() if context else []
-        reply = self._history.end(ExecutionFailed(failure, self._now(), artifacts, events, *self._left()))
+        self.history.end(ExecutionFailed(failure, self.services.clock.now(), artifacts, events, *self._left()))
         self._tell(Status.FAILED, failure.code)
-        return reply
 
-    def cancel(self, failure: Failure | None, context: Context | None) -> Reply[Receipt]:
+    def cancel(self, failure: Failure | None, context: Context | None) -> None:
         """Once a cancel was decided this is the end, whatever the handler came to. Its children are settled."""
-        cancellation = self._cancellation
+        cancellation = self.cancellation
         if failure is None and cancellation is not None and cancellation.overrun is not None:
             failure = failure_of(cancellation.overrun)
         artifacts = context.artifacts if context and not context.closed else {}
         events = context.take_events() if context else []
-        payload = ExecutionCancelled(self._now(), failure, artifacts, events, *self._left())
+        payload = ExecutionCancelled(self.services.clock.now(), failure, artifacts, events, *self._left())
         try:
-            reply = self._history.end(payload)
+            self.history.end(payload)
         except InvalidValue:  # what it gave is larger than a commit may be: its end goes without
-            return self.cancel(failure, None)
-        self._tell(Status.CANCELLED)
-        return reply
+            self.cancel(failure, None)
+        else:
+            self._tell(Status.CANCELLED)
 
     async def settle_children(self) -> None:
         """Cancel those that it has not abandoned, and see what has become of all.
 
         Raises Suspended when handlers are suspended meanwhile: then it ends later.
         """
-        if not self._history.journal.children:
+        if not self.history.journal.children:
             return
-        with contextlib.nullcontext() if self._worker is None else self._worker.shield():
-            self._became = await Offspring(self._services, self._history).settle()
+        with contextlib.nullcontext() if self.worker is None else self.worker.shield():
+            self.became = await Offspring(self.services, self.history).settle()
             return
         await anyio.lowlevel.checkpoint()
-        raise Suspended(f"execution {self._history.state.id} is suspended before its end, and goes on later")
+        raise Suspended(f"execution {self.history.state.id} is suspended before its end, and goes on later")
 
-    def _left(self) -> tuple[list[Signal], int, list[SagaRecord], list[ChildRecord], int]:
+    def _left(self) -> _Left:
         """What its end tells besides what the handler gave."""
-        journal = self._history.journal
-        return *self._history.undelivered(), journal.sagas.records(), self._became, len(journal.children)
-
-    def _now(self) -> int:
-        return self._services.clock.now()
+        journal = self.history.journal
+        return *self.history.undelivered(), journal.sagas.records(), self.became, len(journal.children)
 
     def _tell(self, status: Status, code: str = "") -> None:
-        if self._trace is not None:
-            self._trace.ended(status, code)
+        if self.trace is not None:
+            self.trace.ended(status, code)

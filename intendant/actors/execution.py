@@ -6,7 +6,7 @@ import contextlib
 import functools
 import logging
 import random
-from collections.abc import Awaitable, Callable, Collection, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, Final
@@ -78,7 +78,6 @@ class ExecutionActor(Actor[ExecutionMessage]):
         services: Services,
         tenant: str,
         id: str,
-        *,
         accepted: Accepted | None,
         place: Place,
     ) -> None:
@@ -88,9 +87,9 @@ class ExecutionActor(Actor[ExecutionMessage]):
         self._services = services
         self._id = id
         self._place = place
+        self.now = services.clock.now
         self._context: Context | None = None
         self.files = NotedFiles(services.files)
-        self._task = 0  # the handler's own
         self._worker: Worker | None = None  # that it runs on
         self._waiting: dict[str, int] = {}  # what it waits for, by path, and the task that does
         self._pausing: list[str] = []  # between two attempts: steps by path, or "attempt()" for itself
@@ -112,13 +111,13 @@ class ExecutionActor(Actor[ExecutionMessage]):
         """
         try:
             handler, tracing = await self._begin(), self._services.tracing
-            with (
-                UNTRACED
-                if tracing is None or handler is None
-                else tracing.execution(self.history.state, resumed=self._resumed)
-            ) as self.trace:
+            if tracing is None or handler is None:
                 while handler is not None and not await self._play(handler):
                     await self.history.load()  # the next attempt goes on from what was recorded
+            else:
+                with tracing.execution(self.history.state, resumed=self._resumed) as self.trace:
+                    while not await self._play(handler):
+                        await self.history.load()
             if self._unreadable is not None:
                 raise self._unreadable
         except Blocked as blocked:
@@ -142,7 +141,7 @@ class ExecutionActor(Actor[ExecutionMessage]):
         if state.status is Status.ACCEPTED and self.history.fold.cancelled is not None:
             self._conclude().cancel(None, None)
             return None
-        handler = self._services.repertoire.of_version(state.type, state.version)
+        handler = self._place.handler or self._services.repertoire.of_version(state.type, state.version)
         if handler is None:
             raise Blocked(NO_HANDLER, self._services.repertoire.missing(state.type, state.version))
         if state.status is Status.ACCEPTED:
@@ -152,8 +151,9 @@ class ExecutionActor(Actor[ExecutionMessage]):
     @property
     def suspended(self) -> bool:
         """Whether nothing more may be recorded: the handler is being unwound to resume later, or the end is written."""
-        cancelled = self._worker is not None and self._worker.cancelled
-        return self.history.over or self.history.cut_off or cancelled or self._place.suspended()
+        history, worker = self.history, self._worker
+        cancelled = worker is not None and worker.cancelled
+        return cancelled or history.over or history.cut_off or not self._place.owner.serving
 
     async def receive(self, message: ExecutionMessage) -> None:
         """Answer what others ask about this execution."""
@@ -175,7 +175,8 @@ class ExecutionActor(Actor[ExecutionMessage]):
 
     def may_leave(self, parents: Collection[int | None]) -> bool:
         """Whether the handler's own task waits, alone: `parents` are the tasks that have started others."""
-        alone = list(self._waiting.values()) == [self._task] and not self._pausing and self._task not in parents
+        task = 0 if self._worker is None else self._worker.task_id  # the handler's own
+        alone = list(self._waiting.values()) == [task] and not self._pausing and task not in parents
         if not (alone and self._resting) or self.cancellation is not None:
             return False
         (path,) = self._waiting
@@ -219,9 +220,10 @@ class ExecutionActor(Actor[ExecutionMessage]):
         """End it, failed, without running its handler."""
         state = self.history.take_accepted() or await self.history.load()
         if not state.status.ended:
-            conclusion = self._conclude()
+            conclusion, ended = self._conclude(), self._place.wait_end()
             await conclusion.settle_children()
-            await conclusion.end_failed(failure, None).wait(self._services.seam)
+            conclusion.end_failed(failure, None)
+            await ended.wait(self._services.seam)
 
     def compute(self, handler: Handler) -> ExecutionCompleted | None:
         """Call a pure handler, here and now; None when it has failed, and is to run as others do."""
@@ -241,13 +243,23 @@ class ExecutionActor(Actor[ExecutionMessage]):
 
     async def _play(self, handler: Handler) -> bool:
         """One attempt of the handler; False when it failed and there is to be another one."""
-        failed = self.history.journal.failed
+        failed = self.history.failed
         if failed is not None and failed.next_at > self.now() and self.history.cancelled:
             await self._end_cancelled()
             return True
         parameters = self._parameters(handler)
+        self._playing = handler
         try:
-            result = await self._attempt(handler, parameters, failed)
+            try:
+                if failed is not None or self.cancellation is not None:
+                    await self._may_begin(failed)
+                result = encode_value(await self._call(handler, parameters, failed), "result")
+            except BaseExceptionGroup as group:
+                raise _without_cancellation(group) from None
+            finally:
+                self._playing = None
+                if self.cancellation is not None:
+                    self.cancellation.close()
         except Exception as error:
             self._check_fault()
             return self.suspended or await self._attempt_failed(handler, error, self._called)
@@ -259,7 +271,8 @@ class ExecutionActor(Actor[ExecutionMessage]):
             raise
         except BaseException as error:
             raise HandlerCrashed(f"{self.history.state.type} raised {error!r}") from error
-        self._check_fault()
+        if self._fault is not None:
+            self._check_fault()
         if not self.suspended:
             await self._conclude().complete(result, self._called)
         return True
@@ -284,29 +297,19 @@ class ExecutionActor(Actor[ExecutionMessage]):
             reason = f"its parameters do not fit {handler.type} of version {handler.version}: {error}"
             raise Blocked("ValidationError", reason) from error
 
-    async def _attempt(self, handler: Handler, parameters: Any, failed: StepFailed | None) -> bytes:
-        """Wait until the attempt may begin, and call the handler; returns what it returns, encoded."""
-        self._playing = handler
-        try:
-            if failed is not None:
-                self._context = None  # nobody asks the attempt that is over
-                await self.pause("attempt()", failed.next_at)
-            if self.cancellation is not None:
-                await anyio.lowlevel.checkpoint()  # it was interrupted in the moment when its wait was over
-            return encode_value(await self._call(handler, parameters, failed), "result")
-        except BaseExceptionGroup as group:  # trio's: of what a task group raised in a handler that is interrupted
-            _, rest = group.split(anyio.get_cancelled_exc_class())
-            raise group if rest is None else rest from None
-        finally:
-            self._playing = None
-            if self.cancellation is not None:
-                self.cancellation.close()
+    async def _may_begin(self, failed: StepFailed | None) -> None:
+        """Wait until the attempt may begin."""
+        if failed is not None:
+            self._context = None  # nobody asks the attempt that is over
+            await self.pause("attempt()", failed.next_at)
+        if self.cancellation is not None:
+            await anyio.lowlevel.checkpoint()  # it was interrupted in the moment when its wait was over
 
     def _call(self, handler: Handler, parameters: Any, failed: StepFailed | None) -> Awaitable[Any]:
         """The handler's run, in a new context and within its time limits; it begins when it is awaited."""
         state = self.history.state
         context = self._context = self._new_context(handler, failed.attempt + 1 if failed else 1)
-        self._task, self._worker = self._services.seam.current_task(), current_worker()
+        self._worker = current_worker()
         policy, until = handler.policy, state.parent.deadline if state.parent else 0
         cancelled = self.history.cancelled
         if cancelled:
@@ -343,7 +346,7 @@ class ExecutionActor(Actor[ExecutionMessage]):
 
     def _begun(self) -> tuple[int, int]:
         """When the execution was accepted, and when this attempt began: times that a restart does not change."""
-        failed = self.history.journal.failed
+        failed = self.history.failed
         return self.history.state.accepted_at, failed.next_at if failed else self.history.state.started_at
 
     async def _attempt_failed(self, handler: Handler, error: Exception, context: Context) -> bool:
@@ -398,6 +401,11 @@ class ExecutionActor(Actor[ExecutionMessage]):
     # --- what the context records through
 
     @property
+    def resumes(self) -> bool:
+        """See `Recording.resumes`."""
+        return not self.history.untouched
+
+    @property
     def journal(self) -> Mapping[str, StepCompleted | StepFailed]:
         """What was recorded before this attempt of the handler: of each step the newest."""
         return self.history.journal.steps
@@ -411,7 +419,7 @@ class ExecutionActor(Actor[ExecutionMessage]):
         """See `Recording.recorded_events`."""
         return self.history.journal.events
 
-    async def record_step(self, step: StepCompleted | StepFailed) -> None:
+    def record_step(self, step: StepCompleted | StepFailed) -> Coroutine[Any, Any, None]:
         """Commit a step's record and its row in the journal, and the events that ride with it."""
         history = self.history
         reply = history.append(step, step.events)
@@ -420,7 +428,7 @@ class ExecutionActor(Actor[ExecutionMessage]):
         elif is_of_saga(step):
             history.follow(step)
         history.steps += 1  # now: the handler may be cancelled while it waits, and the record stands all the same
-        await history.durable(reply)
+        return history.durable(reply)
 
     def prepare(self, handler: Any, parameters: Any) -> ChildIntent:
         """See `Recording.prepare`."""
@@ -556,9 +564,11 @@ class ExecutionActor(Actor[ExecutionMessage]):
                 query.reply.fail(UnknownQuery(query.name, sorted(context.queries)))
         queries[:] = [query for query in queries if not query.reply.settled]
 
-    def now(self) -> int:
-        """The wall clock, in µs since 1970 UTC."""
-        return self._services.clock.now()
+
+def _without_cancellation(group: BaseExceptionGroup) -> BaseException:
+    """Trio's: what a task group raised in a handler that is interrupted."""
+    _, rest = group.split(anyio.get_cancelled_exc_class())
+    return group if rest is None else rest
 
 
 def _answer(query: Query, answer: Callable[[], Any]) -> None:

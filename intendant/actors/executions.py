@@ -65,6 +65,7 @@ class Executions:
         self.restarts = 0
         self.services = services
         self.serving = False
+        self._stage = services.stage
         self._path = path
         self._on_event = on_event
         self._intensity = intensity
@@ -76,7 +77,7 @@ class Executions:
         self._loading: anyio.CancelScope
         self._trials: Trials
         self._readings: Readings
-        services.stage.join(self)
+        self._stage.join(self)
         services.writer.crowding.on_crowded = self._slow_down
 
     # --- what sessions ask
@@ -112,19 +113,18 @@ class Executions:
             tenant,
             session,
             id,
+            f"/{id}" if within else session,
+            f"{tenant}/{id}",
             concurrency or self.services.limits.session_concurrency,
-            lane=f"/{id}" if within else session,
-            child_id=f"{tenant}/{id}",
-            type=type if handler is None else handler.type,  # one text for all of them
-            handler=handler,
+            type if handler is None else handler.type,  # one text for all of them
+            handler,
             exclusive=handler is not None and handler.exclusive,
             priority=priority,
-            within=within,
         )
 
     def begin(self, entries: Sequence[OpenExecution], now: int) -> bool:
         """Give all of them places at once, if nobody is passed over by that; else none."""
-        return self.serving and self.services.stage.open and self.places.take_at_once(entries, now)
+        return self.serving and self._stage.open and self.places.take_at_once(entries, now)
 
     def compute(
         self, entry: OpenExecution, commit: Commit, accepted: ExecutionState
@@ -136,12 +136,8 @@ class Executions:
         handler = entry.handler
         if handler is None or not handler.pure:
             return None
-        actor = ExecutionActor(
-            *(self.services, entry.tenant, entry.id),
-            accepted=Accepted(accepted, since=0),
-            place=entry,
-        )
-        end = actor.compute(handler)
+        entry.accepted = Accepted(accepted, since=0)
+        end = self._actor(entry).compute(handler)
         try:
             computed = None if end is None else with_end(commit, accepted, end)
         except InvalidValue:  # its artifacts and events together are too large
@@ -153,8 +149,7 @@ class Executions:
     def give_back(self, entries: Iterable[OpenExecution]) -> None:
         """They are not accepted: their places are free again."""
         self.places.give_back(entries)
-        self.fill()
-        self.services.stage.left()
+        self._make_way()
 
     def prefer(self, tenant: str, session: str) -> None:
         """A session that gets an intent is resumed first: what was found open of it goes ahead of its tenant's."""
@@ -167,10 +162,9 @@ class Executions:
 
         Without what its acceptance made, it is read from hot state.
         """
-        if self.is_open(entry.tenant, entry.id):
-            return  # found in the open set by a restart that came in between
+        if not self.open.add(entry):
+            return  # found there by a restart that came in between
         entry.accepted = accepted
-        self.open.add(entry)
         if self.places.has_been_given(entry):
             self._launch(entry)
         else:
@@ -190,8 +184,7 @@ class Executions:
     def _slow_down(self, tenant: str, more: int | None) -> None:
         """Many commits of a tenant wait: only so many more of it are to begin."""
         self.places.slow_down(tenant, more)
-        self.fill()
-        self.places.tell_idle()
+        self._make_way()
 
     async def stand(self, *, aside: bool) -> None:
         """See `Troupe`. Without a writer nothing of this partition runs anyway."""
@@ -347,8 +340,17 @@ class Executions:
 
     def fill(self) -> None:
         """Give free places to those whose turn it is."""
-        while self.serving and self.services.stage.open and (entry := self.places.next()) is not None:
+        while self.serving and self._stage.open and (entry := self.places.next()) is not None:
             self._launch(entry)
+
+    def _make_way(self) -> None:
+        """A place is free, or a session or a tenant has room: others begin, or are told that nobody runs."""
+        if self.places.waiting:
+            self.fill()
+        if not self._stage.open:
+            self._stage.left()
+        if self.places.idle_calls:
+            self.places.tell_idle()
 
     def _launch(self, entry: OpenExecution) -> None:
         entry.waiting = entry.passive = entry.news = entry.resting = entry.unstarted = False
@@ -361,7 +363,7 @@ class Executions:
 
     def _perform(self, entry: OpenExecution) -> None:
         try:
-            self._supervisor.perform(entry.child_id, partial(self._live, entry), partial(self._crashed, entry))
+            self._supervisor.do(entry)
         except SupervisorError:
             self.serving = False  # on its way down: what is open will be found in the open set
 
@@ -371,42 +373,28 @@ class Executions:
         except SupervisorError:
             self.serving = False
 
-    async def _live(self, entry: OpenExecution) -> None:
+    async def live(self, entry: OpenExecution) -> None:
+        """Run its handler, on a pooled task."""
         if self._is_to_go(entry):
-            self._gone(entry)
+            self._left(entry)
             return
         actor = entry.actor = self._actor(entry)
         try:
             await actor.run()
         except BaseException as error:  # where it was cancelled, nobody else would say that it has left
-            if entry.dropped is not None:
-                self._gone(entry)
-            elif actor.leaves and isinstance(error, anyio.get_cancelled_exc_class()):
+            dropped = entry.dropped is not None
+            if dropped or (actor.leaves and isinstance(error, anyio.get_cancelled_exc_class())):
                 self._left(entry)
             raise
-        self._gone(entry)
+        self._left(entry)
 
     def _is_to_go(self, entry: OpenExecution) -> bool:
         """Whether it is not to run any more, because it is being erased."""
         return entry.dropped is not None or self.services.barred.holds(entry.tenant, execution=entry.id)
 
-    def _gone(self, entry: OpenExecution) -> None:
-        """It does not run any more, and will not."""
-        if entry.dropped is not None:
-            if entry.dropped.is_set():
-                return
-            entry.dropped.set()
-        self._left(entry)
-
     def _actor(self, entry: OpenExecution) -> ExecutionActor:
         accepted, entry.accepted = entry.accepted, None
-        return ExecutionActor(
-            self.services,
-            entry.tenant,
-            entry.id,
-            accepted=accepted,
-            place=entry,
-        )
+        return ExecutionActor(self.services, entry.tenant, entry.id, accepted, entry)
 
     def _cell(self, child_id: str, actor: ExecutionActor) -> Cell[ExecutionMessage]:
         def schedule() -> None:
@@ -432,16 +420,14 @@ class Executions:
         """It is not open any more. Its session goes on now, or when its handler has left."""
         if self.open.remove(entry) and entry.parted:
             self.places.end(entry)
-            self.fill()
-            self.places.tell_idle()
+            self._make_way()
 
     def rested(self, entry: OpenExecution) -> None:
         """Its handler has begun to do nothing but wait, or works again: waiting takes no place to run."""
         if entry.resting:
             self.places.rest(entry)
             self._make_passive()
-            self.fill()
-            self._tell_idle()
+            self._make_way()
         else:
             self.places.go_on(entry)
 
@@ -478,10 +464,10 @@ class Executions:
             raise ActorStopped(f"{self._path}/executions is not running")
         return self.open.find(tenant, execution)
 
-    def _crashed(self, entry: OpenExecution, _cause: BaseException) -> None:
+    def crashed(self, entry: OpenExecution) -> None:
         """Resume it, after the back-off that the supervisor decided: all is read from hot state again."""
         if self._is_to_go(entry):
-            self._gone(entry)
+            self._left(entry)
             return
         self.restarts += 1
         entry.left()
@@ -490,6 +476,10 @@ class Executions:
 
     def _left(self, entry: OpenExecution) -> None:
         """The handler does not run any more: ended, suspended, or without a handler."""
+        if entry.dropped is not None:
+            if entry.dropped.is_set():
+                return
+            entry.dropped.set()
         entry.passive = entry.actor is not None and entry.actor.passive
         entry.launched = False
         entry.left()
@@ -500,8 +490,7 @@ class Executions:
             self._is_passive(entry)
         elif entry.queries:  # it has no handler here
             entry.leave(UnknownQuery(entry.queries[0].name, []))
-        self.fill()
-        self._tell_idle()
+        self._make_way()
 
     def _is_passive(self, entry: OpenExecution) -> None:
         """What it holds is let go, unless some of it is needed at once."""
@@ -511,10 +500,6 @@ class Executions:
             entry.waits = None
         if entry.news or entry.queries:
             self.revive(entry)
-
-    def _tell_idle(self) -> None:
-        self.services.stage.left()
-        self.places.tell_idle()
 
     def _give_up(self, child_id: str, cause: BaseException) -> None:
         """The restart budget is spent: end it, failed. If not even that works, it stays open for the next resume."""

@@ -8,6 +8,7 @@ import logging
 import msgspec
 from msgspec import Raw
 
+from intendant.actors.endings import Endings
 from intendant.actors.outage import PATIENT, wait_out
 from intendant.actors.outbox_event import OutboxEvent
 from intendant.actors.services import Services
@@ -25,7 +26,7 @@ from intendant.domain.commit import (
     RemoveFromIndex,
 )
 from intendant.domain.errors import BeingErased, InternalError, Stopped, StoreUnavailable, Suspended
-from intendant.domain.journal import Journal, Row, encode_journal_row, record_type
+from intendant.domain.journal import Journal, Row, as_recorded
 from intendant.domain.logs import about
 from intendant.domain.payloads import (
     Emitted,
@@ -67,6 +68,23 @@ class Blocked(Exception):
         self.failure = Failure(code, reason)
 
 
+class _End(msgspec.Struct, frozen=True, gc=False):
+    """An end on its way into the log. Told by the writer, because whoever ran the handler may be gone by then."""
+
+    place: Place
+    endings: Endings
+    state: ExecutionState
+
+    def set(self, value: Receipt) -> None:  # noqa: ARG002  where it stands is nobody's
+        """It is durable: those who wait are told."""
+        self.place.end(None)
+        self.endings.tell(self.state)
+
+    def fail(self, error: BaseException) -> None:
+        """It is not known to be."""
+        self.place.end(error)
+
+
 class History:
     """What an execution has recorded. `accepted` is what its acceptance handed over; without, all is in hot state.
 
@@ -75,8 +93,7 @@ class History:
 
     def __init__(self, services: Services, tenant: str, id: str, place: Place, accepted: Accepted | None) -> None:
         self.state: ExecutionState
-        self._ended: ExecutionState  # what it becomes by its end
-        self.journal = Journal()  # what was recorded before this attempt of the handler
+        self.failed: StepFailed | None = None  # the newest attempt of the handler that failed
         self.steps = 0  # recorded by now, and
         self.events = 0  # events that rode with them
         self.cut_off = False  # nothing more is to be recorded, whatever the handler still does
@@ -89,7 +106,15 @@ class History:
         self._place = place
         self._accepted = accepted
         self._since = 0
+        self._journal: Journal | None = None
         self._has_journal = False
+
+    @property
+    def journal(self) -> Journal:
+        """What was recorded before this attempt of the handler. Made when somebody looks: most have none."""
+        if self._journal is None:
+            self._journal = Journal()
+        return self._journal
 
     # --- reading
 
@@ -135,7 +160,7 @@ class History:
         self.loaded = True
 
     def _take_journal(self, journal: Journal) -> None:
-        self.journal, self.resumed = journal, True
+        self._journal, self.failed, self.resumed = journal, journal.failed, True
         self.steps = sum(isinstance(row, StepCompleted | StepFailed) for row in journal.rows)
         self.events = len(journal.events)
         self._has_journal = bool(journal.rows)
@@ -164,8 +189,15 @@ class History:
     @property
     def cancelled(self) -> bool:
         """Whether a cancel is durable."""
-        waits = self._place.waits
-        return self.journal.waits.cancelled is not None if waits is None else waits.cancelled
+        waits, journal = self._place.waits, self._journal
+        if waits is None:
+            return journal is not None and journal.waits.cancelled is not None
+        return waits.cancelled
+
+    @property
+    def untouched(self) -> bool:
+        """Whether nothing was recorded, but by steps of this run, and nothing sent."""
+        return self._journal is None and self._place.waits is None
 
     def undelivered(self) -> tuple[list[Signal], int]:
         """Signals that were sent and not awaited, and how many more than are listed."""
@@ -193,8 +225,11 @@ class History:
             raise Suspended(f"execution {self._id} records nothing any more")
         body = encode(row)
         self._place.written += len(body)
-        record = Record(record_type(row), self.state.session, self._id, Raw(body))
-        operations: list[Operation] = [AppendJournal(self._id, encode_journal_row(row, body)), *self._outbox(events)]
+        type, stored = as_recorded(row, body)
+        record = Record(type, self.state.session, self._id, Raw(body))
+        operations: list[Operation] = [AppendJournal(self._id, stored)]
+        if events:
+            operations += self._outbox(events)
         commit = Commit(self._tenant, [record], operations)
         if before is not None:
             commit = Commit(self._tenant, [record, *before.records], [*operations, *before.operations])
@@ -224,47 +259,48 @@ class History:
             self.cut_off = True
             raise Suspended(f"execution {self._id} is suspended, because the log takes no more: {error}") from error
 
-    def end(self, payload: states.End, shared: bytes | None = None) -> Reply[Receipt]:
+    def end(self, payload: states.End, shared: bytes | None = None) -> None:
         """Record the end, in one commit with all that it leaves; its events ride with it. Nothing follows it.
 
         `shared` is what the session's handlers share from then on, when that changes.
 
         Raises InvalidValue when that is larger than a commit may be: then nothing has ended.
         """
+        place = self._place
         if isinstance(payload, ExecutionCompleted):
-            self._place.written += len(payload.result)
-        state = self._ended = states.execution_ended(self.state, payload, self.events + len(payload.events))
-        operations: list[Operation] = [self._put(state), _leave_open_set(state)]
-        fold = self.fold
-        if self._has_journal or fold.by_path or fold.received or fold.cancelled:
-            operations.append(DropJournal(self._id))
-        if fold.by_path:
-            operations += self.waits().leavings()
-        operations += self._outbox(payload.events)
-        reply: Reply[Receipt] = Reply()
-        reply.on_settled(self._end_settled)
+            place.written += len(payload.result)
+        state = states.execution_ended(self.state, payload, self.events + len(payload.events))
+        operations: list[Operation] = [
+            self._put(state),
+            RemoveFromIndex(states.OPEN, state.id, states.open_score(state.session)),
+        ]
+        if self._has_journal or not self.untouched:
+            operations += self._leavings()
+        if payload.events:
+            operations += self._outbox(payload.events)
         records = [Record(states.ENDS[type(payload)][0], state.session, self._id, payload)]
         if shared is not None:
             changed = StateSet(states.SESSION_STATE, state.session, Raw(shared))
             records.append(Record("state_set", state.session, self._id, changed))
             operations.append(PutDocument(states.SESSION_STATE, state.session, shared))
-        self._services.writer.append(Commit(self._tenant, records, operations), reply)
+        end = _End(place, self._services.endings, state)
+        self._services.writer.append(Commit(self._tenant, records, operations), end)
         self.over = True
-        self._place.close()
-        return reply
+        place.close()
 
-    def _end_settled(self, outcome: Reply[Receipt]) -> None:
-        """Tell those who wait; from the writer's answer, because whoever ran the handler may be gone by then."""
-        self._place.end(outcome.error)
-        if outcome.error is None:
-            self._services.endings.tell(self._ended)
+    def _leavings(self) -> list[Operation]:
+        """What the end takes away of what was recorded."""
+        if self.untouched:
+            return [DropJournal(self._id)]
+        fold, operations = self.fold, list[Operation]()
+        if self._has_journal or fold.by_path or fold.received or fold.cancelled:
+            operations.append(DropJournal(self._id))
+        if fold.by_path:
+            operations += self.waits().leavings()
+        return operations
 
     def _put(self, state: ExecutionState) -> PutDocument:
         return PutDocument(states.EXECUTIONS, self._id, encode(state), self._since)
 
     def _outbox(self, events: list[Emitted]) -> list[AddToOutbox]:
         return [AddToOutbox(self.state.session, encode(OutboxEvent.of(self._id, event))) for event in events]
-
-
-def _leave_open_set(state: ExecutionState) -> RemoveFromIndex:
-    return RemoveFromIndex(states.OPEN, state.id, states.open_score(state.session))

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+from msgspec import Struct
+
 from intendant.domain.ports import FileStore
 
 
-class NotedFiles:
+class NotedFiles(Struct, gc=False):
     """Fulfils FileStore. `put_here` are the digests of what was put through it."""
 
-    __slots__ = ("_inner", "put_here")
-
-    def __init__(self, inner: FileStore) -> None:
-        self._inner = inner
-        self.put_here: frozenset[str] = frozenset()  # shared by all that put nothing, which are most
+    _inner: FileStore
+    put_here: frozenset[str] = frozenset()  # shared by all that put nothing, which are most
 
     async def put(self, tenant: str, content: bytes) -> str:
         """See `FileStore.put`."""

@@ -44,6 +44,14 @@ class Owner(Protocol):
     services: Services
     serving: bool
 
+    def live(self, entry: OpenExecution) -> Awaitable[None]:
+        """Run its handler."""
+        ...
+
+    def crashed(self, entry: OpenExecution) -> None:
+        """It crashed, and may run again."""
+        ...
+
     def ended(self, entry: OpenExecution) -> None:
         """It is not open any more."""
         ...
@@ -76,22 +84,22 @@ class OpenExecution(Struct, eq=False, gc=False):
     everybody waits: the collector does not see them. So what refers to one and is referred to by it is let go when it
     is not open here any more (`let_go`), or its handler has left (`left`).
 
-    It is the `Place` of its actor. Its `lane` is its session: of one session those accepted first begin first. One that
-    is `within` another execution of its session begins in the place of that, and has a lane of its own.
+    It is the `Place` of its actor, and the `Work` of the worker that runs that. Its `lane` is its session: of one
+    session those accepted first begin first. One that begins in the place of another execution of its session, within
+    which it was submitted, has a lane of its own.
     """
 
     owner: Owner
     tenant: str
     session: str
     id: str
-    concurrency: int  # of its session
     lane: str  # no session's id is like that of one within another execution
-    child_id: str  # its name under the supervisor, and its key here
-    type: str
-    handler: Handler | None = None  # of its version; None when none of it is here
+    child_id: str  # its name under the supervisor, and its key among those that are open
+    concurrency: int  # of its session
+    type: str = ""
+    handler: Handler | None = None  # of its version; None when there is none here
     exclusive: bool = False
     priority: int = 0
-    within: bool = False
     accepted: Accepted | None = None  # what its acceptance handed over, until its handler has it
     written: int = 0
     life: int = 0  # of its owner, in which it was given a place before it was accepted
@@ -116,6 +124,14 @@ class OpenExecution(Struct, eq=False, gc=False):
     queries: list[Query] | None = None
     awaited: Ending | None = None  # of a child, by a handler that was suspended alone
     after_end: list[Reply[None]] | None = None  # who wait for the end that is decided
+
+    def body(self) -> Awaitable[None]:
+        """See `Work`."""
+        return self.owner.live(self)
+
+    def on_crash(self, _cause: BaseException, /) -> None:
+        """See `Work`."""
+        self.owner.crashed(self)
 
     @property
     def newest(self) -> Reply[Receipt] | None:
@@ -147,10 +163,6 @@ class OpenExecution(Struct, eq=False, gc=False):
             self.waits = ExecutionWaits(services, self.tenant, self.id, session, fold, *told)
         return self.waits
 
-    def suspended(self) -> bool:
-        """See `Place`."""
-        return not self.owner.serving
-
     def close(self) -> None:
         """See `Place`."""
         self.closed = True
@@ -163,7 +175,8 @@ class OpenExecution(Struct, eq=False, gc=False):
         """See `Place`."""
         if error is None:
             self.owner.ended(self)
-        self.leave(error)
+        if self.after_end or self.queries:
+            self.leave(error)
         if error is None:
             self.let_go()
 

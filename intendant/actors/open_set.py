@@ -36,15 +36,16 @@ class OpenSet:
         """The one of this name under the supervisor."""
         return self._entries.get(child_id)
 
-    def add(self, entry: OpenExecution) -> OpenExecution:
-        """It was accepted, or found."""
-        self._entries[entry.child_id] = entry
+    def add(self, entry: OpenExecution) -> bool:
+        """It was accepted, or found; False when it is known already, by its id."""
+        if self._entries.setdefault(entry.child_id, entry) is not entry:
+            return False
         self._of[entry.tenant] = self._of.get(entry.tenant, 0) + 1
-        return entry
+        return True
 
     def remove(self, entry: OpenExecution) -> bool:
         """It has ended; False when it is not among these."""
-        if entry not in self:
+        if self._entries.get(entry.child_id) is not entry:
             return False
         del self._entries[entry.child_id]
         left = self._of[entry.tenant] - 1

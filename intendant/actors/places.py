@@ -23,18 +23,21 @@ class Places:
 
     def __init__(self, services: Services) -> None:
         self._services = services
+        self._now = services.clock.now
         self._life = 0
         self._turns = self._new_turns()
+        self.waiting = self._turns.waiting  # who want their turn
         self.resuming = False  # some that were found open wait for their first turn
         self._resting = self._new_resting()
         self._ending: set[OpenExecution] = set()  # who have left, and whose end is on its way into the log
-        self._idle_calls: list[Callable[[], None]] = []
+        self.idle_calls: list[Callable[[], None]] = []  # once nobody has a place
         self._session_calls: dict[tuple[str, str], Callable[[], None]] = {}  # when nothing of a session is open
 
     def begin_anew(self) -> None:
         """Nobody has a place, and nobody waits for one."""
         self._life += 1
         self._turns = self._new_turns()
+        self.waiting = self._turns.waiting
         self.resuming = False
         self._resting = self._new_resting()
         self._ending.clear()
@@ -69,8 +72,7 @@ class Places:
             if self.has_been_given(entry):
                 entry.life = 0
                 self._turns.rest(entry, now)
-                self._turns.end(entry, now)
-                self._tell_ended(entry)
+                self._end(entry, now)
 
     def has_been_given(self, entry: OpenExecution) -> bool:
         """Whether it was given a place before it was accepted, in this life."""
@@ -106,7 +108,7 @@ class Places:
 
     def next(self) -> OpenExecution | None:
         """Whose turn it is: it has its place from now on. None when none is free, or nobody wants one."""
-        if not self._turns.waiting:
+        if not self.waiting:
             self.resuming = False
             return None
         return self._turns.next(self._now())
@@ -137,8 +139,7 @@ class Places:
         if not self._resting.remove(entry):
             self._charge(entry, now)
         if ended:
-            self._turns.end(entry, now)
-            self._tell_ended(entry)
+            self._end(entry, now)
         elif entry.closed:
             self._ending.add(entry)
 
@@ -149,8 +150,12 @@ class Places:
     def end(self, entry: OpenExecution) -> None:
         """It has begun, has no place any more and does not count any more: its session goes on."""
         self._ending.discard(entry)
-        self._turns.end(entry, self._now())
-        self._tell_ended(entry)
+        self._end(entry, self._now())
+
+    def _end(self, entry: OpenExecution, now: int) -> None:
+        self._turns.end(entry, now)
+        if self._session_calls:
+            self._tell_ended(entry)
 
     @property
     def running(self) -> int:
@@ -196,7 +201,7 @@ class Places:
         self._session_calls[tenant, session] = call
 
     def _tell_ended(self, entry: OpenExecution) -> None:
-        if self._session_calls and not self._turns.is_known(entry.tenant, entry.lane):
+        if not self._turns.is_known(entry.tenant, entry.lane):
             call = self._session_calls.pop((entry.tenant, entry.lane), None)
             if call is not None:
                 call()
@@ -205,15 +210,12 @@ class Places:
 
     def when_idle(self, call: Callable[[], None]) -> None:
         """Call once nobody has a place, nobody may have one and all ends are durable: at once, or when it is so."""
-        self._idle_calls.append(call)
+        self.idle_calls.append(call)
         self.tell_idle()
 
     def tell_idle(self) -> None:
         """Call those who wait for that, if it is so."""
-        if self._idle_calls and self._turns.idle and not self._ending:
-            calls, self._idle_calls = self._idle_calls, []
+        if self.idle_calls and self._turns.idle and not self._ending:
+            calls, self.idle_calls = self.idle_calls, []
             for call in calls:
                 call()
-
-    def _now(self) -> int:
-        return self._services.clock.now()

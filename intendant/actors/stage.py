@@ -30,13 +30,10 @@ class Stage:
     def __init__(self) -> None:
         self._troupes: list[Troupe] = []
         self._lock: anyio.Lock | None = None
-        self._closed = 0
-        self._empty = anyio.Event()
-
-    @property
-    def open(self) -> bool:
+        self.open = True
         """Whether handlers may begin."""
-        return not self._closed
+        self._closed = 0  # by so many
+        self._empty = anyio.Event()
 
     def join(self, troupe: Troupe) -> None:
         """These play here, too."""
@@ -45,10 +42,12 @@ class Stage:
     def close(self) -> None:
         """Nobody begins any more, until `reopen` was called as often."""
         self._closed += 1
+        self.open = False
 
     def reopen(self) -> None:
         """Let everybody begin who waits, if nobody else has closed it."""
         self._closed -= 1
+        self.open = not self._closed
         if self.open:
             for troupe in self._troupes:
                 troupe.fill()
@@ -60,8 +59,8 @@ class Stage:
                 await other.stand(aside=alone)
 
     def left(self) -> None:
-        """Fewer handlers run than before."""
-        if self._closed and self._is_empty():
+        """Fewer handlers run than before; to be said when it is closed."""
+        if self._is_empty():
             self._empty.set()
 
     async def emptied(self, patience: float) -> bool:

@@ -23,7 +23,7 @@ from intendant.domain.errors import AcknowledgedDataMissing, ActorStopped, Stopp
 from intendant.domain.logs import about
 from intendant.domain.ports import ColdDocument, ColdStore, LogReader
 from intendant.domain.records import SYSTEM_TENANT
-from intendant.parking import Reply, Seam
+from intendant.parking import Seam
 from intendant.supervisor import Backoff, Started
 
 logger = logging.getLogger("intendant.cold")
@@ -249,7 +249,7 @@ class StateWriter:
     async def _move_checkpoint(self, newest: int) -> None:
         """Through the writer, as everything; `archived` moves only when that is durable."""
         commit = Commit(SYSTEM_TENANT, (), [MoveCheckpoint(CHECKPOINT, newest)])
-        await self._writer.append(commit, Reply()).wait(self._seam)
+        await self._writer.append(commit).wait(self._seam)
         self.archived = newest
         if self._begun and newest >= self._begun:
             self._begun = 0

@@ -19,7 +19,7 @@ from intendant.domain.codec import encode
 from intendant.domain.commit import AppendJournal, Commit
 from intendant.domain.errors import BeingErased, Stopped
 from intendant.domain.ids import first_id
-from intendant.domain.journal import Journal, encode_journal_row
+from intendant.domain.journal import Journal, as_recorded
 from intendant.domain.logs import about
 from intendant.domain.payloads import ExecutionResumed, Failure
 from intendant.domain.poison import Finding, Suspect, Verdict, find, suspect_of, trial
@@ -170,9 +170,9 @@ class Trials:
 
     async def _record(self, entry: OpenExecution, resumed: ExecutionResumed) -> None:
         body = encode(resumed)
-        record = Record("execution_resumed", entry.session, entry.id, Raw(body))
-        row = AppendJournal(entry.id, encode_journal_row(resumed, body))
-        await self._services.writer.commit(Commit(entry.tenant, [record], [row]))
+        type, row = as_recorded(resumed, body)
+        record = Record(type, entry.session, entry.id, Raw(body))
+        await self._services.writer.commit(Commit(entry.tenant, [record], [AppendJournal(entry.id, row)]))
 
     def _release(self, entry: OpenExecution) -> None:
         if entry.held and entry.dropped is None:

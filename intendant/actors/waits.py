@@ -28,11 +28,12 @@ from intendant.domain.commit import (
     check_commit,
 )
 from intendant.domain.errors import ActorStopped, IdempotencyConflict, InternalError, Overloaded, UnreadableJournal
-from intendant.domain.journal import encode_journal_row, record_type
+from intendant.domain.journal import as_recorded
 from intendant.domain.payloads import CancelRequested, SignalReceived, TimerFired, TimerSet
 from intendant.domain.records import Record
 from intendant.domain.waits import WaitEnd, WaitRow, Waits, fingerprint
 from intendant.parking import Parking, Reply
+from intendant.realm import Handler
 
 READY_MAX: Final = 10_000  # signals that lie ready for one execution; beyond, senders get Overloaded
 
@@ -46,6 +47,15 @@ class Query(Struct, frozen=True):
     reply: Reply[bytes]
 
 
+class Serving(Protocol):
+    """Whoever runs executions."""
+
+    @property
+    def serving(self) -> bool:
+        """Whether it does: if not, all handlers are being suspended."""
+        ...
+
+
 class Place(Protocol):
     """What the actor of an open execution shares with whoever runs it."""
 
@@ -55,6 +65,11 @@ class Place(Protocol):
     """Bytes that its handler has recorded since it was last charged for them."""
     queries: list[Query] | None
     """What was asked and not answered yet."""
+
+    @property
+    def handler(self) -> Handler | None:
+        """The handler of its type and version; None when it has to be looked for."""
+        ...
 
     @property
     def newest(self) -> Reply[Receipt] | None:
@@ -68,8 +83,13 @@ class Place(Protocol):
         """Those that are there, or new ones that go on from what was recorded."""
         ...
 
-    def suspended(self) -> bool:
-        """Whether all handlers are being suspended."""
+    @property
+    def owner(self) -> Serving:
+        """Whoever runs it."""
+        ...
+
+    def wait_end(self) -> Reply[None]:
+        """A reply for when the end that is to come is durable."""
         ...
 
     def close(self) -> None:
@@ -230,8 +250,9 @@ class ExecutionWaits:
 
     def _append(self, row: WaitRow, outbox: list[AddToOutbox] | None = None) -> Reply[Receipt]:
         body = encode(row)
-        record = Record(record_type(row), self._session, self._execution, Raw(body))
-        operations: list[Operation] = [AppendJournal(self._execution, encode_journal_row(row, body)), *(outbox or ())]
+        type, stored = as_recorded(row, body)
+        record = Record(type, self._session, self._execution, Raw(body))
+        operations: list[Operation] = [AppendJournal(self._execution, stored), *(outbox or ())]
         check_commit(Commit(self._tenant, [record], operations))  # index entries weigh nothing: it can't fail below
         change = self.fold.add(row)
         if change is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeVar, overload
 
 import anyio
 from msgspec import Struct
@@ -45,6 +45,8 @@ from intendant.domain.records import SYSTEM_TENANT, Record
 from intendant.domain.telemetry import Distribution
 from intendant.parking import Reply, Seam
 from intendant.supervisor import Backoff, Started
+
+T = TypeVar("T", bound=Told)
 
 DURATIONS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 SIZES: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
@@ -166,13 +168,22 @@ class WalWriter:
         self._fences += 1
         return self._ownership.epoch << 32 | self._fences
 
-    def append(self, commit: Commit, reply: Reply[Receipt] | None = None, *, erasing: bool = False) -> Reply[Receipt]:
-        """Commit what accepted work needs; never refused for lack of room. Raises InvalidValue when it is too large."""
-        reply = reply or Reply()
+    @overload
+    def append(self, commit: Commit, told: None = None, *, erasing: bool = False) -> Reply[Receipt]: ...
+    @overload
+    def append(self, commit: Commit, told: T, *, erasing: bool = False) -> T: ...
+    def append(self, commit: Commit, told: Told | None = None, *, erasing: bool = False) -> Told:
+        """Commit what accepted work needs, and tell what became of it: who is given, or a new reply; returns that.
+
+        Never refused for lack of room. Raises InvalidValue when it is too large.
+        """
+        if told is None:
+            reply: Reply[Receipt] = Reply()
+            told = reply
         size, claims = check_commit(commit)
-        if self._take_in(Append(commit, reply, size, claims, False, erasing)) and self._landing.several:
+        if self._take_in(Append(commit, told, size, claims, False, erasing)) and self._landing.several:
             self.crowding.committing(commit.tenant, self._seam.time())
-        return reply
+        return told
 
     def accept(self, commit: Commit, told: Told) -> None:
         """Commit new work, and tell what became of it.

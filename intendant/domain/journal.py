@@ -43,8 +43,7 @@ _KINDS: Final[dict[bytes, tuple[Any, str]]] = {  # and the type of the record th
     b"u": (SagaCompensating, "saga_compensating"),
     b"d": (SagaCompensated, "saga_compensated"),
 }
-_LETTERS: Final = {kind: letter for letter, (kind, _) in _KINDS.items()}
-_TYPES: Final[dict[Any, str]] = dict(_KINDS.values())
+_STORED: Final[dict[Any, tuple[str, bytes]]] = {kind: (type, letter) for letter, (kind, type) in _KINDS.items()}
 _KIND_OF: Final[dict[str, Any]] = {type: kind for kind, type in _KINDS.values()}
 CARRIERS: Final = frozenset(type for kind, type in _KINDS.values() if "events" in kind.__struct_fields__)
 """The types of records that events ride with, besides the ends of executions."""
@@ -124,9 +123,13 @@ def has_failed(step: StepCompleted | StepFailed) -> bool:
     return isinstance(step, StepFailed) and step.final
 
 
-def record_type(row: Row) -> str:
-    """The type of the record that a row comes with."""
-    return _TYPES[type(row)]
+def as_recorded(row: Row, body: bytes) -> tuple[str, bytes]:
+    """The type of the record that a row comes with, and the row as it is stored, both with this payload.
+
+    In the journal one byte before that tells the kind.
+    """
+    type_of_record, letter = _STORED[type(row)]
+    return type_of_record, letter + body
 
 
 def row_of_record(type: str, payload: Raw) -> Row | None:
@@ -135,14 +138,9 @@ def row_of_record(type: str, payload: Raw) -> Row | None:
     return None if kind is None else msgspec.msgpack.decode(payload, type=kind)
 
 
-def encode_journal_row(row: Row, body: bytes) -> bytes:
-    """A journal's row as it is stored: one byte that tells the kind, and the payload of its record."""
-    return _LETTERS[type(row)] + body
-
-
 def cancel_among(rows: Iterable[bytes]) -> CancelRequested | None:
     """The cancel that stands in a journal, whether or not its other rows can be read."""
-    letter = _LETTERS[CancelRequested]
+    _, letter = _STORED[CancelRequested]
     stored = next((row for row in rows if row[:1] == letter), None)
     return None if stored is None else msgspec.msgpack.decode(memoryview(stored)[1:], type=CancelRequested)
 

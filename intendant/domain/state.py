@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import functools
 import zlib
 from typing import Any, Final, Generic, TypeVar
 
@@ -221,6 +222,7 @@ class Event(Struct, frozen=True, gc=False):
     time: int
 
 
+@functools.lru_cache(maxsize=4096)
 def open_score(session: str) -> int:
     """The score of a session's executions in the open set, which brings them together for recovery."""
     return zlib.crc32(session.encode())

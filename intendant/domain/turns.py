@@ -14,6 +14,8 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
+from msgspec import Struct
+
 QUANTUM: Final = 5_000  # µs of cost that a tenant of weight 1 may spend each time its turn comes round
 COST_MIN: Final = 500  # µs that a turn costs at least
 DEBT_MAX: Final = 64  # quanta; what a turn costs beyond that is forgiven, so that nobody waits for ever
@@ -58,16 +60,15 @@ class _Queued(NamedTuple, Generic[C]):
     in_lane: bool  # it is the first of its lane, and has not begun
 
 
-class _Lane(Generic[C]):
-    __slots__ = ("begun", "concurrency", "exclusive", "first", "preferred", "waiting")
+class _Lane(Struct, Generic[C]):
+    """Who stands in line of a lane: there while somebody waits in it, or has begun and not ended."""
 
-    def __init__(self, concurrency: int) -> None:
-        self.concurrency = concurrency
-        self.begun = 0  # that have begun and have not ended, whether they run or wait
-        self.exclusive = 0  # of those that have begun
-        self.preferred = 0  # those that came up to this number go before all else of their tenant
-        self.first: _Queued[C] | None = None  # the first that waits, once it stands among those that may run
-        self.waiting: deque[tuple[int, C]] = deque()
+    concurrency: int
+    begun: int = 0  # that have begun and have not ended, whether they run or wait
+    exclusive: int = 0  # of those that have begun
+    preferred: int = 0  # those that came up to this number go before all else of their tenant
+    first: _Queued[C] | None = None  # the first that waits, once it stands among those that may run
+    waiting: deque[tuple[int, C]] | None = None  # made when one has to
 
     def admits(self, contender: C) -> bool:
         """Whether it may begin now, if it is its turn."""
@@ -101,7 +102,7 @@ class _Share(Generic[C]):
         self.quantum = QUANTUM * weight  # what it may spend each time its turn comes round
         self.debt_max = DEBT_MAX * self.quantum
         self.credit = 0.0
-        self.lately = float(COST_MIN)  # what turns have cost
+        self.lately = float(COST_MIN)  # what turns have cost; never less than that
         self.ready: list[_Queued[C]] = []
         self.lanes: dict[object, _Lane[C]] = {}
         self.running = 0
@@ -168,6 +169,8 @@ class Turns(Generic[C]):
         share = self._share(contender.tenant, now)
         lane = self._lane(share, contender, concurrency)
         self._number += 1
+        if lane.waiting is None:
+            lane.waiting = deque()
         lane.waiting.append((self._number, contender))
         self.waiting[contender] = self._number
         self._queue_first(share, lane, now)
@@ -208,8 +211,12 @@ class Turns(Generic[C]):
         if self._ring or self.running >= self._places:
             return False
         share = self._share(contender.tenant, now)
-        lane = self._lane(share, contender, concurrency)
-        if share.ready or not share.has_room or lane.waiting or not lane.admits(contender):
+        if share.ready or not share.has_room:
+            return False
+        lane = share.lanes.get(contender.lane)
+        if lane is None:
+            lane = share.lanes[contender.lane] = _Lane(concurrency)
+        elif lane.waiting or not lane.admits(contender):
             return False
         lane.begin(contender)
         share.slack -= 1
@@ -248,7 +255,8 @@ class Turns(Generic[C]):
         share.running -= 1
         self.running -= 1
         share.left_at = now
-        self._join_ring(share, now)
+        if share.ready:
+            self._join_ring(share, now)
 
     def resume(self, contender: C, now: int) -> None:
         """One that has begun, and rested, goes on at once: it takes a place, also where none is free."""
@@ -260,7 +268,8 @@ class Turns(Generic[C]):
         share = self._shares[contender.tenant]
         lane = share.lanes[contender.lane]
         lane.end(contender)
-        self._queue_first(share, lane, now)
+        if lane.waiting:
+            self._queue_first(share, lane, now)
         if not (lane.begun or lane.waiting):
             del share.lanes[contender.lane]
 
@@ -296,11 +305,12 @@ class Turns(Generic[C]):
 
     def _queue_first(self, share: _Share[C], lane: _Lane[C], now: int) -> None:
         """Put the first of a lane among those that may run, if the lane lets it and it does not stand there yet."""
-        while lane.waiting and not self._waits(*lane.waiting[0]):
-            lane.waiting.popleft()
+        waiting = lane.waiting
+        while waiting and not self._waits(*waiting[0]):
+            waiting.popleft()
             lane.first = None
-        if lane.waiting and lane.first is None and lane.admits(lane.waiting[0][1]):
-            number, contender = lane.waiting[0]
+        if waiting and lane.first is None and lane.admits(waiting[0][1]):
+            number, contender = waiting[0]
             order = _PREFERRED if number <= lane.preferred else -contender.priority
             lane.first = _Queued(order, number, contender, in_lane=True)
             self._queue(share, lane.first, now)
@@ -322,7 +332,7 @@ class Turns(Generic[C]):
         if not queued.in_lane:
             return wanted
         lane = share.lanes.get(contender.lane)
-        if lane is None or lane.first is not queued:
+        if lane is None or lane.first is not queued or not lane.waiting:
             return False
         lane.first = None
         if wanted:
@@ -337,7 +347,7 @@ class Turns(Generic[C]):
         return self.waiting.get(contender) == number
 
     def _hold(self, share: _Share[C], contender: C, now: int) -> None:
-        charged = max(share.lately, COST_MIN)
+        charged = share.lately
         share.charge(charged)
         share.running += 1
         self.running += 1

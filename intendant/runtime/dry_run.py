@@ -85,6 +85,7 @@ class DryRecording:
         self.scope = anyio.CancelScope()
         self.reached = ""
         self.suspended = False
+        self.resumes = True
         self.trace = None
         self.unreadable = ""
         self._journal = journal

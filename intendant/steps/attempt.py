@@ -55,16 +55,20 @@ class TimeLimits:
         return f"took longer than its {' and '.join(limits)}"
 
 
-async def call_here(
+def call_here(
     threads: anyio.CapacityLimiter | None,
     _path: str,
     kind: StepFunction,
     function: Callable[..., Any],
     arguments: tuple[Any, ...],
-) -> Any:
+) -> Awaitable[Any]:
     """Call a step's function in this process: an async one here, a plain one in a worker thread."""
-    if kind.is_async:
-        return await function(*arguments)
+    return function(*arguments) if kind.is_async else _call_in_thread(threads, function, arguments)
+
+
+async def _call_in_thread(
+    threads: anyio.CapacityLimiter | None, function: Callable[..., Any], arguments: tuple[Any, ...]
+) -> Any:
     # In a tuple, because trio refuses a coroutine from a thread: that of a lambda around an async function.
     (value,) = await anyio.to_thread.run_sync(lambda: (function(*arguments),), limiter=threads, abandon_on_cancel=True)
     return await value if inspect.isawaitable(value) else value

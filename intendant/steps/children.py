@@ -14,7 +14,6 @@ from intendant.domain.errors import ExecutionCancelled, ExecutionFailed, Intenda
 from intendant.domain.ids import check_id
 from intendant.domain.payloads import NOTHING, StepCompleted, StepFailed, Submitted
 from intendant.domain.state import Outcome, Status, decode_result
-from intendant.steps.events import Events
 from intendant.steps.forward import check_forward
 from intendant.steps.recording import Recording
 from intendant.steps.steps import Steps
@@ -101,12 +100,12 @@ class Child(Generic[R]):
 class Children:
     """What one run of a handler submits, and waits for. May be used by several tasks of one event loop at once."""
 
-    def __init__(self, recording: Recording, steps: Steps, events: Events, tenant: str, execution: str) -> None:
+    def __init__(self, recording: Recording, steps: Steps, tenant: str, execution: str) -> None:
         self.tenant = tenant
         self.execution = execution
         self._recording = recording
         self._steps = steps
-        self._events = events
+        self._events = steps.events
 
     async def submit(
         self,

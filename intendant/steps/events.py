@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Final
 
 from msgspec import Raw
@@ -12,6 +11,7 @@ from intendant.domain.commit import PLACES
 from intendant.domain.errors import InvalidValue
 from intendant.domain.ids import check_id
 from intendant.domain.payloads import Emitted
+from intendant.steps.recording import Recording
 
 EVENTS_MAX: Final = PLACES  # of one record
 
@@ -23,26 +23,34 @@ class Events:
     come to theirs in another order at a resume.
     """
 
-    def __init__(self, recorded: Iterable[Emitted]) -> None:
-        self._recorded: dict[tuple[str, bytes], int] = {}
+    def __init__(self, recording: Recording) -> None:
+        self._recording = recording
+        self._recorded: dict[tuple[str, bytes], int] | None = None  # how often; looked up when the first is emitted
         self._next = 0
-        for self._next, each in enumerate(recorded, 1):
-            key = (each.name, bytes(each.payload))
-            self._recorded[key] = self._recorded.get(key, 0) + 1
         self._waiting: list[Emitted] = []
 
     def emit(self, name: str, payload: object) -> None:
         """Add an event, unless it was recorded before. Raises InvalidValue, as `Context.emit` says."""
         check_id(name, "event name")
         body = encode_value(payload, f"event {name!r}")
-        if (left := self._recorded.get((name, body), 0)) > 0:
-            self._recorded[name, body] = left - 1
+        recorded = self._look_up() if self._recorded is None else self._recorded
+        if (left := recorded.get((name, body), 0)) > 0:
+            recorded[name, body] = left - 1
             return
         if len(self._waiting) == EVENTS_MAX:
             most = f"the {EVENTS_MAX:,} that ride with one record"
             raise InvalidValue(f"event {name!r}", f"is one more than {most}; record a step in between")
         self._waiting.append(Emitted(self._next, name, Raw(body)))
         self._next += 1
+
+    def _look_up(self) -> dict[tuple[str, bytes], int]:
+        recorded: dict[tuple[str, bytes], int] = {}
+        for each in self._recording.recorded_events:
+            key = (each.name, bytes(each.payload))
+            recorded[key] = recorded.get(key, 0) + 1
+            self._next += 1
+        self._recorded = recorded
+        return recorded
 
     def take(self) -> list[Emitted]:
         """What waits, for the next record."""

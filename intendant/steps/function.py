@@ -13,7 +13,7 @@ import msgspec
 import msgspec.inspect
 from msgspec import Raw, Struct
 
-from intendant.domain.codec import decode_as
+from intendant.domain.codec import decode_plain
 from intendant.steps.step import Step
 
 _KNOWN_MAX: Final = 4096
@@ -24,11 +24,8 @@ class StepFunction(Struct, frozen=True):
 
     is_async: bool
     takes_step: bool
-    returns: Any  # the type it says it returns; Any when it doesn't say, or says what can't be looked up
-
-    def decode(self, result: bytes | Raw) -> Any:
-        """A result in the type that the function says it returns, at its first run and at every resume alike."""
-        return decode_as(result, self.returns)
+    returns: Any = Any  # the type it says it returns; Any when it doesn't say, or says what can't be looked up
+    decode: Callable[[bytes | Raw], Any] = decode_plain  # a result in that type, at the first run and at every resume
 
 
 def inspect_function(function: Callable[..., Any]) -> StepFunction:
@@ -36,7 +33,7 @@ def inspect_function(function: Callable[..., Any]) -> StepFunction:
 
     Remembered by code and annotations, never by function: a closure would be kept alive with all that it holds.
     """
-    bare, taken = _unwrapped(function)
+    bare, taken = (function, 0) if type(function) is FunctionType else _unwrapped(function)  # most are plain ones
     annotations: dict[str, Any] = {} if isinstance(bare, type) else getattr(bare, "__annotations__", {})
     try:
         place = (getattr(bare, "__code__", bare if isinstance(bare, type) else None), taken, *annotations.items())
@@ -55,8 +52,6 @@ _known: dict[tuple[Any, ...], StepFunction] = {}
 
 def _unwrapped(function: Callable[..., Any]) -> tuple[Any, int]:
     """The plain function behind partials, methods and callable objects, and how many of its parameters are filled."""
-    if type(function) is FunctionType:  # most are, and need no further look
-        return function, 0
     taken = 0
     while isinstance(function, functools.partial):
         taken += len(function.args)
@@ -69,8 +64,9 @@ def _unwrapped(function: Callable[..., Any]) -> tuple[Any, int]:
 
 def _look_up(function: Callable[..., Any], bare: Any, taken: int) -> StepFunction:
     hints = _hints(bare)
-    returns = bare if isinstance(bare, type) else hints.get("return", Any)
-    return StepFunction(_is_async(function), _first(bare, taken, hints) is Step, _decodable(returns))
+    returns = _decodable(bare if isinstance(bare, type) else hints.get("return", Any))
+    decode = msgspec.msgpack.Decoder(returns).decode
+    return StepFunction(_is_async(function), _first(bare, taken, hints) is Step, returns, decode)
 
 
 def _hints(bare: Any) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -17,6 +17,11 @@ from intendant.steps.cancellation import Cancellation
 
 class Recording(Protocol):
     """Where a context's durable calls go."""
+
+    @property
+    def resumes(self) -> bool:
+        """Whether something may have been recorded of this execution before this run, or been sent to it."""
+        ...
 
     @property
     def journal(self) -> Mapping[str, StepCompleted | StepFailed]:
@@ -43,8 +48,8 @@ class Recording(Protocol):
         """Who is told of steps; None when no traces are wanted."""
         ...
 
-    async def record_step(self, step: StepCompleted | StepFailed) -> None:
-        """Make a step durable; returns when it is."""
+    def record_step(self, step: StepCompleted | StepFailed) -> Coroutine[Any, Any, None]:
+        """Make a step durable. It is handed over at once; what is awaited returns when it is durable."""
         ...
 
     @property

@@ -132,7 +132,7 @@ class Saga:
         if not self._open:
             given = f"must be called inside of the saga's block: async with ctx.saga({self._place[1]!r}) as saga"
             raise InvalidValue("saga.step", given)
-        path = self._steps.claim_in(self.path, name, key, f"saga.step({name!r}, ..., key=item_id)")
+        path = self._steps.claim_in(self.path, name, key, "saga.step({!r}, ..., key=item_id)")
         kind, tried = inspect_function(function), policy_of(policy)
         known: Undo | None = None
         if undo is not None:  # known before anything is awaited: a cancellation may come at once
@@ -158,7 +158,7 @@ class Saga:
 
     async def __aenter__(self) -> Saga:
         scope, name, key = self._place
-        self.path = self._steps.claim_scope(name, key, f"ctx.saga({name!r}, key=item_id)", scope)
+        self.path = self._steps.claim_scope(name, key, "ctx.saga({!r}, key=item_id)", scope)
         self._late = self._steps.cleaning_up
         self._around = current_block()
         self._token = enter(self)

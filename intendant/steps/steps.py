@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -43,10 +43,6 @@ MESSAGE_LENGTH_MAX: Final = 2_000  # of a recorded error
 SHOWN_MAX: Final = 20  # paths of each history that a mismatch shows
 
 
-async def _go_forward() -> None:
-    check_forward()
-
-
 def _unlimited() -> None:
     """No silence is too long."""
 
@@ -65,7 +61,6 @@ class Steps:
     def __init__(
         self,
         recording: Recording,
-        events: Events,
         *,
         tenant: str,
         execution: str,
@@ -75,18 +70,20 @@ class Steps:
     ) -> None:
         self.in_progress: list[str] = []  # the steps whose functions run
         self.now = now  # the time of the newest record that was reached
+        self.events = Events(recording)
         self._recording = recording
-        self._events = events
         self._tenant = tenant
         self._execution = execution
         self._files = files
         self.call = call
         self.closed = False  # the run is over
         self._used: dict[str, bool] = {}  # by path, in the order they were reached: whether it is a saga's step
-        journal, undoable = recording.journal, recording.sagas.undoable
-        self._unreached = len(journal) + len(recording.waits)
-        if undoable:
-            self._unreached += sum(step not in journal for step in undoable)
+        self._journal: Mapping[str, StepCompleted | StepFailed] = {}
+        self._unreached = 0
+        if recording.resumes:
+            self._journal = recording.journal
+            self._unreached = len(self._journal) + len(recording.waits)
+            self._unreached += sum(step not in self._journal for step in recording.sagas.undoable)
 
     @property
     def ahead(self) -> int:
@@ -94,9 +91,9 @@ class Steps:
         if self.closed:
             return 0
         recording = self._recording
-        late = sum(step.cleanup for step in recording.journal.values())
+        late = sum(step.cleanup for step in self._journal.values())
         late += sum(wait.timer.cleanup for wait in recording.waits.values())
-        late += sum(step not in recording.journal for step in recording.sagas.late)
+        late += sum(step not in self._journal for step in recording.sagas.late)
         return max(self._unreached - late, 0)
 
     @property
@@ -123,10 +120,10 @@ class Steps:
     def claim(self, name: str, key: str | None) -> str:
         """The path of a step that is about to run. Raises DuplicateStep when this run has used it."""
         self.check_live()
-        return self._claim(check_id(name, "step name"), key, f"ctx.step({name!r}, ..., key=item_id)")
+        return self._claim(check_id(name, "step name"), key, "ctx.step({!r}, ..., key=item_id)")
 
     def claim_in(self, saga: str, name: str, key: str | None, call: str) -> str:
-        """The path of a saga's step that is about to run; raises as `claim` does, showing `call`."""
+        """The path of a saga's step that is about to run; raises as `claim` does, showing `call` with its name."""
         self.check_live()
         path = self._claim(check_id(name, "step name"), key, call, scope=saga)
         self._used[path] = True
@@ -134,7 +131,7 @@ class Steps:
 
     def scope(self, name: str, key: str | None) -> Scope:
         """The scope of this name, which what is called in it has before its own; claimed when it is entered."""
-        return Scope(lambda: self.claim_scope(name, key, f"ctx.scope({name!r}, key=item_id)"))
+        return Scope(lambda: self.claim_scope(name, key, "ctx.scope({!r}, key=item_id)"))
 
     def claim_scope(self, name: str, key: str | None, call: str, scope: str | None = None) -> str:
         """The path of a scope that is about to be entered, in that scope, or where this task is; raises as `claim`."""
@@ -158,7 +155,7 @@ class Steps:
 
     def reach_undone(self, path: str) -> None:
         """The undo recorded at this path need not run any more."""
-        recorded = self._recording.journal.get(path)
+        recorded = self._journal.get(path)
         if recorded is not None and path not in self._used:
             self._used[path] = False
             self.reach_recorded(recorded, recorded.arguments)
@@ -183,7 +180,7 @@ class Steps:
 
     def is_recorded(self, path: str) -> bool:
         """Whether a step's result was recorded before this run, and not by a clean-up."""
-        step = self._recording.journal.get(path)
+        step = self._journal.get(path)
         return step is not None and not step.cleanup and (isinstance(step, StepCompleted) or step.final)
 
     def _claim(self, name: str, key: str | None, call: str = "", kind: str = "", scope: str | None = None) -> str:
@@ -194,13 +191,13 @@ class Steps:
         last = name if key is None else f"{name}[{check_id(key, 'step key')}]"
         path = (within(last) if scope is None else f"{scope}/{last}") + kind
         if path in self._used:
-            raise DuplicateStep(path, call)
+            raise DuplicateStep(path, call.format(name))
         self._used[path] = False
         return path
 
     def raise_recorded(self, paths: list[str]) -> None:
         """Raise the first failure that ended these steps before: nothing may run that was cancelled by it."""
-        journal = self._recording.journal
+        journal = self._journal
         failed = [each for path in paths if isinstance(each := journal.get(path), StepFailed) and each.final]
         if failed:
             first = min(failed, key=lambda each: each.at)
@@ -216,7 +213,7 @@ class Steps:
     async def run(self, path: str, function: Callable[..., Any], arguments: tuple[Any, ...], policy: Policy) -> Any:
         """The step's result: what was recorded, or what its function returns now."""
         kind = inspect_function(function)
-        return await self.result(await self.complete(path, function, kind, arguments, policy, _go_forward), kind)
+        return await self.result(await self.complete(path, function, kind, arguments, policy), kind)
 
     async def complete(
         self,
@@ -225,16 +222,16 @@ class Steps:
         kind: StepFunction,
         arguments: tuple[Any, ...],
         policy: Policy,
-        begin: Callable[[], Awaitable[None]],
+        begin: Callable[[], Awaitable[None]] | None = None,
         spent: Callable[[Failure], None] = _pass_on,
     ) -> StepCompleted:
         """What was recorded of the step, or is recorded of it now.
 
-        Before its function runs, `begin` is awaited. `spent` is told when it has failed for the last time, before that
-        is recorded: events that it emits ride with the record.
+        Before its function runs, `begin` is awaited; without, it is only looked whether it may. `spent` is told when it
+        has failed for the last time, before that is recorded: events that it emits ride with the record.
         """
         asked = _digest_arguments(path, arguments)
-        recorded = self._recording.journal.get(path)
+        recorded = self._journal.get(path)
         if recorded is not None:
             self.reach_recorded(recorded, asked)
             if isinstance(recorded, StepCompleted):
@@ -244,7 +241,10 @@ class Steps:
         self.in_progress.append(path)
         self._recording.active()
         try:
-            await begin()
+            if begin is None:
+                check_forward()
+            else:
+                await begin()
             call = partial(self.call, path, kind, function)
             if (trace := self._recording.trace) is None:
                 return await self._try(path, call, kind, arguments, asked, policy, spent)
@@ -256,7 +256,7 @@ class Steps:
 
     async def give_up(self, path: str, failure: Failure) -> None:
         """Record that the step has failed for good, without another attempt and without events but what is emitted."""
-        events, late = self._events.take(), self.cleaning_up
+        events, late = self.events.take(), self.cleaning_up
         await self.record(StepFailed(path, failure, self._recording.now(), events=events, cleanup=late))
 
     def reach_recorded(self, recorded: StepCompleted | StepFailed, asked: bytes) -> None:
@@ -267,7 +267,7 @@ class Steps:
         self.now = max(self.now, recorded.at)
 
     def _mismatch(self, recorded: StepCompleted | StepFailed, asked: bytes) -> JournalMismatch:
-        journal = sorted(self._recording.journal.values(), key=lambda step: step.at)
+        journal = sorted(self._journal.values(), key=lambda step: step.at)
         return JournalMismatch(
             recorded.path,
             recorded.arguments.hex() or "(none)",
@@ -286,7 +286,7 @@ class Steps:
         try:
             return kind.decode(content)
         except msgspec.ValidationError as error:
-            if self._recording.journal.get(recorded.path) is not recorded:
+            if self._journal.get(recorded.path) is not recorded:
                 raise  # it is this code's own
             reason = f"the recorded result of step {recorded.path!r} does not fit {kind.returns}: {error}"
             self._recording.block(reason)
@@ -308,7 +308,7 @@ class Steps:
         is told to whoever undoes.
         """
         recording = self._recording
-        failed = recording.journal.get(path)
+        failed = self._journal.get(path)
         assert not isinstance(failed, StepCompleted)  # noqa: S101  its result was returned
         first = failed.began if failed else recording.now()
         while True:
@@ -362,7 +362,7 @@ class Steps:
         result, file = encode_value(value, f"result of step {path!r}", limit), ""
         if files is not None and len(result) > VALUE_BYTES_MAX:
             file, result = await files.put(self._tenant, result), bytes(NOTHING)
-        events, now, of_saga = self._events.take(), self._recording.now(), self._used.get(path, False)
+        events, now, of_saga = self.events.take(), self._recording.now(), self._used.get(path, False)
         return StepCompleted(path, Raw(result), now, asked, events, file, self.cleaning_up, of_saga)
 
     def _failed(
@@ -384,9 +384,9 @@ class Steps:
         next_at = policy.next_attempt(attempt, error, first, now, random.random)
         if next_at is None:
             spent(failure)
-            events = self._events.take()
+            events = self.events.take()
             return StepFailed(path, failure, now, attempt, arguments=asked, events=events, cleanup=late, saga=of_saga)
-        events = self._events.take()
+        events = self.events.take()
         told = before.progress if before else NOTHING
         left = told if step is None else step.recorded_progress
         return StepFailed(
@@ -396,22 +396,23 @@ class Steps:
     async def record(self, step: R) -> R:
         """Make a step durable; returns it when it is."""
         self.check_live()
-        self._reach_all()
+        if self._unreached or self._recording.cancellation is not None:
+            self._reach_all()
         try:
-            self._check_saga(step)
+            if step.saga:
+                self._check_saga(step)
             await self._recording.record_step(step)
         except (InvalidValue, SagaFailed):
-            self._events.put_back(step.events)
+            self.events.put_back(step.events)
             raise
         self.now = max(self.now, step.at)
         return step
 
     def _check_saga(self, step: StepCompleted | StepFailed) -> None:
         """A step that was left running behind its saga's block must not be recorded once the saga is being undone."""
-        if step.saga:
-            saga = self._recording.sagas.failed(step.path.rpartition("/")[0])
-            if saga is not None and saga.error is not None:
-                raise SagaFailed(saga.path, saga.error.code, saga.error.message)
+        saga = self._recording.sagas.failed(step.path.rpartition("/")[0])
+        if saga is not None and saga.error is not None:
+            raise SagaFailed(saga.path, saga.error.code, saga.error.message)
 
 
 def failure_of(error: BaseException) -> Failure:
@@ -431,9 +432,8 @@ def _message(error: BaseException) -> str:
 def _digest_arguments(path: str, arguments: tuple[Any, ...]) -> bytes:
     if not arguments:
         return b""
-    return digest(
-        *(
-            encode_value(argument, f"argument {place} of step {path!r} (pass it in a closure)", ARGUMENTS_BYTES_MAX)
-            for place, argument in enumerate(arguments, 1)
-        )
-    )
+    parts: list[bytes] = []
+    for argument in arguments:
+        what = f"argument {len(parts) + 1} of step {path!r} (pass it in a closure)"
+        parts.append(encode_value(argument, what, ARGUMENTS_BYTES_MAX))
+    return digest(*parts)

@@ -20,7 +20,6 @@ from intendant.domain.errors import StepFailed as StepFailedError
 from intendant.domain.payloads import Failure, SagaCompensated, SagaCompensating, SagaStarted, StepCompleted
 from intendant.domain.retry import Policy
 from intendant.domain.sagas import SagaRow, Sagas, undo_path
-from intendant.steps.events import Events
 from intendant.steps.function import StepFunction, inspect_function
 from intendant.steps.recording import Recording
 from intendant.steps.step import Step
@@ -29,7 +28,7 @@ from intendant.steps.steps import Steps, failure_of
 COULD_NOT_UNDO: Final = "saga.could_not_undo"
 """The event that tells of a step that could not be undone."""
 
-_UNDO: Final = StepFunction(is_async=True, takes_step=True, returns=Any)
+_UNDO: Final = StepFunction(is_async=True, takes_step=True)
 _CANCELLED: Final = Failure(
     "cancelled", "its block was cancelled: by a scope or a group around it, a time limit of the handler, or its caller"
 )
@@ -50,11 +49,11 @@ class Undo(Struct):
 class Undoing:
     """What a saga and those inside of it record in one run of a handler, and the undos by the paths of their steps."""
 
-    def __init__(self, recording: Recording, steps: Steps, events: Events, emit: Callable[[str, object], None]) -> None:
+    def __init__(self, recording: Recording, steps: Steps, emit: Callable[[str, object], None]) -> None:
         self.undos: dict[str, Undo] = {}
         self._recording = recording
         self._steps = steps
-        self._events = events
+        self._events = steps.events
         self._emit = emit
         self._turn = anyio.Lock()
 

@@ -12,7 +12,6 @@ from intendant.domain.errors import InvalidValue
 from intendant.domain.ids import check_id
 from intendant.domain.payloads import SignalReceived, TimerSet
 from intendant.domain.waits import WaitEnd
-from intendant.steps.events import Events
 from intendant.steps.forward import check_forward
 from intendant.steps.recording import Recording
 from intendant.steps.steps import Steps
@@ -25,10 +24,10 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 class Waiting:
     """What a handler waits for. May be used by several tasks of one event loop at once."""
 
-    def __init__(self, recording: Recording, steps: Steps, events: Events) -> None:
+    def __init__(self, recording: Recording, steps: Steps) -> None:
         self._recording = recording
         self._steps = steps
-        self._events = events
+        self._events = steps.events
 
     async def sleep(self, delay: timedelta, key: str | None) -> None:
         """See `Context.sleep`."""

@@ -25,7 +25,7 @@ from .pace import Pace
 from .parking import EventParking, Parking
 from .spec import AutoShutdown, ChildSpec, Started
 from .strategy import wants_restart
-from .workers import Work, Workers
+from .workers import Piece, Work, Workers
 
 __all__ = ["DynamicSupervisor"]
 
@@ -131,10 +131,14 @@ class DynamicSupervisor(Node):
         so in great numbers: the workers are limited. Raises `Stopping` or `NotRunning`; what was taken
         before a stop is done, until `work_shutdown` cancels it.
         """
+        self.do(Piece(child_id, work, on_crash))
+
+    def do(self, work: Work) -> None:
+        """As `perform`, for what is a piece of work itself."""
         if self._workers is None or self._stopping:
             self._check_running()
             raise NotRunning(self.path)
-        self._workers.do(Work(child_id, work, on_crash))
+        self._workers.do(work)
 
     def cancel_work(self, child_id: str, *, shielded: bool = True) -> None:
         """Cancel what a resident does now, and do not begin what waits; it is no crash. Unknown ids are ignored.

@@ -14,22 +14,39 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import anyio
 import anyio.lowlevel
 
 from .parking import Parking
 
-__all__ = ["Work", "Worker", "Workers", "current_worker"]
+__all__ = ["Piece", "Work", "Worker", "Workers", "current_worker"]
 
 ADDED = 50  # workers, before others get a turn
 IN_A_ROW = 8  # pieces of work done by one worker while more of it waits, before others get a turn
 
 
+class Work(Protocol):
+    """A piece of work for a resident child."""
+
+    @property
+    def child_id(self) -> str:
+        """Whose it is."""
+        ...
+
+    def body(self) -> Awaitable[None]:
+        """Do it."""
+        ...
+
+    def on_crash(self, cause: BaseException, /) -> None:
+        """It raised that, and the back-off is over: the resident may be rebuilt."""
+        ...
+
+
 @dataclass(slots=True)
-class Work:
-    """A piece of work for a resident child, and whom to tell that it may be rebuilt after a crash."""
+class Piece:
+    """Work made of functions."""
 
     child_id: str
     body: Callable[[], Awaitable[None]]
@@ -208,8 +225,16 @@ class Workers:
         self._added += 1
 
     async def _run(self, worker: Worker) -> None:
+        worker.task_id = anyio.get_current_task().id
+        _current.set(worker)  # once for each worker: setting it for each piece of work would cost every message
+        clean = contextvars.copy_context()
         try:
-            await self._live(worker)
+            while True:
+                with worker.scope:
+                    await self._serve(worker, clean)
+                if not worker.dropped or contextvars.copy_context() != clean:
+                    break
+                worker.begin_anew(self._deadline)
         except BaseException as exc:
             if worker.work is not None:
                 self._crashed(worker.work, exc)
@@ -219,17 +244,6 @@ class Workers:
         if self._backlog:
             self._hand_over(worker)
         self._ended()
-
-    async def _live(self, worker: Worker) -> None:
-        worker.task_id = anyio.get_current_task().id
-        _current.set(worker)  # once for each worker: setting it for each piece of work would cost every message
-        clean = contextvars.copy_context()
-        while True:
-            with worker.scope:
-                await self._serve(worker, clean)
-            if not worker.dropped or contextvars.copy_context() != clean:
-                return
-            worker.begin_anew(self._deadline)
 
     async def _serve(self, worker: Worker, clean: contextvars.Context) -> None:
         done = 0

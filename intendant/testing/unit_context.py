@@ -141,6 +141,7 @@ class _Recording:
     """Keeps what the context records, in memory."""
 
     suspended = False
+    resumes = False
     trace = None
 
     def __init__(

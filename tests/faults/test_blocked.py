@@ -68,13 +68,13 @@ _block: Callable[[Any, Any], Any] = getattr(ExecutionActor, "_block")  # noqa: B
 
 def end_blocked(self: Any, why: Any) -> None:
     """What can't go on is ended, failed."""
-    self._end_failed(why, None)
+    self._conclude().end_failed(why, None)
 
 
 def end_cancelled_at_once(self: Any, why: Any) -> None:
     """A cancel ends what is blocked, and nothing is cleaned up or undone."""
     if self.history.fold.cancelled is not None:
-        self._end_cancelled(None, None)
+        self._conclude().cancel(None, None)
     else:
         _block(self, why)
 

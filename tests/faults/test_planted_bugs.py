@@ -296,15 +296,13 @@ async def record_without_waiting(self: Any, step: StepCompleted | StepFailed) ->
 
 _record_step = ExecutionActor.record_step
 _end = History.end
-_end_settled = getattr(History, "_end_settled")  # noqa: B009
 _seal = getattr(WalWriter, "_seal")  # noqa: B009  private to all but those who break it
 
 
 def end_twice(self: Any, *arguments: Any) -> Any:
     """The terminal record is written twice."""
-    reply = _end(self, *arguments)
     _end(self, *arguments)
-    return reply
+    _end(self, *arguments)
 
 
 async def renumber_and_retry(self: Any, batch: Batch) -> Any:
@@ -406,21 +404,19 @@ def begin_unarmed(self: Any, timer: Any) -> Any:
 _share = SharedState.__init__
 
 
-def end_without_state(self: Any, payload: Any, shared: bytes | None = None) -> Any:
-    self.left_out = shared
-    return _end(self, payload)
-
-
-def set_state_behind_the_end(self: Any, outcome: Any) -> None:
+def set_state_behind_the_end(self: Any, payload: Any, shared: bytes | None = None) -> None:
     """A session's state is set in a commit of its own, once the execution's end is durable."""
-    if self.left_out is not None:
+
+    def set_state(_ended: object) -> None:
+        assert shared is not None
         state = self.state
-        record = Record(
-            "state_set", state.session, state.id, StateSet(SESSION_STATE, state.session, Raw(self.left_out))
-        )
-        put = PutDocument(SESSION_STATE, state.session, self.left_out)
+        record = Record("state_set", state.session, state.id, StateSet(SESSION_STATE, state.session, Raw(shared)))
+        put = PutDocument(SESSION_STATE, state.session, shared)
         getattr(self, "_services").writer.append(Commit(state.tenant, [record], [put]))  # noqa: B009
-    _end_settled(self, outcome)
+
+    if shared is not None:
+        getattr(self, "_place").wait_end().on_settled(set_state)  # noqa: B009
+    _end(self, payload)
 
 
 def set_by_anybody(self: Any, recording: Any, steps: Any, type: str, *, exclusive: bool) -> None:
@@ -466,10 +462,7 @@ ACTORS: dict[str, list[tuple[type, str, Any]]] = {
     "what was recorded is forgotten where many are read": [(Readings, "_read", read_no_journals)],
     "a clean-up's steps run twice": [(Journal, "of", staticmethod(forget_clean_up))],
     "another attempt follows a cancel": [(ExecutionActor, "_attempt_failed", try_again)],
-    "a session's state is set behind the end": [
-        (History, "end", end_without_state),
-        (History, "_end_settled", set_state_behind_the_end),
-    ],
+    "a session's state is set behind the end": [(History, "end", set_state_behind_the_end)],
     "a session's state is set by anybody": [(SharedState, "__init__", set_by_anybody)],
     "an exclusive handler is not alone": [(getattr(turns, "_Lane"), "admits", admit_beside_exclusive)],  # noqa: B009
     "a lost reply is answered with new numbers": [

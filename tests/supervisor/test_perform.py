@@ -92,6 +92,36 @@ async def test_a_crash_is_answered_after_the_back_off(
     assert ChildCrashed("d/x", cause, 1) in events
 
 
+async def test_a_resident_may_be_its_own_piece_of_work(running: Running, boom: type[Exception]) -> None:
+    class Resident:
+        child_id = "x"
+        causes: list[BaseException]
+
+        def __init__(self) -> None:
+            self.causes = []
+            self.done = 0
+
+        async def body(self) -> None:
+            if not self.causes:
+                raise boom
+            self.done += 1
+
+        def on_crash(self, cause: BaseException, /) -> None:
+            self.causes.append(cause)
+            dynamic.do(self)
+
+    resident, dynamic = Resident(), DynamicSupervisor("d", backoff=Backoff(initial=2.0, jitter=0))
+    async with running(dynamic):
+        dynamic.do(resident)
+        await anyio.sleep(1.0)
+        assert resident.causes == []
+        await anyio.sleep(2.0)
+        assert dynamic.crashes("x")[0].cause is resident.causes[0]
+    assert (len(resident.causes), resident.done) == (1, 1)
+    with pytest.raises(NotRunning):
+        dynamic.do(resident)
+
+
 async def test_a_residents_budget_is_its_own_and_is_forgotten_when_all_was_quiet(
     running: Running, settle: Settle, boom: type[Exception]
 ) -> None:
