@@ -32,10 +32,14 @@ class Parking(Protocol):
 
 
 class Waiter(Protocol):
-    """What one task awaits once, until anyone wakes it. It can't be used again."""
+    """What one task awaits once, until anyone sets its result. On asyncio it is a future, so these are its names."""
 
-    def wake(self) -> None:
-        """The task goes on; waking again, or one that does not wait any more, is nothing."""
+    def done(self) -> bool:
+        """Whether it was woken, or does not wait any more."""
+        ...
+
+    def set_result(self, result: None, /) -> None:
+        """The task goes on. Not for one that is done."""
         ...
 
     def __await__(self) -> Generator[Any, Any, None]: ...
@@ -88,21 +92,24 @@ class Reply(Generic[T]):
 
     async def wait(self, seam: Seam) -> T:
         """Park until the answer comes; return it or raise it."""
-        while not self.settled:
-            waiter = self._waiter = seam.waiter()
-            try:
-                await waiter
-            finally:
-                if self._waiter is waiter:
-                    self._waiter = None
+        if not self.settled:
+            await self.settlement(seam)
         return self.result()
+
+    def settlement(self, seam: Seam) -> Waiter:
+        """What to await until the answer comes, when it has not: only the answer wakes it."""
+        waiter = self._waiter = seam.waiter()
+        return waiter
 
     def _settle(self) -> None:
         if self._on_settled is not None:
             call, self._on_settled = self._on_settled, None  # nothing more is held by an answer that is kept
             call(self)
-        if self._waiter is not None:
-            self._waiter.wake()
+        waiter = self._waiter
+        if waiter is not None:
+            self._waiter = None
+            if not waiter.done():
+                waiter.set_result(None)
 
 
 class Seam(Protocol):
@@ -112,8 +119,9 @@ class Seam(Protocol):
         """A new place to park."""
         ...
 
-    def waiter(self) -> Waiter:
-        """What the current task is to await next."""
+    @property
+    def waiter(self) -> Callable[[], Waiter]:
+        """Makes what the current task is to await next."""
         ...
 
     @property
@@ -167,35 +175,19 @@ class _AsyncioParking:
             self._future = None
 
 
-class _AsyncioWaiter:
-    __slots__ = ("_future",)
-
-    def __init__(self, future: asyncio.Future[None]) -> None:
-        self._future = future
-
-    def wake(self) -> None:
-        if not self._future.done():
-            self._future.set_result(None)
-
-    def __await__(self) -> Generator[Any, Any, None]:
-        return self._future.__await__()
-
-
 class _AsyncioSeam:
-    __slots__ = ("_current_task", "_loop", "time")
+    __slots__ = ("_current_task", "_loop", "time", "waiter")
 
     def __init__(self) -> None:
         import asyncio  # noqa: PLC0415  a third of the time that importing us takes, and on this loop it is there
 
         self._loop = asyncio.get_running_loop()
         self.time = self._loop.time  # as all of these: asked several times for each message
+        self.waiter = self._loop.create_future
         self._current_task = asyncio.current_task
 
     def parking(self) -> Parking:
         return _AsyncioParking(self._loop)
-
-    def waiter(self) -> Waiter:
-        return _AsyncioWaiter(self._loop.create_future())
 
     def current_task(self) -> int:
         return id(self._current_task(self._loop))
@@ -238,10 +230,12 @@ class _TrioWaiter:
         self._trio = lowlevel
         self._task: trio.lowlevel.Task | None = lowlevel.current_task()
 
-    def wake(self) -> None:
+    def done(self) -> bool:
+        return self._task is None
+
+    def set_result(self, _result: None, /) -> None:
         task, self._task = self._task, None
-        if task is not None:
-            self._trio.reschedule(task)
+        self._trio.reschedule(task)
 
     def __await__(self) -> Generator[Any, Any, None]:
         yield from self._trio.wait_task_rescheduled(self._abort).__await__()

@@ -17,6 +17,7 @@ from intendant.actors.ref import Ref, Target, asker
 from intendant.domain.errors import ActorStopped, Overloaded
 from intendant.domain.poison import Verdict, judge
 from intendant.parking import Parking, Reply, Seam
+from intendant.supervisor import current_worker
 
 M = TypeVar("M")
 
@@ -120,7 +121,7 @@ class Cell(Generic[M]):
     def deliver(self, message: M, *, control: bool = False) -> None:
         """Put a message into the mailbox and see to it that it is handled."""
         if self._ended:
-            self._not_handled(message, Reason.ENDED, self._cause, asker(self.seam))
+            self._not_handled(message, Reason.ENDED, self._cause, asker(current_worker(), self.seam))
             raise ActorStopped(f"{self.path} has ended")
         if control:
             self.mailbox.put_control(message)
@@ -292,16 +293,15 @@ class Cell(Generic[M]):
 class _Quiet:
     """The time until an actor without messages is told so."""
 
-    __slots__ = ("_call", "_deadlines", "_tick")
+    __slots__ = ("_bucket", "_call")
 
     def __init__(self, deadlines: Deadlines, timeout: float, call: Callable[[], None]) -> None:
-        self._deadlines = deadlines
         self._call = call
-        self._tick = deadlines.add(self, timeout)
+        self._bucket = deadlines.add(self, timeout)
 
     def cancel(self) -> None:
         """A message came."""
-        self._deadlines.remove(self, self._tick)
+        self._bucket.remove(self)
 
     def expire(self) -> None:
         """None came."""

@@ -10,7 +10,7 @@ import anyio
 from intendant.actors.deadlines import TICK, Deadlines
 from intendant.domain.errors import ActorStopped, Deadlock, Overloaded
 from intendant.parking import Reply, Seam
-from intendant.supervisor import current_worker
+from intendant.supervisor import Worker, current_worker
 
 M = TypeVar("M")
 M_contra = TypeVar("M_contra", contravariant=True)
@@ -49,18 +49,18 @@ class Target(Protocol[M_contra]):
 class Question(Reply[T]):
     """A reply with a deadline, known to the actor that was asked, so that it is never left open."""
 
-    __slots__ = ("_target", "_tick", "_timeout")
+    __slots__ = ("_bucket", "_target", "_timeout")
 
     def __init__(self, target: Target[M], timeout: float) -> None:
         super().__init__()
         self._target = target
         self._timeout = timeout
-        self._tick = target.deadlines.add(self, timeout)
+        self._bucket = target.deadlines.add(self, timeout)
 
     @property
     def deadline(self) -> float:
         """When it has to be answered, by the event loop's clock."""
-        return self._tick * TICK
+        return self._bucket.tick * TICK
 
     def expire(self) -> None:
         """The deadline has passed: whoever waits gets TimeoutError."""
@@ -69,7 +69,7 @@ class Question(Reply[T]):
         self.fail(TimeoutError(f"{self._target.path} did not answer within {self._timeout} s"))
 
     def _settle(self) -> None:
-        self._target.deadlines.remove(self, self._tick)
+        self._bucket.remove(self)
         self._target.questions.pop(self, None)  # type: ignore[arg-type]  # of any type: a reply is kept by identity
         super()._settle()
 
@@ -130,7 +130,8 @@ class Ref(Generic[M]):
         the task that handles the message, not for tasks it starts.
         """
         target = self._target
-        me = asker(target.seam)
+        worker = current_worker()
+        me = None if worker is None else asker(worker, target.seam)
         if me is not None:
             timeout = _time_for(me, target, timeout)
             me.waits_for = target
@@ -144,7 +145,8 @@ class Ref(Generic[M]):
                 raise
             if not reply.settled:
                 target.questions[reply] = message  # type: ignore[index]  # of any type: a reply is kept by identity
-            return await reply.wait(target.seam)
+                await reply.settlement(target.seam)
+            return reply.result()
         finally:
             if me is not None:
                 me.waits_for = None
@@ -160,9 +162,8 @@ class Ref(Generic[M]):
         return f"<Ref {self.path}{'' if self.alive else ' (ended)'}>"
 
 
-def asker(seam: Seam) -> Target[Any] | None:
+def asker(worker: Worker | None, seam: Seam) -> Target[Any] | None:
     """The actor whose message this very task handles; None outside of actors."""
-    worker = current_worker()
     if worker is None or worker.work is None:
         return None
     cell = getattr(worker.work.body, "__self__", None)

@@ -125,9 +125,8 @@ class Worker:
 _current: contextvars.ContextVar[Worker | None] = contextvars.ContextVar("intendant.worker", default=None)
 
 
-def current_worker() -> Worker | None:
-    """The worker that this task is, or was started by: compare `task_id` where that matters."""
-    return _current.get()
+current_worker: Callable[[], Worker | None] = _current.get
+"""The worker that this task is, or was started by: compare `task_id` where that matters."""
 
 
 class Workers:
