@@ -17,7 +17,7 @@ from msgspec import Struct
 from intendant.actors.barred import Barred
 from intendant.actors.crowding import Crowding
 from intendant.actors.intake import Append, Intake, Told
-from intendant.actors.landing import Landing, is_worth_halving
+from intendant.actors.landing import Landing
 from intendant.actors.lives import Lives
 from intendant.actors.ownership import Ownership
 from intendant.actors.ring import RING_BYTES
@@ -111,7 +111,6 @@ class WalWriter:
         self._lost: AcknowledgedDataMissing | None = None
         self._fences = 0
         self._sent: float | None = None  # when the batch in flight was
-        self._rested = 0.0  # since when the store had nothing to do, before that
         self._opened = 0  # the epoch whose beginning is in the log
         self._lives = Lives(log)
         self._ownership = Ownership(
@@ -322,12 +321,9 @@ class WalWriter:
                 batch, receipts = self._seal(appends)
                 self._sent = began = self._seam.time()
                 refused = await self._ownership.send(batch)
-                now = self._seam.time()
-                self.durations.add(now - began)
+                self.durations.add(self._seam.time() - began)
                 if refused is None:
-                    halved = not self._intake and is_worth_halving(now - began, began - self._rested)
-                    self._rested = now
-                    self._landed(batch, appends, receipts, halved=halved)
+                    self._landed(batch, appends, receipts)
                     return
                 appends = _refuse(appends, refused)
         except BaseException:
@@ -336,12 +332,12 @@ class WalWriter:
         finally:
             self._sent = None
 
-    def _landed(self, batch: Batch, appends: list[Append], receipts: list[Receipt], *, halved: bool) -> None:
+    def _landed(self, batch: Batch, appends: list[Append], receipts: list[Receipt]) -> None:
         self._ownership.landed(batch, sum([append.size for append in appends]))
         self.commits += 1
         self.records += batch.count
         self.sizes.add(batch.count)
-        self._landing.tell(appends, receipts, halved=halved)
+        self._landing.tell(appends, receipts)
         self._on_committed(batch)
 
     def _seal(self, appends: list[Append]) -> tuple[Batch, list[Receipt]]:
