@@ -293,15 +293,16 @@ class Cell(Generic[M]):
 class _Quiet:
     """The time until an actor without messages is told so."""
 
-    __slots__ = ("_bucket", "_call")
+    __slots__ = ("_call", "_deadlines", "_tick")
 
     def __init__(self, deadlines: Deadlines, timeout: float, call: Callable[[], None]) -> None:
+        self._deadlines = deadlines
         self._call = call
-        self._bucket = deadlines.add(self, timeout)
+        self._tick = deadlines.add(self, timeout)
 
     def cancel(self) -> None:
         """A message came."""
-        self._bucket.remove(self)
+        self._deadlines.remove(self, self._tick)
 
     def expire(self) -> None:
         """None came."""

@@ -25,45 +25,35 @@ class Expiring(Protocol):
         ...
 
 
-class Bucket(set[Expiring]):
-    """What ends within the same tick."""
-
-    __slots__ = ("tick",)
-
-    def __init__(self, tick: int) -> None:
-        self.tick = tick
-
-    def remove(self, item: Expiring) -> None:
-        """Forget `item`; it need not be there any more."""
-        self.discard(item)
-        if not self:
-            self.clear()  # an empty set keeps the room it once needed, and there is one for each tick
-
-
 class Deadlines:
     """Calls `expire` on what was added and not removed when its time is over."""
 
     def __init__(self, seam: Seam) -> None:
         self._seam = seam
-        self._buckets: dict[int, Bucket] = {}
+        self._buckets: dict[int, set[Expiring]] = {}
         self._ticks: list[int] = []
         self._parking = seam.parking()
 
-    def add(self, item: Expiring, timeout: float) -> Bucket:
-        """Expire `item` in `timeout` seconds, at most a tick late. Returns its bucket, to remove it from."""
+    def add(self, item: Expiring, timeout: float) -> int:
+        """Expire `item` in `timeout` seconds, at most a tick late. Returns the bucket, for `remove`."""
         tick = math.ceil((self._seam.time() + timeout) / TICK)
-        bucket = self._buckets.get(tick) or self._bucket(tick)
-        bucket.add(item)
-        return bucket
-
-    def _bucket(self, tick: int) -> Bucket:
         bucket = self._buckets.get(tick)
         if bucket is None:
-            bucket = self._buckets[tick] = Bucket(tick)
+            self._buckets[tick] = {item}
             heapq.heappush(self._ticks, tick)
             if self._ticks[0] == tick:
                 self._parking.wake()
-        return bucket
+        else:
+            bucket.add(item)
+        return tick
+
+    def remove(self, item: Expiring, tick: int) -> None:
+        """Forget `item`; it need not be there any more."""
+        bucket = self._buckets.get(tick)
+        if bucket is not None:
+            bucket.discard(item)
+            if not bucket:
+                bucket.clear()  # an empty set keeps the room it once needed, and there is one for each tick
 
     def __len__(self) -> int:
         return sum(map(len, self._buckets.values()))

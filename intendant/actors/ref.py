@@ -49,18 +49,18 @@ class Target(Protocol[M_contra]):
 class Question(Reply[T]):
     """A reply with a deadline, known to the actor that was asked, so that it is never left open."""
 
-    __slots__ = ("_bucket", "_target", "_timeout")
+    __slots__ = ("_target", "_tick", "_timeout")
 
     def __init__(self, target: Target[M], timeout: float) -> None:
         super().__init__()
         self._target = target
         self._timeout = timeout
-        self._bucket = target.deadlines.add(self, timeout)
+        self._tick = target.deadlines.add(self, timeout)
 
     @property
     def deadline(self) -> float:
         """When it has to be answered, by the event loop's clock."""
-        return self._bucket.tick * TICK
+        return self._tick * TICK
 
     def expire(self) -> None:
         """The deadline has passed: whoever waits gets TimeoutError."""
@@ -69,7 +69,7 @@ class Question(Reply[T]):
         self.fail(TimeoutError(f"{self._target.path} did not answer within {self._timeout} s"))
 
     def _settle(self) -> None:
-        self._bucket.remove(self)
+        self._target.deadlines.remove(self, self._tick)
         self._target.questions.pop(self, None)  # type: ignore[arg-type]  # of any type: a reply is kept by identity
         super()._settle()
 

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Final, Generic, Protocol, TypeVar
 
-from intendant.actors.deadlines import TICK, Bucket, Deadlines
+from intendant.actors.deadlines import TICK, Deadlines
 from intendant.parking import Seam
 
 _LOOKS: Final = 4  # at those unused longest when one comes too many: so they get fewer as fast as they came
@@ -46,7 +46,7 @@ class Residents(Generic[R]):
         self._deadlines = deadlines
         self._seam = seam
         self._all: OrderedDict[str, R] = OrderedDict()  # the one not used longest first
-        self._next: tuple[float, Bucket] | None = None  # when to look again, and where that stands among the deadlines
+        self._next: tuple[float, int] | None = None  # when to look again, and where that stands among the deadlines
 
     def __len__(self) -> int:
         return len(self._all)
@@ -123,5 +123,5 @@ class Residents(Generic[R]):
 
     def _forget_look(self) -> None:
         if self._next is not None:
-            self._next[1].remove(self)
+            self._deadlines.remove(self, self._next[1])
             self._next = None

@@ -43,7 +43,7 @@ class Ends:
         if ending.error is not None:  # of an earlier time that this runtime was entered
             ending = execution.ending = self.of(execution.tenant, execution.id)
         wait = ending.wait()
-        bucket = None if timeout is None or timeout == math.inf else engine.deadlines.add(wait, timeout)
+        tick = None if timeout is None or timeout == math.inf else engine.deadlines.add(wait, timeout)
         try:
             if partition.executions.open.find(execution.tenant, execution.id) is None:
                 with anyio.fail_after(timeout):  # a store is asked, which may not answer
@@ -52,8 +52,8 @@ class Ends:
         finally:
             if not wait.settled:
                 ending.forget(wait)
-            if bucket is not None:
-                bucket.remove(wait)
+            if tick is not None:
+                engine.deadlines.remove(wait, tick)
 
     def wait_all(
         self, executions: Sequence[Execution[R]], timeout: float | None

@@ -83,7 +83,7 @@ async def test_deadlines_expire_in_time_and_only_what_is_left() -> None:
         await anyio.wait_all_tasks_blocked()
         deadlines.add(Item(log, "late"), 60)
         answered = Item(log, "answered")
-        deadlines.add(answered, 1).remove(answered)
+        deadlines.remove(answered, deadlines.add(answered, 1))
         deadlines.add(Item(log, "soon"), 1)
         await anyio.sleep(1 + 2 * TICK)
         assert log == ["soon"]

@@ -24,12 +24,15 @@ class Clock:
     def time(self) -> float:
         return self.now
 
-    def add(self, item: Any, timeout: float) -> Alarm:
+    def add(self, item: Any, timeout: float) -> int:
         number = len(self.set)
         while number in self.set:
             number += 1
         self.set[number] = (self.now + timeout, item)
-        return Alarm(self, number)
+        return number
+
+    def remove(self, item: Any, tick: int) -> None:
+        self.set.pop(tick, None)
 
     def pass_by(self, seconds: float) -> None:
         end = self.now + seconds
@@ -37,17 +40,6 @@ class Clock:
             self.now, number = due[0]
             self.set.pop(number)[1].expire()
         self.now = end
-
-
-class Alarm:
-    """What a bucket of deadlines is to who is in it."""
-
-    def __init__(self, clock: Clock, number: int) -> None:
-        self._clock = clock
-        self._number = number
-
-    def remove(self, item: Any) -> None:
-        self._clock.set.pop(self._number, None)
 
 
 class Guest:
