@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 from msgspec import Struct
@@ -13,6 +14,7 @@ from intendant.domain.ports import Durability, Usage
 VERSION_MIN: Final = (7, 0)
 WAITAOF_SINCE: Final = (7, 2)
 EVERYSEC_LOSS_S: Final = 3.0  # an fsync each second, and the write before it may be put off for two
+_LINES: Final = re.compile(r"^([^#:\r\n][^:\r\n]*):([^\r\n]*)", re.MULTILINE)
 SETTINGS: Final = ("appendfsync", "no-appendfsync-on-rewrite")
 
 
@@ -163,8 +165,7 @@ async def cpu_of(connection: Connection) -> float:
 
 
 def _parse(told: bytes) -> dict[str, str]:
-    lines = (line.partition(":") for line in told.decode("utf-8", "replace").splitlines() if not line.startswith("#"))
-    return {name: value for name, colon, value in lines if colon}
+    return dict(_LINES.findall(told.decode("utf-8", "replace")))
 
 
 def _settings(reply: Any) -> dict[str, str] | None:
