@@ -63,8 +63,7 @@ class Conclusion(Struct, gc=False):
         except InvalidValue as error:  # all artifacts together are larger than a commit may be
             await self.fail(error, None)
         else:
-            if self.trace is not None:
-                self.trace.ended(Status.COMPLETED)
+            self._tell(Status.COMPLETED)
 
     async def fail(self, error: Exception, context: Context | None) -> None:
         """End it with what its handler raised; cancelled, if a cancel was decided."""

@@ -111,13 +111,13 @@ class ExecutionActor(Actor[ExecutionMessage]):
         """
         try:
             handler, tracing = await self._begin(), self._services.tracing
-            if tracing is None or handler is None:
+            with (
+                UNTRACED
+                if tracing is None or handler is None
+                else tracing.execution(self.history.state, resumed=self._resumed)
+            ) as self.trace:
                 while handler is not None and not await self._play(handler):
                     await self.history.load()  # the next attempt goes on from what was recorded
-            else:
-                with tracing.execution(self.history.state, resumed=self._resumed) as self.trace:
-                    while not await self._play(handler):
-                        await self.history.load()
             if self._unreadable is not None:
                 raise self._unreadable
         except Blocked as blocked:
@@ -271,8 +271,7 @@ class ExecutionActor(Actor[ExecutionMessage]):
             raise
         except BaseException as error:
             raise HandlerCrashed(f"{self.history.state.type} raised {error!r}") from error
-        if self._fault is not None:
-            self._check_fault()
+        self._check_fault()
         if not self.suspended:
             await self._conclude().complete(result, self._called)
         return True

@@ -130,7 +130,7 @@ Operation = (
     | ReplaceEntry
 )
 
-_WITH_BODY: Final = frozenset({AppendJournal, AddToOutbox, ReplaceEntry})
+_WITH_BODY: Final = frozenset({PutDocument, AppendJournal, AddToOutbox, ReplaceEntry})
 
 
 class Commit(Struct, frozen=True, gc=False):
@@ -210,12 +210,10 @@ def check_commit(commit: Commit) -> tuple[int, tuple[tuple[str, str], ...]]:
     size = 256 * count
     claims: tuple[tuple[str, str], ...] = ()
     for each in commit.operations:
-        if type(each) is PutDocument:
-            size += len(each.body)
+        if type(each) in _WITH_BODY:
+            size += len(each.body)  # type: ignore[union-attr]  # these have one
         elif type(each) is ClaimKey:
             claims += ((commit.tenant, each.key),)
-        elif type(each) in _WITH_BODY:
-            size += len(each.body)  # type: ignore[union-attr]  # these have one
     if size > COMMIT_BYTES_MAX:
         raise InvalidValue(
             "commit", f"takes about {size:,} bytes, the limit is {COMMIT_BYTES_MAX:,}; store it as files"

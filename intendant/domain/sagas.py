@@ -167,7 +167,7 @@ def is_undo(path: str) -> bool:
 
 def is_of_saga(step: StepCompleted | StepFailed) -> bool:
     """Whether it is a step of a saga, or an undo."""
-    return step.saga or step.path.startswith(_UNDO)
+    return step.saga or is_undo(step.path)
 
 
 def _scopes(scope: str) -> Iterator[str]:

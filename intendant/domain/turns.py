@@ -213,10 +213,8 @@ class Turns(Generic[C]):
         share = self._share(contender.tenant, now)
         if share.ready or not share.has_room:
             return False
-        lane = share.lanes.get(contender.lane)
-        if lane is None:
-            lane = share.lanes[contender.lane] = _Lane(concurrency)
-        elif lane.waiting or not lane.admits(contender):
+        lane = self._lane(share, contender, concurrency)
+        if lane.waiting or not lane.admits(contender):
             return False
         lane.begin(contender)
         share.slack -= 1
