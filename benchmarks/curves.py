@@ -4,7 +4,7 @@
 
 Each point is `intendant load` in a process of its own, on a new store, audited; what is not the thing that grows is 64
 callers, 100 sessions, one tenant, no steps, small parameters, an empty store, uvloop. Rounds are interleaved. Writes
-`benchmarks/results/curves.json` and a chart.
+`benchmarks/results/curves.json` and a chart; points that were not measured stay in both as they were.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import statistics
 import sys
 import tempfile
 from collections import defaultdict
+from datetime import date
 from pathlib import Path
 from typing import Any, Final
 
@@ -77,6 +78,15 @@ class Point(Struct, frozen=True):
     cpu_ms: float
     """Of the runtime's process, for one execution."""
     rss_mb: float
+    day: str
+    """When it was measured: what is not measured again stays as it was."""
+
+
+class Document(Struct, frozen=True):
+    """What `curves.json` holds."""
+
+    machine: dict[str, Any]
+    points: list[Point]
 
 
 def measure(store: str, axis: Axis, value: int, scale: float) -> dict[str, Any]:
@@ -104,7 +114,21 @@ def point(store: str, axis: Axis, value: int, rounds: list[dict[str, Any]]) -> P
         *(store, axis.name, value, median("per_second"), median("p50_ms"), median("p99_ms")),
         cpu_ms=median("cpu_s_per_1000"),  # seconds for a thousand are milliseconds for one
         rss_mb=median("rss_mb"),
+        day=date.today().isoformat(),
     )
+
+
+def with_kept(measured: list[Point], results: Path) -> list[Point]:
+    """What was measured now, and what the folder keeps of the other points."""
+    kept = results / "curves.json"
+    if not kept.exists():
+        return measured
+    found = {
+        (each.store, each.axis, each.value): each
+        for each in (*msgspec.json.decode(kept.read_bytes(), type=Document).points, *measured)
+    }
+    order = {name: index for index, name in enumerate((*(axis.name for axis in AXES), *STORES))}
+    return sorted(found.values(), key=lambda each: (order[each.axis], each.value, order[each.store]))
 
 
 def tables(points: list[Point]) -> list[Table]:
@@ -162,11 +186,12 @@ def main() -> None:
     found: defaultdict[tuple[str, Axis, int], list[dict[str, Any]]] = defaultdict(list)
     for cell in track(every, "measuring", console=Console(stderr=True), disable=not sys.stderr.isatty()):
         found[cell].append(measure(*cell, given.scale))
-    points = [point(*cell, rounds) for cell, rounds in found.items()]
-    for table in tables(points):
+    measured = [point(*cell, rounds) for cell, rounds in found.items()]
+    for table in tables(measured):
         Console().print(table)
     given.results.mkdir(parents=True, exist_ok=True)
-    document = {"machine": here, "rounds": given.rounds, "scale": given.scale, "points": msgspec.to_builtins(points)}
+    points = with_kept(measured, given.results)
+    document = msgspec.to_builtins(Document(here, points))
     (given.results / "curves.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     draw(panels(points), given.results, note=f"{here['cores']} cores, {here['cpu']}, Python {here['python']}, uvloop")
 

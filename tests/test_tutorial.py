@@ -83,6 +83,7 @@ def reader(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pyte
     with TemporaryDirectory(prefix="tutorial") as sockets:  # a socket's path must be short
         monkeypatch.setenv("XDG_RUNTIME_DIR", sockets)
         monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # ours take longer to load than the tests to run
+        monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)  # what is meant for these tests, not for the reader's
         monkeypatch.setenv("COLUMNS", "120")
         monkeypatch.setenv("NO_COLOR", "1")
         monkeypatch.delenv("INTENDANT_HOT", raising=False)

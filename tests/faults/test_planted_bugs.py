@@ -477,7 +477,7 @@ SHOWS_IN = {  # scenarios where it is looked for first: all of them take long
     "a signal is acknowledged before it is durable": ("signalled",),
     "a wait ends before that is durable": ("timed-out",),
     "a timer is set for another time": ("napping",),
-    "signals are forgotten": ("both-at-once",),
+    "signals are forgotten": ("forked-signalled",),
     "a stream misses what a crashed writer committed": ("followed",),
     "a stream tells one thing of each record": ("followed",),
     "a cancel is acknowledged before it is durable": ("cancelled-in-sleep",),
