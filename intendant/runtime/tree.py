@@ -14,7 +14,7 @@ Projections are started again for ever, with back-off: an outage outside makes a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from intendant.actors.deadlines import Deadlines
 from intendant.runtime.config import Shutdown
@@ -31,6 +31,7 @@ from intendant.supervisor import (
     Strategy,
     Supervisor,
     SupervisorError,
+    replace,
 )
 
 ROOT = "intendant"

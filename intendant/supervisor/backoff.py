@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from .value import Value
 
 __all__ = ["Backoff"]
 
 
-@dataclass(frozen=True, slots=True)
-class Backoff:
+class Backoff(Value):
     """Wait `initial` seconds first, then `factor` times more each time, never more than `maximum`.
 
     `jitter` is the share of a wait that chance may take off, so that children which fell together do

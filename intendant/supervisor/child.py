@@ -4,7 +4,6 @@ import enum
 import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import anyio
@@ -15,6 +14,7 @@ from .intensity import Window
 from .request import Request
 from .spec import ChildSpec, Restart
 from .strategy import Situation
+from .value import Value
 
 __all__ = ["Child", "ChildCounts", "ChildInfo", "ChildState", "Crash", "Life", "ResidentInfo", "Watch"]
 
@@ -33,16 +33,14 @@ class ChildState(enum.Enum):
     """It is down and stays so."""
 
 
-@dataclass(frozen=True, slots=True)
-class Crash:
+class Crash(Value):
     """Why a child was down: what it raised, or that it returned and must not; `at` is the supervisor's clock."""
 
     at: float
     cause: BaseException
 
 
-@dataclass(frozen=True, slots=True)
-class ChildInfo:
+class ChildInfo(Value):
     """A child as it was when one asked."""
 
     id: str
@@ -60,8 +58,7 @@ class ChildInfo:
         return self.crashes[-1].cause if self.crashes else None
 
 
-@dataclass(frozen=True, slots=True)
-class ResidentInfo:
+class ResidentInfo(Value):
     """A resident of a dynamic supervisor, as it was when one asked."""
 
     restarts: int
@@ -72,8 +69,7 @@ class ResidentInfo:
     """Whether it has crashed and waits to be rebuilt."""
 
 
-@dataclass(frozen=True, slots=True)
-class ChildCounts:
+class ChildCounts(Value):
     """How many children a supervisor has."""
 
     specs: int
@@ -175,8 +171,7 @@ class Child:
         return ChildInfo(self.spec.id, self.path, self.state, self.restarts, tuple(self.crashes or ()), self.spec)
 
 
-@dataclass(frozen=True, slots=True)
-class Watch:
+class Watch(Value):
     """Whom a life tells what happens to it. Called in the child's task or in that of whoever stops it."""
 
     starting: "Callable[[Life], None]"

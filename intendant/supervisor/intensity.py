@@ -3,7 +3,8 @@
 import math
 import sys
 from collections import deque
-from dataclasses import dataclass
+
+from .value import Value
 
 __all__ = ["Intensity", "Window"]
 
@@ -11,8 +12,7 @@ UNLIMITED = sys.maxsize
 _REMEMBERED = 1_000  # of an unlimited budget: enough to show a crash loop, little enough to hold
 
 
-@dataclass(frozen=True, slots=True)
-class Intensity:
+class Intensity(Value):
     """At most `restarts` within any `period` seconds; one more spends the budget."""
 
     restarts: int = 5

@@ -12,7 +12,6 @@ import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
@@ -44,13 +43,15 @@ class Work(Protocol):
         ...
 
 
-@dataclass(slots=True)
 class Piece:
     """Work made of functions."""
 
-    child_id: str
-    body: Callable[[], Awaitable[None]]
-    on_crash: Callable[[BaseException], None]
+    def __init__(
+        self, child_id: str, body: Callable[[], Awaitable[None]], on_crash: Callable[[BaseException], None]
+    ) -> None:
+        self.child_id = child_id
+        self.body = body
+        self.on_crash = on_crash
 
 
 class Worker:
