@@ -1,5 +1,7 @@
 """How long to wait before a restart: exponential, capped, with jitter. Randomness is an argument."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable
 
@@ -29,7 +31,7 @@ class Backoff(Value):
             raise ValueError(f"jitter must be between 0 and 1: {self}")
 
     @classmethod
-    def none(cls) -> "Backoff":
+    def none(cls) -> Backoff:
         """Restart at once, always."""
         return cls(initial=0.0, maximum=0.0, jitter=0.0)
 

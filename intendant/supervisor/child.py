@@ -1,5 +1,7 @@
 """A child and its lives: the entry a supervisor keeps, and one run of it from start to exit."""
 
+from __future__ import annotations
+
 import enum
 import math
 from collections import deque
@@ -80,7 +82,7 @@ class ChildCounts(Value):
     workers: int
 
     @classmethod
-    def of(cls, children: "Iterable[Child]") -> "ChildCounts":
+    def of(cls, children: Iterable[Child]) -> ChildCounts:
         """Count these."""
         specs = active = supervisors = 0
         for child in children:
@@ -174,10 +176,10 @@ class Child:
 class Watch(Value):
     """Whom a life tells what happens to it. Called in the child's task or in that of whoever stops it."""
 
-    starting: "Callable[[Life], None]"
-    ready: "Callable[[Life], None]"
-    ended: "Callable[[Life], None]"
-    ask_failed: "Callable[[Life, BaseException], None]"
+    starting: Callable[[Life], None]
+    ready: Callable[[Life], None]
+    ended: Callable[[Life], None]
+    ask_failed: Callable[[Life, BaseException], None]
 
 
 class Life:

@@ -4,6 +4,8 @@ Paths are the names from the root down, joined by slashes. An event says what is
 is called synchronously, must be quick and must not raise: if it does, the supervisor stops and escalates.
 """
 
+from __future__ import annotations
+
 import enum
 
 from .value import Value

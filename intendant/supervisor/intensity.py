@@ -1,5 +1,7 @@
 """How many restarts are too many: a budget in a sliding window. Time is an argument."""
 
+from __future__ import annotations
+
 import math
 import sys
 from collections import deque
@@ -25,7 +27,7 @@ class Intensity(Value):
             raise ValueError(f"period must be more than 0 seconds, not {self.period}")
 
     @classmethod
-    def unlimited(cls, period: float = 30.0) -> "Intensity":
+    def unlimited(cls, period: float = 30.0) -> Intensity:
         """A budget that is never spent, for what must go on trying; counts in events end at 1,000."""
         return cls(UNLIMITED, period)
 

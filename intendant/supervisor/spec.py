@@ -1,5 +1,7 @@
 """What a child is: how it starts, when it is restarted, how it is asked to stop, and whose end is the end of all."""
 
+from __future__ import annotations
+
 import enum
 import math
 from collections.abc import Awaitable, Callable

@@ -9,6 +9,8 @@ the stops one after the other in the order given, then the starts. The rules are
 - a transient child that had finished is started again with its group: a group begins afresh as a whole.
 """
 
+from __future__ import annotations
+
 import enum
 from collections.abc import Sequence
 from typing import Protocol

@@ -4,18 +4,20 @@ That writes and compiles the methods of each class anew whenever it is imported:
 fifth of what importing Intendant takes.
 """
 
+from __future__ import annotations
+
 from typing import Any, ClassVar, Self, TypeVar, dataclass_transform
 
 __all__ = ["Value", "replace"]
 
-V = TypeVar("V", bound="Value")
+T = TypeVar("T", bound="Value")
 
 
 class _Signature:
     """Tells `inspect` what a value is made of; made when asked for."""
 
-    def __get__(self, instance: object, owner: "type[Value]") -> Any:
-        from inspect import Parameter, Signature  # noqa: PLC0415  only for documentation
+    def __get__(self, instance: object, owner: type[Value]) -> Any:
+        from inspect import Parameter, Signature, get_annotations  # noqa: PLC0415  only for documentation
 
         return Signature(
             [
@@ -23,9 +25,9 @@ class _Signature:
                     name,
                     Parameter.POSITIONAL_OR_KEYWORD,
                     default=getattr(owner, name, Parameter.empty),
-                    annotation=owner.__annotations__[name],
+                    annotation=annotation,
                 )
-                for name in owner.__match_args__
+                for name, annotation in get_annotations(owner, eval_str=True).items()
             ]
         )
 
@@ -90,6 +92,6 @@ class Value:
         return type(self)(**{**self.__dict__, **changes})
 
 
-def replace(value: V, **changes: Any) -> V:
+def replace(value: T, **changes: Any) -> T:
     """Another value like this one, but for these fields. Raises TypeError for a field it does not have."""
     return value.__replace__(**changes)

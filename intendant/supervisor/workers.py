@@ -7,6 +7,8 @@ that nothing of one piece of work is visible to the next, and after it raised an
 was dropped goes on: where very many are dropped, new tasks would be most of what that costs.
 """
 
+from __future__ import annotations
+
 import contextvars
 import math
 from collections import deque

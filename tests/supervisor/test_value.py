@@ -37,7 +37,7 @@ def test_it_can_t_be_changed_but_replaced() -> None:
     with pytest.raises(AttributeError, match="Place can't be changed"):
         place.number = 2  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
     with pytest.raises(AttributeError, match="Place can't be changed"):
-        del place.number
+        del place.number  # pyright: ignore[reportAttributeAccessIssue]
     assert replace(place, number=2) == Place("high", 2)
     with pytest.raises(ValueError, match="restarts must be 0 or more"):
         replace(Intensity(), restarts=-1)
