@@ -1,7 +1,7 @@
 """Values: what is given or told, and never changes. Written as dataclasses are, but not made by `dataclasses`.
 
 That writes and compiles the methods of each class anew whenever it is imported: for those of this package it would be a
-fifth of what importing Intendant takes.
+sixth of what importing Intendant takes.
 """
 
 from __future__ import annotations
