@@ -9,17 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-import msgspec
-
 from intendant.domain import state as states
 from intendant.domain.commit import Commit
 from intendant.domain.erasure import Scope
 from intendant.domain.errors import BeingErased
 from intendant.domain.ports import IndexMember, LogReader
-from intendant.domain.state import ExecutionState, open_score
+from intendant.domain.state import decode_execution, open_score
 
 _PAGE: Final = 1_000
-_execution = msgspec.msgpack.Decoder(ExecutionState)
 
 
 class Barred:
@@ -119,6 +116,4 @@ async def open_executions(log: LogReader, scope: Scope) -> list[str]:
 async def _of_session(log: LogReader, scope: Scope, candidates: list[str]) -> list[str]:
     """Two sessions may have the same score."""
     documents = await log.fetch([(scope.tenant, states.EXECUTIONS, each) for each in candidates])
-    return [
-        each.key for each in documents if each is not None and _execution.decode(each.body).session == scope.session
-    ]
+    return [each.key for each in documents if each is not None and decode_execution(each.body).session == scope.session]

@@ -16,7 +16,6 @@ from typing import Final
 
 import anyio
 import anyio.lowlevel
-import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -49,7 +48,7 @@ from intendant.domain.payloads import ContentErased, ErasureStarted
 from intendant.domain.ports import Clock, ColdDocument, ColdStore, Log
 from intendant.domain.records import Record, decode_entry
 from intendant.domain.retention import FLOOR, Floor
-from intendant.domain.state import ExecutionState, SessionState
+from intendant.domain.state import decode_execution, decode_session
 
 _ENTRIES: Final = 64  # that are read at a time
 _PIECE: Final = 256  # keys or events that one commit takes away
@@ -58,8 +57,6 @@ _LOOK: Final = 0.05  # seconds between two looks at how far cold state has come
 _COLD_PATIENCE: Final = 60.0  # seconds that cold state may stand still
 _DROP_PATIENCE: Final = 10.0  # seconds that handlers have to come back
 _END: Final = "~"  # sorts behind everything that an id may be followed by
-_execution = msgspec.msgpack.Decoder(ExecutionState)
-_session = msgspec.msgpack.Decoder(SessionState)
 
 Place = tuple[str, str]  # collection and key
 
@@ -228,12 +225,12 @@ class Erasure:
     async def _erase_page(self, collection: str, own: Sequence[tuple[str, bytes]]) -> None:
         operations: list[Operation] = [DeleteDocument(collection, key) for key, _ in own]
         if collection == states.SESSIONS:
-            timers = [_session.decode(body).timer for _, body in own]
+            timers = [decode_session(body).timer for _, body in own]
             operations += [RemoveFromIndex(states.TIMERS, member, due) for due, member in filter(None, timers)]
         counts = ContentErased(documents=len(own))
         if collection == states.EXECUTIONS:
             self._newest = max(self._newest, own[-1][0])
-            open = [state for _, body in own if not (state := _execution.decode(body)).status.ended]
+            open = [state for _, body in own if not (state := decode_execution(body)).status.ended]
             operations += [RemoveFromIndex(states.OPEN, each.id, states.open_score(each.session)) for each in open]
             operations += [DropJournal(each.id) for each in open]
             operations += [timer for each in open for timer in await self._timers(each.id)]

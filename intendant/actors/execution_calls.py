@@ -7,13 +7,12 @@ from collections.abc import Sequence
 import msgspec
 
 from intendant.actors.executions import Executions
-from intendant.actors.history import decode_execution
 from intendant.actors.open_execution import OpenExecution
 from intendant.actors.services import Services
 from intendant.actors.waits import ExecutionWaits, Query
 from intendant.domain import state as states
 from intendant.domain.journal import Journal, cancel_among
-from intendant.domain.state import ExecutionState, Status
+from intendant.domain.state import ExecutionState, Status, decode_execution
 from intendant.domain.waits import Waits
 from intendant.parking import Reply
 

@@ -14,7 +14,7 @@ import msgspec
 from intendant.actors.actor import Cell
 from intendant.actors.execution import ExecutionActor
 from intendant.actors.found import found_open
-from intendant.actors.history import Accepted, decode_execution
+from intendant.actors.history import Accepted
 from intendant.actors.messages import ExecutionMessage, PreparedIntent
 from intendant.actors.open_execution import OpenExecution
 from intendant.actors.open_set import OpenSet
@@ -30,7 +30,7 @@ from intendant.domain.errors import ActorStopped, InvalidValue, Stopped, Unknown
 from intendant.domain.ids import Ids
 from intendant.domain.logs import about, trace_of
 from intendant.domain.payloads import Failure
-from intendant.domain.state import ExecutionState, SessionState
+from intendant.domain.state import ExecutionState, SessionState, decode_execution
 from intendant.supervisor import (
     Backoff,
     DynamicSupervisor,

@@ -10,15 +10,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from intendant.actors.acceptance import Claim
+from intendant.actors.acceptance import decode_claim
 from intendant.actors.orphans import ORPHANS_MAX, Orphans
 from intendant.actors.tiers import Tiers
 from intendant.domain import state as states
@@ -30,7 +28,7 @@ from intendant.domain.payloads import ContentExpired
 from intendant.domain.ports import ColdDocument, ColdStore, Document, LogReader
 from intendant.domain.records import Record, decode_entry, iterate_entry
 from intendant.domain.retention import FLOOR, Floor, RetentionPolicy, Stage, before, stage, trim_below
-from intendant.domain.state import ExecutionState, FileReference, SessionState
+from intendant.domain.state import ExecutionState, decode_execution, decode_file, decode_session
 
 _PIECE: Final = 128  # executions that one commit takes away
 _PAGE: Final = 256
@@ -38,17 +36,12 @@ _LOOKED_AT: Final = 128  # entries, to see whether there is anything to trim
 _END: Final = "~"  # sorts behind everything that an id may be followed by
 _MARGIN: Final = 60_000_000  # µs that a clock may have been set back between an acceptance and its record
 
-_claim = msgspec.msgpack.Decoder(Claim)
-_execution = msgspec.msgpack.Decoder(ExecutionState)
-_session = msgspec.msgpack.Decoder(SessionState)
-_file = msgspec.msgpack.Decoder(FileReference)
 
 Id = tuple[str, str]  # tenant and execution
 Place = tuple[str, str]  # collection and key
 
 
-@dataclass(frozen=True, slots=True)
-class Stores:
+class Stores(Struct, frozen=True):
     """What a sweep works on. `archived` is how far cold state has come, None when there is none."""
 
     log: LogReader
@@ -120,7 +113,7 @@ class Expiry:
         after = ""
         while True:
             page = await self._log.documents(self._tenant, states.EXECUTIONS, after=after, limit=_PIECE)
-            old = [(each, _execution.decode(each.body)) for each in page if each.key < horizon]
+            old = [(each, decode_execution(each.body)) for each in page if each.key < horizon]
             ready = [each for each in old if not self._stays(each[0], each[1], each[0].version)]
             ready = await self._unless_awaited(ready)
             if ready:
@@ -147,7 +140,7 @@ class Expiry:
         if not parents:
             return ready
         found = await self._log.fetch([(self._tenant, states.EXECUTIONS, each) for each in sorted(parents)])
-        open = {each.key for each in found if each is not None and not _execution.decode(each.body).status.ended}
+        open = {each.key for each in found if each is not None and not decode_execution(each.body).status.ended}
         awaited = [each for each in ready if each[1].parent is not None and each[1].parent.execution in open]
         for document, state in awaited:
             self._kept[:] = [min([document.since, *self._kept])]
@@ -207,7 +200,7 @@ class Expiry:
         letters = await self._letters(cold.documents, old[0].key, old[-1].key)
         gone: list[_Finished] = []
         for document in old:
-            state = _execution.decode(document.body or b"")
+            state = decode_execution(document.body or b"")
             if self._stage(state, document.version) is Stage.GONE:
                 belonging = [(states.DEAD_LETTERS, each.key) for each in letters[state.id]]
                 own = [(states.EXECUTIONS, state.id), (states.EXECUTION_DATA, state.id)]
@@ -258,7 +251,7 @@ class Expiry:
     async def _holds(self, state: ExecutionState) -> bool:
         """Whether the key is still this execution's: it may have been freed before a crash, and be claimed anew."""
         value = await self._log.key(self._tenant, state.key)
-        return value is not None and _claim.decode(value).execution == state.id
+        return value is not None and decode_claim(value).execution == state.id
 
     async def _remove_from_cold(self, documents: Iterable[Place]) -> None:
         if self._stores.cold is not None:
@@ -288,7 +281,7 @@ class Expiry:
             await self._stores.rest()
 
     def _is_over(self, document: Document) -> bool:
-        state = _session.decode(document.body)
+        state = decode_session(document.body)
         over = stage(
             ended_at=state.closed_at,
             version=document.version,
@@ -313,7 +306,7 @@ class Expiry:
         found: list[str] = []
         after = ""
         while page := await self._log.documents(self._tenant, states.FILES, after=after, limit=_PAGE):
-            found += [each.key for each in page if _file.decode(each.body).session in sessions]
+            found += [each.key for each in page if decode_file(each.body).session in sessions]
             after = page[-1].key
         return found
 

@@ -49,8 +49,6 @@ class _Session(Struct):
     concurrency: int = 0
 
 
-_execution = msgspec.msgpack.Decoder(_Execution)
-_session = msgspec.msgpack.Decoder(_Session)
 _NOTHING: Final = _Execution("", "")
 
 
@@ -78,7 +76,7 @@ async def found_open(log: LogReader) -> AsyncIterator[Found]:
 
 def _header(document: Document | None) -> _Execution:
     try:
-        return _NOTHING if document is None else _execution.decode(document.body)
+        return _NOTHING if document is None else msgspec.msgpack.decode(document.body, type=_Execution)
     except msgspec.MsgspecError:
         return _NOTHING
 
@@ -89,4 +87,4 @@ async def _read_sessions(
     wanted = list(dict.fromkeys(places))
     found = await log.fetch([(tenant, states.SESSIONS, session) for tenant, session in wanted]) if wanted else []
     for place, document in zip(wanted, found, strict=True):
-        concurrency[place] = 0 if document is None else _session.decode(document.body).concurrency
+        concurrency[place] = 0 if document is None else msgspec.msgpack.decode(document.body, type=_Session).concurrency

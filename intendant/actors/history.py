@@ -42,14 +42,11 @@ from intendant.domain.payloads import (
 from intendant.domain.ports import Document
 from intendant.domain.records import Record
 from intendant.domain.sagas import SagaRow
-from intendant.domain.state import ExecutionState
+from intendant.domain.state import ExecutionState, decode_execution
 from intendant.domain.waits import Waits
 from intendant.parking import Reply
 
 logger = logging.getLogger("intendant.execution")
-
-
-decode_execution = msgspec.msgpack.Decoder(ExecutionState).decode
 
 
 class Accepted(msgspec.Struct, frozen=True, gc=False):

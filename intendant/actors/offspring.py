@@ -12,7 +12,7 @@ import anyio.lowlevel
 from msgspec import Struct
 
 from intendant.actors.endings import Ending
-from intendant.actors.history import History, decode_execution
+from intendant.actors.history import History
 from intendant.actors.messages import PreparedIntent, Spawn
 from intendant.actors.outage import PATIENT, wait_out
 from intendant.actors.services import Services
@@ -33,7 +33,7 @@ from intendant.domain.errors import (
 from intendant.domain.ids import make_id
 from intendant.domain.logs import about
 from intendant.domain.payloads import ChildRecord, StepCompleted, Submitted
-from intendant.domain.state import ExecutionState
+from intendant.domain.state import ExecutionState, decode_execution
 from intendant.parking import Reply
 
 logger = logging.getLogger("intendant.execution")

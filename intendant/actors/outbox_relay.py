@@ -41,7 +41,6 @@ _READ_EVENTS: Final = 256
 _ROUND_SECONDS: Final = 0.1  # after which what is out is settled, whatever else is under way
 _LEAST_WAIT: Final = 0.01  # seconds
 _TURN_SECONDS: Final = 1.0  # after which a session with many events makes room for others
-_outbox_event = msgspec.msgpack.Decoder(OutboxEvent)
 
 
 class DeadLetter(Struct, frozen=True):
@@ -342,7 +341,7 @@ class OutboxRelay:
 
 def event_of(item: OutboxItem) -> Event:
     """The event that an outbox item holds."""
-    event = _outbox_event.decode(item.body)
+    event = msgspec.msgpack.decode(item.body, type=OutboxEvent)
     payload = msgspec.msgpack.decode(event.payload)
     return Event(event.id, item.tenant, item.session, event.execution, event.name, payload, item.position, item.time)
 

@@ -8,12 +8,13 @@ from typing import Final
 
 import msgspec
 
-from intendant.actors.history import Accepted, decode_execution
+from intendant.actors.history import Accepted
 from intendant.actors.open_execution import OpenExecution
 from intendant.actors.services import Services
 from intendant.domain import state as states
 from intendant.domain.journal import Journal
 from intendant.domain.ports import Document
+from intendant.domain.state import decode_execution
 
 AT_ONCE: Final = 64  # journals, which may be long; while they are read the store does nothing else
 

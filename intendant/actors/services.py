@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 
 import anyio
+from msgspec import Struct, field
 
 from intendant.actors.barred import Barred
 from intendant.actors.deadlines import Deadlines
@@ -21,8 +21,7 @@ from intendant.parking import Seam
 from intendant.realm import Repertoire
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Struct, frozen=True):
     """How much a partition takes on. Counts, but for `session_idle`.
 
     `tenants` says what a single tenant may ask for: by its id ("*" stands for all others), or by a function of it.
@@ -47,8 +46,7 @@ class Limits:
             raise ValueError(f"session_idle must be more than 0 seconds, not {self.session_idle}")
 
 
-@dataclass(frozen=True, slots=True)
-class Periods:
+class Periods(Struct, frozen=True):
     """Seconds between two looks at what nobody announces; None is each one's own. Virtual time looks seldom."""
 
     gauge: float | None = None  # how full the hot store is
@@ -56,8 +54,7 @@ class Periods:
     wall_clock: float | None = None  # whether somebody has set it while timers wait
 
 
-@dataclass(frozen=True, slots=True)
-class Services:
+class Services(Struct, frozen=True):
     """Handed to every actor of a partition."""
 
     partition: int

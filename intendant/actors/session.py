@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-import msgspec
 from msgspec import Struct
 
 from intendant.actors.acceptance import accept, conflict, decode_claim
@@ -40,10 +39,8 @@ from intendant.domain.commit import (
 from intendant.domain.errors import SessionClosed, SessionExists, UnknownSession
 from intendant.domain.payloads import Parent
 from intendant.domain.records import Record
-from intendant.domain.state import ExecutionState, SessionState
+from intendant.domain.state import ExecutionState, SessionState, decode_session
 from intendant.parking import Reply
-
-_session = msgspec.msgpack.Decoder(SessionState)
 
 
 class SessionActor(DirectActor[SessionMessage]):
@@ -66,7 +63,7 @@ class SessionActor(DirectActor[SessionMessage]):
         await self.residence.all_landed()
         document = await self.services.log.document(self._tenant, states.SESSIONS, self._id)
         if document is not None:
-            self._state = _session.decode(document.body)
+            self._state = decode_session(document.body)
             self._since = document.since
             if self._state.active:
                 self.residence.watch_work()

@@ -6,9 +6,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Final
 
-import msgspec
-
-from intendant.actors.acceptance import Claim
+from intendant.actors.acceptance import decode_claim
 from intendant.actors.barred import open_executions
 from intendant.actors.tiers import Tiers
 from intendant.domain import state as states
@@ -19,7 +17,6 @@ from intendant.domain.refused import REFUSED, letter_of_document, read_refused
 _PAGE: Final = 256
 _LETTERS: Final = 4  # that are read at a time: each may hold a chunk
 _LOOKED_AT_FIRST: Final = states.EXECUTIONS
-_claim = msgspec.msgpack.Decoder(Claim)
 
 
 class Survey:
@@ -162,6 +159,6 @@ class Survey:
         after = ""
         while page := await self._log.keys(self._scope.tenant, after=after, limit=_PAGE):
             for key, value in page:
-                if not self._scope.session or _claim.decode(value).execution in self.content.executions:
+                if not self._scope.session or decode_claim(value).execution in self.content.executions:
                     yield key
             after = page[-1][0]

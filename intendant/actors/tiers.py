@@ -19,7 +19,7 @@ from intendant.domain.errors import Stopped, StoreUnavailable
 from intendant.domain.ports import Chunk, ColdStore, Document, LogReader
 from intendant.domain.records import LogRecord, decode_entry, iterate_entry
 from intendant.domain.retention import FLOOR, Floor
-from intendant.domain.state import ExecutionState
+from intendant.domain.state import decode_execution
 
 T = TypeVar("T")
 
@@ -27,8 +27,6 @@ _ENTRIES: Final = 4  # that are read first: who wants a page rarely needs more
 _MORE: Final = 4  # times as many at each read that follows,
 _ENTRIES_MAX: Final = 32  # which are decoded in one turn of the loop: up to 8,192 records
 _CHUNKS: Final = 4  # of up to 512 records
-_execution = msgspec.msgpack.Decoder(ExecutionState)
-_floor = msgspec.msgpack.Decoder(Floor)
 _NOTHING_LEFT: Final = Floor()
 
 
@@ -54,7 +52,7 @@ class Tiers:
     async def floor(self, tenant: str) -> Floor:
         """What has left the hot store, of one tenant. It never goes back."""
         document = await self._log.document(tenant, states.RETENTION, FLOOR)
-        return _NOTHING_LEFT if document is None else _floor.decode(document.body)
+        return _NOTHING_LEFT if document is None else msgspec.msgpack.decode(document.body, type=Floor)
 
     # --- documents
 
@@ -140,7 +138,7 @@ class Tiers:
         if document is not None:
             return document.since
         body = await self.document(tenant, states.EXECUTIONS, execution)
-        return 0 if body is None else await self.position_at(tenant, _execution.decode(body).accepted_at)
+        return 0 if body is None else await self.position_at(tenant, decode_execution(body).accepted_at)
 
     async def entries(
         self, tenant: str, first: int, last: int | None, *, limit: int, newest_first: bool

@@ -11,7 +11,6 @@ import anyio
 import msgspec
 from msgspec import Raw
 
-from intendant.actors.history import decode_execution
 from intendant.actors.open_execution import OpenExecution
 from intendant.actors.services import Services
 from intendant.domain import state as states
@@ -24,6 +23,7 @@ from intendant.domain.logs import about
 from intendant.domain.payloads import ExecutionResumed, Failure
 from intendant.domain.poison import Finding, Suspect, Verdict, find, suspect_of, trial
 from intendant.domain.records import Record
+from intendant.domain.state import decode_execution
 
 logger = logging.getLogger("intendant.executions")
 

@@ -8,7 +8,6 @@ Where the operating system has no /proc the parts are empty, and nobody is ever 
 from __future__ import annotations
 
 import os
-import socket
 from pathlib import Path
 
 from intendant.domain.ports import Owner
@@ -19,12 +18,12 @@ _PROC = Path("/proc")
 def current_owner() -> Owner:
     """This process as an owner of partitions."""
     pid = os.getpid()
-    return Owner(host=socket.gethostname(), boot_id=_boot_id(), pid=pid, started=_start_time(pid))
+    return Owner(host=_host(), boot_id=_boot_id(), pid=pid, started=_start_time(pid))
 
 
 def is_provably_dead(owner: Owner) -> bool:
     """Whether `owner` ran on this host, in this boot and namespace, and does not run any more. In doubt: False."""
-    if not owner.boot_id or owner.boot_id != _boot_id() or owner.host != socket.gethostname():
+    if not owner.boot_id or owner.boot_id != _boot_id() or owner.host != _host():
         return False
     try:
         os.kill(owner.pid, 0)
@@ -34,6 +33,12 @@ def is_provably_dead(owner: Owner) -> bool:
         pass
     started = _start_time(owner.pid)
     return bool(started and owner.started) and started != owner.started
+
+
+def _host() -> str:
+    import socket  # noqa: PLC0415  not before a store is opened
+
+    return socket.gethostname()
 
 
 def _boot_id() -> str:

@@ -16,8 +16,6 @@ from __future__ import annotations
 from typing import Final
 from urllib.parse import parse_qsl, unquote
 
-from intendant.adapters.files import DirectoryFileStore, NoFileStore
-from intendant.adapters.memory import MemoryColdStore, MemoryFileStore, MemoryStore
 from intendant.domain.errors import InvalidValue
 from intendant.domain.ports import ColdStore, Durability, FileStore, Store
 
@@ -36,6 +34,8 @@ def open_store(url: str, durability: Durability = Durability.WRITTEN) -> Store:
     """
     scheme, path, options = _split(url)
     if scheme == "memory" and not path and not options:
+        from intendant.adapters.memory import MemoryStore  # noqa: PLC0415  as below: a program loads what it uses
+
         return MemoryStore()
     if scheme == "sqlite":
         return _sqlite(path, options)
@@ -48,6 +48,8 @@ def open_cold(url: str) -> ColdStore:
     """The cold store that a URL names; nothing is touched until its `open`. Raises InvalidValue for any other URL."""
     scheme, path, options = _split(url)
     if scheme == "memory" and not path and not options:
+        from intendant.adapters.memory import MemoryColdStore  # noqa: PLC0415
+
         return MemoryColdStore()
     if scheme in ("arangodb", "arangodb+tls", "arangodbs"):
         return _arango(url)
@@ -63,17 +65,35 @@ def open_files(hot: str, url: str | None = None) -> FileStore:
         return _files_of(hot)
     scheme, path, options = _split(url)
     if scheme == "memory" and not path and not options:
-        return MemoryFileStore()
+        return _memory_files()
     if scheme == "file" and path and not options and not path.startswith("//"):
-        return DirectoryFileStore(unquote(path))
+        return _directory(path)
     raise _unknown("files", url, FILES_KNOWN)
 
 
 def _files_of(hot: str) -> FileStore:
     scheme, path, _ = _split(hot)
     if scheme == "sqlite":
-        return DirectoryFileStore(unquote(path) + ".files")
-    return MemoryFileStore() if scheme == "memory" else NoFileStore(hot)
+        return _directory(f"{path}.files")
+    return _memory_files() if scheme == "memory" else _no_files(hot)
+
+
+def _directory(path: str) -> FileStore:
+    from intendant.adapters.files import DirectoryFileStore  # noqa: PLC0415
+
+    return DirectoryFileStore(unquote(path))
+
+
+def _memory_files() -> FileStore:
+    from intendant.adapters.memory import MemoryFileStore  # noqa: PLC0415
+
+    return MemoryFileStore()
+
+
+def _no_files(hot: str) -> FileStore:
+    from intendant.adapters.files import NoFileStore  # noqa: PLC0415
+
+    return NoFileStore(hot)
 
 
 def without_secrets(url: str) -> str:

@@ -18,8 +18,6 @@ Place = tuple[str, str, str]  # tenant, collection, key
 
 # Records that take away, and those that name no document of their session or execution.
 _SILENT: Final = frozenset({"content_expired", "erasure_started", "content_erased", "writer_opened"})
-_state_set = msgspec.msgpack.Decoder(StateSet)
-_event_published = msgspec.msgpack.Decoder(EventPublished)
 
 
 class Piece:
@@ -66,10 +64,10 @@ class Piece:
     def _touch(self, record: LogRecord) -> None:
         tenant, type = record.tenant, record.type
         if type == "state_set":
-            changed = _state_set.decode(record.raw)
+            changed = msgspec.msgpack.decode(record.raw, type=StateSet)
             self.touched[tenant, changed.collection, changed.key] = record.sequence
         elif type == "event_published":
-            round_ = _event_published.decode(record.raw)
+            round_ = msgspec.msgpack.decode(record.raw, type=EventPublished)
             for event in [*round_.dead, *(f"{record.execution}-{each.number}" for each in round_.revived)]:
                 self.touched[tenant, states.DEAD_LETTERS, event] = record.sequence
         elif type in _SILENT:

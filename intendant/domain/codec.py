@@ -11,7 +11,6 @@ import functools
 import math
 import re
 from collections.abc import Callable
-from hashlib import blake2b
 from typing import Any, Final
 
 import msgspec
@@ -99,7 +98,9 @@ def _decoder(type: Any) -> Callable[[bytes | msgspec.Raw], Any]:
 
 def digest(*parts: bytes) -> bytes:
     """A 16 byte BLAKE2b over the parts, each preceded by its length so that no two lists collide by joining."""
-    state = blake2b(digest_size=16)
+    import hashlib  # noqa: PLC0415  OpenSSL takes 2 ms to load
+
+    state = hashlib.blake2b(digest_size=16)
     for part in parts:
         state.update(len(part).to_bytes(8, "big") + part)
     return state.digest()

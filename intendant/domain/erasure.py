@@ -18,15 +18,11 @@ from intendant.domain import state as states
 from intendant.domain.digests import named_in
 from intendant.domain.payloads import ContentErased, ContentExpired, StateSet
 from intendant.domain.records import LogRecord, Record, decode_entry, encode_entry
-from intendant.domain.state import ExecutionState, FileReference
+from intendant.domain.state import decode_execution, decode_file
 
 WHOLE: Final = "*"  # stands for a whole tenant where a session's id may stand; no id is that
 
 _MARKS: Final = frozenset({"erasure_started", "content_erased"})
-_execution = msgspec.msgpack.Decoder(ExecutionState)
-_expired = msgspec.msgpack.Decoder(ContentExpired)
-_file = msgspec.msgpack.Decoder(FileReference)
-_state_set = msgspec.msgpack.Decoder(StateSet)
 
 
 class Scope(Struct, frozen=True):
@@ -110,7 +106,7 @@ class Content(Struct):
         self.see_body(bytes(record.raw), digests, own=own)
 
     def _see_set(self, record: LogRecord, *, own: bool) -> None:
-        changed = _state_set.decode(record.raw)
+        changed = msgspec.msgpack.decode(record.raw, type=StateSet)
         if changed.collection == states.FILES and (own or changed.key in self._references):
             self._references[changed.key] = own
 
@@ -140,9 +136,9 @@ class Content(Struct):
             case states.SESSIONS | states.SESSION_DATA | states.SESSION_STATE:
                 return key == session
             case states.EXECUTIONS if body:
-                return _execution.decode(body).session == session
+                return decode_execution(body).session == session
             case states.FILES:
-                return _file.decode(body).session == session if body else self._references.get(key, False)
+                return decode_file(body).session == session if body else self._references.get(key, False)
             case states.DEAD_LETTERS:
                 return key.rpartition("-")[0] in self.executions
             case _:
@@ -172,12 +168,13 @@ class Content(Struct):
             return True
         if record.type != "state_set" or not self._references:
             return False
-        changed = _state_set.decode(record.raw)  # an older one of another session, of a reference that is its own now
+        # an older one of another session, of a reference that is its own now
+        changed = msgspec.msgpack.decode(record.raw, type=StateSet)
         return changed.collection == states.FILES and self._references.get(changed.key, False)
 
     def _left_of_expired(self, record: LogRecord) -> Record | None:
         """What retention told, without the session; and without keys that may have been its own: no other has them."""
-        told = _expired.decode(record.raw)
+        told = msgspec.msgpack.decode(record.raw, type=ContentExpired)
         left = replace(
             told,
             executions=[each for each in told.executions if each not in self.executions],

@@ -49,12 +49,9 @@ class Refused(Struct, frozen=True):
         return replace(self, source=(partition, replace(chunk, entries=[])))
 
 
-_refused: Final = msgspec.msgpack.Decoder(Refused)
-
-
 def read_refused(letter: ColdDocument) -> Refused:
     """What a letter keeps. Raises msgspec.DecodeError if it is none."""
-    return _refused.decode(letter.body or b"")
+    return msgspec.msgpack.decode(letter.body or b"", type=Refused)
 
 
 def letter_of_document(collection: str, key: str) -> str:

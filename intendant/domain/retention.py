@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
@@ -17,8 +16,7 @@ FLOOR: Final = "floor"  # the key of a tenant's Floor, in the collection state.R
 _MICROSECOND = timedelta(microseconds=1)
 
 
-@dataclass(frozen=True, slots=True)
-class Retention:
+class Retention(Struct, frozen=True):
     """How long what has ended is kept, counted from its end: in the hot store, and in all stores together.
 
     Before `hot` is over everything is at hand at once; then documents and records are only in the cold store, until

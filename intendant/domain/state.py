@@ -209,6 +209,21 @@ class FileReference(Struct, frozen=True, gc=False):
     size: int = 0
 
 
+def decode_session(body: bytes) -> SessionState:
+    """A session's document. No decoder is made for it when this is imported: msgspec would read every annotation."""
+    return msgspec.msgpack.decode(body, type=SessionState)
+
+
+def decode_execution(body: bytes) -> ExecutionState:
+    """An execution's document."""
+    return msgspec.msgpack.decode(body, type=ExecutionState)
+
+
+def decode_file(body: bytes) -> FileReference:
+    """A file reference's document."""
+    return msgspec.msgpack.decode(body, type=FileReference)
+
+
 class Event(Struct, frozen=True, gc=False):
     """Something an execution emitted for the outside. `id` is the same at every delivery; `time` is its record's."""
 

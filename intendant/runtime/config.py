@@ -6,13 +6,13 @@ import math
 import os
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
+from msgspec import Struct
+
 from intendant.domain.ports import Durability
 from intendant.domain.telemetry import Telemetry
-from intendant.runtime.control_place import default_directory
 
 DEFAULT_HOT: Final = "sqlite:intendant.db"
 LEAST_SECONDS: Final = 0.01  # of a watchdog: a loop that is never held for so long does nothing else
@@ -21,8 +21,7 @@ _NAME = re.compile(r"[a-z][a-z0-9_]{0,30}\Z")
 DurabilityName = Literal["memory", "written", "fsync", "replicated"]
 
 
-@dataclass(frozen=True, slots=True)
-class Shutdown:
+class Shutdown(Struct, frozen=True):
     """Seconds that each stage of leaving may take."""
 
     drain: float = 2.0  # running handlers may still finish; what has not by then is suspended
@@ -30,13 +29,15 @@ class Shutdown:
     flush: float = 10.0  # what was acknowledged to them is committed, the partition is given back
 
 
-@dataclass(frozen=True, slots=True)
-class Stores:
+class Stores(Struct, frozen=True):
     """Which stores, and what they must give."""
 
-    hot: str = field(repr=False)  # URLs hold passwords
-    cold: str | None = field(repr=False)
+    hot: str
+    cold: str | None
     durability: Durability
+
+    def __repr__(self) -> str:
+        return f"Stores(durability={self.durability!r})"  # URLs hold passwords
 
 
 def hot_url(given: str | None, environment: Mapping[str, str] = os.environ, *, prefix: str = "INTENDANT_") -> str:
@@ -110,6 +111,8 @@ def resolve_control(
         text = environment.get(f"{variable_prefix(name)}CONTROL", "").strip()
         control = {"": default, "0": False, "1": True}.get(text, text)
     if isinstance(control, bool):
+        from intendant.runtime.control_place import default_directory  # noqa: PLC0415  it brings sockets
+
         return default_directory(environment) if control else None
     return Path(control).absolute()
 

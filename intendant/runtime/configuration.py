@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, is_dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -94,14 +93,9 @@ def _handler(type: str, version: int) -> str:
     return type if version == 1 else f"{type} version {version}"
 
 
-def _plain(settings: object) -> dict[str, Any]:
+def _plain(settings: Struct) -> dict[str, Any]:
     """A settings object as plain values; what is none, such as a function, by its name."""
-    fields: dict[str, Any]
-    if is_dataclass(settings) and not isinstance(settings, type):
-        fields = {name: getattr(settings, name) for name in settings.__dataclass_fields__}
-    else:
-        fields = msgspec.structs.asdict(settings)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-    return {name: _value(value) for name, value in fields.items()}
+    return {name: _value(value) for name, value in msgspec.structs.asdict(settings).items()}
 
 
 def _value(value: Any) -> Any:
@@ -112,8 +106,6 @@ def _value(value: Any) -> Any:
     if isinstance(value, dict):
         named: dict[Any, Any] = value  # pyright: ignore[reportUnknownVariableType]
         return {str(name): _value(each) for name, each in named.items()}
-    if is_dataclass(value) and not isinstance(value, type):
-        return {name: _value(each) for name, each in asdict(value).items()}
     if isinstance(value, Struct):
-        return {name: _value(each) for name, each in msgspec.structs.asdict(value).items()}
+        return _plain(value)
     return getattr(value, "__name__", type(value).__name__)

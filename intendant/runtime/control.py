@@ -38,7 +38,6 @@ CONNECTIONS_MAX: Final = 8
 SECONDS: Final = 5.0
 
 Request = View | QUESTIONS | ORDERS
-_requests: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request)
 
 
 class Answer(Struct, frozen=True, omit_defaults=True):
@@ -129,7 +128,7 @@ class Control:
         if request is None:
             return Answer(error=f"a request is a line of JSON of at most {REQUEST_BYTES_MAX} bytes", code="unreadable")
         try:
-            asked = _requests.decode(request)
+            asked = msgspec.json.decode(request, type=Request)
         except (msgspec.MsgspecError, RecursionError, ValueError) as error:
             return Answer(error=str(error)[:500], code="unreadable")
         except InvalidIntent as error:

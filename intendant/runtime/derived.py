@@ -21,7 +21,7 @@ from intendant.domain.payloads import ContentExpired, IntentReceived, StateSet
 from intendant.domain.ports import Document, IndexMember, LogReader
 from intendant.domain.records import LogRecord
 from intendant.domain.replay import Key, World
-from intendant.domain.state import ExecutionState, FileReference, SessionState
+from intendant.domain.state import ExecutionState, SessionState, decode_file
 
 READERS: Final = 16  # look-ups that are under way at a time
 _PAGE: Final = 1_000
@@ -114,7 +114,7 @@ class Derived:
     def _files_of(self, tenant: str, sessions: set[str], world: World) -> list[Place]:
         kept = [(place, session) for place, session in self._files.items() if place[0] == tenant]
         kept += [
-            (place, msgspec.msgpack.decode(value, type=FileReference).session)
+            (place, decode_file(value).session)
             for place, value in world.documents.items()
             if place[:2] == (tenant, states.FILES)
         ]
@@ -129,7 +129,7 @@ class Derived:
         for place, value in world.documents.items():
             self._expect(place, digest(value))
             if place[1] == states.FILES:
-                self._files[place] = msgspec.msgpack.decode(value, type=FileReference).session
+                self._files[place] = decode_file(value).session
         world.documents.clear()
         self._expired.clear()
         claims, self._claims = self._claims, {}

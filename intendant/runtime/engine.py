@@ -27,21 +27,21 @@ from intendant.domain.ports import LastingPublisher, Owner, Usage
 from intendant.parking import Reply, current_seam
 from intendant.runtime import tree
 from intendant.runtime.config import resolve_own
-from intendant.runtime.control import Answer, Control, Request
 from intendant.runtime.failure import cause_of
 from intendant.runtime.foreign import Foreign
-from intendant.runtime.metrics import METRICS, read
 from intendant.runtime.observer import Observer
 from intendant.runtime.partition import LOST, Partition
 from intendant.runtime.settings import Settings
 from intendant.runtime.stores import OpenStores
 from intendant.runtime.tree_node import LoopBlock
-from intendant.runtime.watchdog import Watchdog
 from intendant.supervisor import ChildCrashed, ChildRestarting, Start
 from intendant.supervisor import Event as SupervisorEvent
 
 if TYPE_CHECKING:
     from anyio.from_thread import BlockingPortal
+
+    from intendant.runtime.control import Answer, Control, Request
+    from intendant.runtime.watchdog import Watchdog
 
 T = TypeVar("T")
 
@@ -114,6 +114,8 @@ class Engine:
 
     def _observe(self) -> None:
         if self._settings.telemetry is not None:
+            from intendant.runtime.metrics import METRICS, read  # noqa: PLC0415
+
             self._settings.telemetry.observe(self._settings.name, [*METRICS], partial(read, self))
 
     def _forget(self) -> None:
@@ -176,9 +178,13 @@ class Engine:
         if self._foreign:
             watchers["foreign"] = self._foreign.run
         if settings.watchdog is not None:
+            from intendant.runtime.watchdog import Watchdog  # noqa: PLC0415  most runtimes have none
+
             self._watchdog = Watchdog(settings.watchdog, self.seam, self._type_of)
             watchers["watchdog"] = self._watchdog.run
         if settings.control is not None:
+            from intendant.runtime.control import Control  # noqa: PLC0415  it brings all that can be asked, and sockets
+
             self.control = Control(settings.control, settings.name, self._answer)
             watchers["control"] = self.control.run
         return watchers

@@ -68,9 +68,6 @@ class _Said(Struct, frozen=True):
     events: list[Emitted] = []
 
 
-_said = msgspec.msgpack.Decoder(_Said)
-
-
 class EventStreams:
     """Where handles get their streams."""
 
@@ -188,7 +185,7 @@ def _subject(record: LogRecord) -> tuple[Literal["status", "step"] | None, str, 
     """What a record is about beside what was emitted, if it is of a kind that is told."""
     if record.type not in _TOLD:
         return None, "", None
-    said = _said.decode(record.raw)
+    said = msgspec.msgpack.decode(record.raw, type=_Said)
     if record.type == "step_failed" and said.path == HANDLER:
         return "status", Status.RUNNING.value, said
     status = _STATUS.get(record.type)

@@ -17,7 +17,7 @@ from intendant.domain.codec import encode
 from intendant.domain.payloads import ContentExpired
 from intendant.domain.records import LogRecord, decode_entry
 from intendant.domain.replay import World, replay
-from intendant.domain.state import SessionState
+from intendant.domain.state import decode_session
 from intendant.runtime.history import WholeContents
 from intendant.runtime.rows import Entry
 
@@ -133,7 +133,7 @@ class Folding:
         elif collection == states.SESSIONS:
             session = self._world.sessions.get((tenant, key))
             folded = None if session is None else encode(session)
-            body = encode(msgspec.msgpack.decode(body, type=SessionState))  # an older version wrote fewer fields
+            body = encode(decode_session(body))  # an older version wrote fewer fields
         else:
             folded = self._world.documents.get(place)
         if folded is not None and folded != body:

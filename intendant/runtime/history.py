@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator
 from functools import partial
 from typing import Final
 
-import msgspec
 from msgspec.structs import replace
 
 from intendant.actors.state_writer import CHECKPOINT
@@ -19,13 +18,12 @@ from intendant.domain import state as states
 from intendant.domain.codec import encode
 from intendant.domain.ports import ColdDocument, ColdStore, FileStore, Log
 from intendant.domain.retention import FLOOR, Floor
-from intendant.domain.state import COLLECTIONS, ExecutionState
+from intendant.domain.state import COLLECTIONS, decode_execution
 from intendant.runtime.contents import Contents
 from intendant.runtime.rows import Entry, Merge, Pages, Row, Rows, entry_of
 
 _PAGE: Final = 128
 LEAVE: Final = frozenset({states.EXECUTIONS, states.EXECUTION_DATA, states.DEAD_LETTERS})  # the hot store, at an age
-_execution = msgspec.msgpack.Decoder(ExecutionState)
 
 
 class WholeContents(Contents):
@@ -112,7 +110,7 @@ class WholeContents(Contents):
     async def _row(self, document: ColdDocument) -> Row:
         since = document.version
         if document.collection == states.EXECUTIONS:
-            since = await self._began(document.tenant, _execution.decode(document.body or b"").accepted_at)
+            since = await self._began(document.tenant, decode_execution(document.body or b"").accepted_at)
         return Row((document.collection, document.key), (min(since, document.version), document.version, document.body))
 
     async def _began(self, tenant: str, accepted_at: int) -> int:

@@ -24,8 +24,6 @@ from intendant.runtime.partition import Partition
 from intendant.runtime.readable import Readable
 from intendant.runtime.views import Page, check_cursor, check_key_cursor, check_limit
 
-_dead_letter = msgspec.msgpack.Decoder(DeadLetter)
-
 
 class _WithEvents(Struct, frozen=True):
     """Any payload that events ride with; only those are read."""
@@ -78,7 +76,7 @@ class OutboxReader:
             body = await tiers.document(tenant, states.DEAD_LETTERS, check_id(event, "event"))
             if body is None:
                 raise InvalidIntent("event", f"{event!r} is no dead letter of this tenant")
-            found.append(_dead_letter.decode(body))
+            found.append(msgspec.msgpack.decode(body, type=DeadLetter))
         return found
 
     async def dead_letters(self, tenant: str, *, limit: int = 100, cursor: str | None = None) -> Page[DeadLetter]:
@@ -86,7 +84,7 @@ class OutboxReader:
         tiers = self._readable(check_id(tenant, "tenant")).tiers
         after = check_key_cursor(cursor)
         documents = await tiers.documents(tenant, states.DEAD_LETTERS, after=after, limit=check_limit(limit))
-        letters = [_dead_letter.decode(document.body) for document in documents]
+        letters = [msgspec.msgpack.decode(document.body, type=DeadLetter) for document in documents]
         return Page(letters, documents[-1].key if len(documents) == limit else None)
 
 

@@ -15,12 +15,11 @@ import msgspec
 from msgspec import Struct
 
 from intendant.actors.found import Found, found_open
-from intendant.actors.history import decode_execution
 from intendant.domain import state as states
 from intendant.domain.errors import DuplicateStep, JournalMismatch
 from intendant.domain.journal import Journal
 from intendant.domain.ports import FileStore, LogReader
-from intendant.domain.state import ExecutionState
+from intendant.domain.state import ExecutionState, decode_execution
 from intendant.realm import Handler, Repertoire
 from intendant.runtime.dry_run import DryRecording, run_dry
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from os import PathLike
@@ -18,7 +17,6 @@ from intendant.actors.messages import Close, Open, PreparedIntent, Progress, Ses
 from intendant.actors.outbox_relay import RelaySettings
 from intendant.actors.services import Limits
 from intendant.adapters.clock import SystemClock
-from intendant.adapters.publishers import CallbackPublisher
 from intendant.domain.erasure import Erased, Scope
 from intendant.domain.errors import (
     InvalidIntent,
@@ -39,17 +37,14 @@ from intendant.realm import Realm, Repertoire
 from intendant.runtime.cancellations import Cancellations
 from intendant.runtime.config import DurabilityName, Shutdown, resolve_control, resolve_telemetry, resolve_watchdog
 from intendant.runtime.configuration import Configuration, configuration_of
-from intendant.runtime.control import answer
 from intendant.runtime.ends import Ends
 from intendant.runtime.engine import Engine, not_running
 from intendant.runtime.erasures import Erasures
 from intendant.runtime.event_stream import EventStreams
 from intendant.runtime.execution_client import ExecutionClient
-from intendant.runtime.exposition import exposition
 from intendant.runtime.forks import Forks
 from intendant.runtime.handles import Execution, Session
 from intendant.runtime.intent import Intent, check_timeout, prepare_all, seconds_of
-from intendant.runtime.metrics import METRICS, read
 from intendant.runtime.observer import DEPTH_MAX, View
 from intendant.runtime.opening import Opening
 from intendant.runtime.outbox import Outbox
@@ -65,6 +60,8 @@ from intendant.supervisor import Event as SupervisorEvent
 
 if TYPE_CHECKING:
     from anyio.from_thread import BlockingPortal
+
+    from intendant.runtime.control import Answer, Request
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -183,14 +180,16 @@ class Runtime:
 
         For whoever runs a runtime that others have made. It lies at the default place.
         """
-        self._settings = replace(self._settings, control=resolve_control(self.name, self._control, default=True))
+        self._settings = msgspec.structs.replace(
+            self._settings, control=resolve_control(self.name, self._control, default=True)
+        )
 
     # --- entering and leaving
 
     async def __aenter__(self) -> Runtime:
         if self._engine is not None and self._engine.running:
             raise RuntimeStopped(f"runtime {self.name!r} is entered already; make another one, with another name")
-        engine = Engine(self._settings, partial(answer, self))
+        engine = Engine(self._settings, self._answer)
         self._engine = engine
         await engine.start()
         return self
@@ -479,6 +478,9 @@ class Runtime:
 
     def metrics(self) -> str:
         """The metrics of this moment, as Prometheus reads them. Those of the end, once the runtime was left."""
+        from intendant.runtime.exposition import exposition  # noqa: PLC0415
+        from intendant.runtime.metrics import METRICS, read  # noqa: PLC0415
+
         return exposition(METRICS, partial(read, self._entered()))
 
     async def tree(
@@ -543,6 +545,12 @@ class Runtime:
         """The partition of a tenant, for a call from outside."""
         return self._serving().partition(tenant)
 
+    async def _answer(self, request: Request) -> Answer:
+        """What came through the control socket, which most runtimes do not have."""
+        from intendant.runtime.control import answer  # noqa: PLC0415
+
+        return await answer(self, request)
+
     def __repr__(self) -> str:
         return f"<Runtime {self.name!r} {'serving' if self.ready else 'not serving'}>"
 
@@ -554,4 +562,6 @@ def _publisher(given: Publisher | Callable[[Event], Awaitable[None] | None] | No
         return given
     if not callable(given):
         raise TypeError(f"publisher must be a function, or have a method `publish`; {given!r:.80} is neither")
+    from intendant.adapters.publishers import CallbackPublisher  # noqa: PLC0415
+
     return CallbackPublisher(given)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
+
+from msgspec import Struct, field
 
 from intendant.actors.outbox_relay import RelaySettings
 from intendant.actors.services import Limits, Periods
@@ -18,14 +19,13 @@ from intendant.runtime.config import DurabilityName, Shutdown
 from intendant.supervisor import Event as SupervisorEvent
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(Struct, frozen=True):
     """Each means what `Runtime` says of it. Times are seconds."""
 
     name: str
     repertoire: Repertoire
-    hot: str | Store | None = field(repr=False)  # URLs hold passwords
-    cold: str | ColdStore | None = field(repr=False)
+    hot: str | Store | None
+    cold: str | ColdStore | None
     durability: DurabilityName | None
     own: Collection[int] | None
     publisher: Publisher | None
@@ -45,3 +45,6 @@ class Settings:
     context: Callable[..., Context] = Context  # for tests: makes what handlers see
     periods: Periods = field(default_factory=Periods)
     telemetry: Telemetry | None = None
+
+    def __repr__(self) -> str:
+        return f"Settings(name={self.name!r})"  # URLs hold passwords

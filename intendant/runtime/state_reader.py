@@ -14,7 +14,15 @@ from intendant.domain.errors import InvalidIntent, UnreadableJournal
 from intendant.domain.ids import check_id, check_type
 from intendant.domain.journal import Journal
 from intendant.domain.payloads import ChildRecord, SagaRecord
-from intendant.domain.state import ExecutionState, FileReference, SessionState, Status
+from intendant.domain.state import (
+    ExecutionState,
+    FileReference,
+    SessionState,
+    Status,
+    decode_execution,
+    decode_file,
+    decode_session,
+)
 from intendant.runtime.readable import Readable
 from intendant.runtime.views import (
     ExecutionView,
@@ -32,10 +40,6 @@ from intendant.runtime.views import (
 S = TypeVar("S")
 _READ = 256  # documents that are read at a time while a list is filtered
 
-_session = msgspec.msgpack.Decoder(SessionState)
-_execution = msgspec.msgpack.Decoder(ExecutionState)
-_file = msgspec.msgpack.Decoder(FileReference)
-
 
 class StateReader:
     """Reads what the runtime tracks, and the user's own documents beside it."""
@@ -52,7 +56,7 @@ class StateReader:
         body = await self._read(tenant, states.SESSIONS, id)
         data = await self._data(tenant, states.SESSION_DATA, id)
         if body is not None:
-            return view_session(_session.decode(body), data)
+            return view_session(decode_session(body), data)
         return None if data is None else untracked_session(tenant, id, data)
 
     async def execution(self, tenant: str, id: str) -> ExecutionView | None:
@@ -62,13 +66,13 @@ class StateReader:
         body = await self._read(tenant, states.EXECUTIONS, id)
         data = await self._data(tenant, states.EXECUTION_DATA, id)
         if body is not None:
-            return self._view(self._live(tenant, _execution.decode(body)), data)
+            return self._view(self._live(tenant, decode_execution(body)), data)
         return None if data is None else untracked_execution(tenant, id, data)
 
     async def tracked_execution(self, tenant: str, id: str) -> ExecutionState | None:
         """An execution's document as it is stored, or None."""
         body = await self._read(tenant, states.EXECUTIONS, id)
-        return None if body is None else _execution.decode(body)
+        return None if body is None else decode_execution(body)
 
     async def sagas(self, tenant: str, id: str) -> list[SagaRecord] | None:
         """An execution's sagas, step by step, or None if this tenant has no such execution."""
@@ -101,7 +105,7 @@ class StateReader:
     async def file(self, tenant: str, reference: str) -> FileReference | None:
         """A file reference, or None if this tenant has none of that name."""
         body = await self._read(check_id(tenant, "tenant"), states.FILES, check_id(reference, "reference"))
-        return None if body is None else _file.decode(body)
+        return None if body is None else decode_file(body)
 
     async def shared_state(self, tenant: str, session: str) -> bytes | None:
         """What the handlers of a session share, as it is stored; None when it was never set."""
@@ -119,7 +123,7 @@ class StateReader:
         def wanted(state: SessionState) -> bool:
             return solution is None or state.solution == solution
 
-        return await self._list(tenant, states.SESSIONS, _session.decode, wanted, view_session, limit, cursor)
+        return await self._list(tenant, states.SESSIONS, decode_session, wanted, view_session, limit, cursor)
 
     async def executions(
         self,
@@ -158,7 +162,7 @@ class StateReader:
         return await self._list(
             tenant,
             states.EXECUTIONS,
-            lambda body: self._live(tenant, _execution.decode(body)),
+            lambda body: self._live(tenant, decode_execution(body)),
             wanted,
             self._view,
             limit,

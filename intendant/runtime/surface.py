@@ -16,11 +16,9 @@ from intendant.domain.errors import ActorStopped, InvalidIntent, InvalidValue, O
 from intendant.domain.ids import check_id
 from intendant.domain.payloads import StateSet
 from intendant.domain.records import Record
-from intendant.domain.state import FileReference
+from intendant.domain.state import FileReference, decode_file
 from intendant.runtime.partition import Partition
 from intendant.runtime.state_reader import StateReader
-
-_file = msgspec.msgpack.Decoder(FileReference)
 
 
 class StateSurface(StateReader):
@@ -47,7 +45,7 @@ class StateSurface(StateReader):
         check_id(file.session, "session")
         reference = check_id(file.reference, "reference")
         try:
-            _file.decode(encode_value(file, "file"))  # what could not be read back is not written
+            decode_file(encode_value(file, "file"))  # what could not be read back is not written
         except (msgspec.ValidationError, InvalidValue) as error:
             raise InvalidIntent("file", str(error).removeprefix("file: ")) from error
         await self._set(file.tenant, states.FILES, reference, file, session=file.session)

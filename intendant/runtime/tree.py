@@ -14,7 +14,8 @@ Projections are started again for ever, with back-off: an outage outside makes a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
 
 from intendant.actors.deadlines import Deadlines
 from intendant.runtime.config import Shutdown
@@ -31,6 +32,7 @@ from intendant.supervisor import (
     Strategy,
     Supervisor,
     SupervisorError,
+    replace,
 )
 
 ROOT = "intendant"
@@ -38,8 +40,7 @@ PARTITIONS = f"{ROOT}/partitions"
 _PATIENT = Backoff(initial=0.05, maximum=10.0)
 
 
-@dataclass(frozen=True, slots=True)
-class Tree:
+class Tree(Struct, frozen=True):
     """The root, and every supervisor below it by its path; those of sessions and executions are their own affair."""
 
     root: Supervisor

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from intendant.actors.tiers import Tiers
 from intendant.domain.errors import InvalidIntent
 from intendant.domain.ids import check_id
 from intendant.domain.records import TYPES, LogRecord
-from intendant.domain.replay import World, replay
 from intendant.parking import current_seam
 from intendant.runtime.partition import Partition
 from intendant.runtime.readable import Readable
 from intendant.runtime.views import Page, check_cursor, check_limit, microseconds
+
+if TYPE_CHECKING:
+    from intendant.domain.replay import World
 
 
 class LogQueries:
@@ -66,6 +69,8 @@ class LogQueries:
 
     async def replay(self, tenant: str, execution: str | None = None) -> World:
         """Fold a tenant's records, or those of one execution, into the state they lead to."""
+        from intendant.domain.replay import World, replay  # noqa: PLC0415  few programs fold a log
+
         check_id(tenant, "tenant")
         tiers = self._readable(tenant).tiers
         first, _ = await _range(tiers, tenant, execution, None, None)

@@ -55,6 +55,7 @@ from .parking import EventParking, Parking
 from .spec import AutoShutdown, ChildSpec, Restart, Start, Started
 from .strategy import Strategy
 from .supervisor import Supervisor
+from .value import replace
 from .workers import Work, Worker, current_worker
 
 __all__ = [
@@ -103,4 +104,5 @@ __all__ = [
     "Work",
     "Worker",
     "current_worker",
+    "replace",
 ]

@@ -1,14 +1,16 @@
 """How long to wait before a restart: exponential, capped, with jitter. Randomness is an argument."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from .value import Value
 
 __all__ = ["Backoff"]
 
 
-@dataclass(frozen=True, slots=True)
-class Backoff:
+class Backoff(Value):
     """Wait `initial` seconds first, then `factor` times more each time, never more than `maximum`.
 
     `jitter` is the share of a wait that chance may take off, so that children which fell together do
@@ -29,7 +31,7 @@ class Backoff:
             raise ValueError(f"jitter must be between 0 and 1: {self}")
 
     @classmethod
-    def none(cls) -> "Backoff":
+    def none(cls) -> Backoff:
         """Restart at once, always."""
         return cls(initial=0.0, maximum=0.0, jitter=0.0)
 

@@ -1,10 +1,11 @@
 """A child and its lives: the entry a supervisor keeps, and one run of it from start to exit."""
 
+from __future__ import annotations
+
 import enum
 import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import anyio
@@ -15,6 +16,7 @@ from .intensity import Window
 from .request import Request
 from .spec import ChildSpec, Restart
 from .strategy import Situation
+from .value import Value
 
 __all__ = ["Child", "ChildCounts", "ChildInfo", "ChildState", "Crash", "Life", "ResidentInfo", "Watch"]
 
@@ -33,16 +35,14 @@ class ChildState(enum.Enum):
     """It is down and stays so."""
 
 
-@dataclass(frozen=True, slots=True)
-class Crash:
+class Crash(Value):
     """Why a child was down: what it raised, or that it returned and must not; `at` is the supervisor's clock."""
 
     at: float
     cause: BaseException
 
 
-@dataclass(frozen=True, slots=True)
-class ChildInfo:
+class ChildInfo(Value):
     """A child as it was when one asked."""
 
     id: str
@@ -60,8 +60,7 @@ class ChildInfo:
         return self.crashes[-1].cause if self.crashes else None
 
 
-@dataclass(frozen=True, slots=True)
-class ResidentInfo:
+class ResidentInfo(Value):
     """A resident of a dynamic supervisor, as it was when one asked."""
 
     restarts: int
@@ -72,8 +71,7 @@ class ResidentInfo:
     """Whether it has crashed and waits to be rebuilt."""
 
 
-@dataclass(frozen=True, slots=True)
-class ChildCounts:
+class ChildCounts(Value):
     """How many children a supervisor has."""
 
     specs: int
@@ -84,7 +82,7 @@ class ChildCounts:
     workers: int
 
     @classmethod
-    def of(cls, children: "Iterable[Child]") -> "ChildCounts":
+    def of(cls, children: Iterable[Child]) -> ChildCounts:
         """Count these."""
         specs = active = supervisors = 0
         for child in children:
@@ -175,14 +173,13 @@ class Child:
         return ChildInfo(self.spec.id, self.path, self.state, self.restarts, tuple(self.crashes or ()), self.spec)
 
 
-@dataclass(frozen=True, slots=True)
-class Watch:
+class Watch(Value):
     """Whom a life tells what happens to it. Called in the child's task or in that of whoever stops it."""
 
-    starting: "Callable[[Life], None]"
-    ready: "Callable[[Life], None]"
-    ended: "Callable[[Life], None]"
-    ask_failed: "Callable[[Life, BaseException], None]"
+    starting: Callable[[Life], None]
+    ready: Callable[[Life], None]
+    ended: Callable[[Life], None]
+    ask_failed: Callable[[Life, BaseException], None]
 
 
 class Life:

@@ -4,6 +4,8 @@ Children's tasks only append how they ended to a queue; one loop works it off a 
 restarts apart, so that ten thousand crashes at once do not hold up everybody else on the event loop.
 """
 
+from __future__ import annotations
+
 import heapq
 import itertools
 import math

@@ -12,6 +12,8 @@ SupervisorError
 └─ NotRunning       nobody is there to do it
 """
 
+from __future__ import annotations
+
 from typing import cast
 
 __all__ = [

@@ -4,8 +4,11 @@ Paths are the names from the root down, joined by slashes. An event says what is
 is called synchronously, must be quick and must not raise: if it does, the supervisor stops and escalates.
 """
 
+from __future__ import annotations
+
 import enum
-from dataclasses import dataclass
+
+from .value import Value
 
 __all__ = [
     "AskFailed",
@@ -37,31 +40,27 @@ class Ending(enum.Enum):
     """It raised; a `ChildCrashed` came before."""
 
 
-@dataclass(frozen=True, slots=True)
-class SupervisorStarted:
+class SupervisorStarted(Value):
     """Every child was ready once (a dynamic supervisor: children may be added)."""
 
     path: str
 
 
-@dataclass(frozen=True, slots=True)
-class SupervisorStopped:
+class SupervisorStopped(Value):
     """Every child has ended; `cause` is what `run` raises, None after a stop that was asked for or a cancellation."""
 
     path: str
     cause: BaseException | None
 
 
-@dataclass(frozen=True, slots=True)
-class SupervisorEnding:
+class SupervisorEnding(Value):
     """The supervisor ends normally because this significant child has, and begins to stop the others."""
 
     path: str
     child: str
 
 
-@dataclass(frozen=True, slots=True)
-class SupervisorEscalated:
+class SupervisorEscalated(Value):
     """The supervisor gives up because of this child and begins to stop the others."""
 
     path: str
@@ -69,8 +68,7 @@ class SupervisorEscalated:
     cause: BaseException
 
 
-@dataclass(frozen=True, slots=True)
-class IntensityExceeded:
+class IntensityExceeded(Value):
     """This child's exit was one more than `restarts` within `period` seconds."""
 
     path: str
@@ -79,29 +77,25 @@ class IntensityExceeded:
     period: float
 
 
-@dataclass(frozen=True, slots=True)
-class ChildStarting:
+class ChildStarting(Value):
     """The child's start is being called."""
 
     path: str
 
 
-@dataclass(frozen=True, slots=True)
-class ChildStarted:
+class ChildStarted(Value):
     """The child is ready."""
 
     path: str
 
 
-@dataclass(frozen=True, slots=True)
-class ChildExited:
+class ChildExited(Value):
     """The child returned and nobody had asked it to."""
 
     path: str
 
 
-@dataclass(frozen=True, slots=True)
-class ChildCrashed:
+class ChildCrashed(Value):
     """The child raised. `restarts_in_window` counts this one if a restart is what it asks for."""
 
     path: str
@@ -109,31 +103,27 @@ class ChildCrashed:
     restarts_in_window: int
 
 
-@dataclass(frozen=True, slots=True)
-class ChildRestarting:
+class ChildRestarting(Value):
     """The child will be started again, at the earliest after so many seconds."""
 
     path: str
     after: float
 
 
-@dataclass(frozen=True, slots=True)
-class ChildStopping:
+class ChildStopping(Value):
     """The child is being asked to stop or cancelled."""
 
     path: str
 
 
-@dataclass(frozen=True, slots=True)
-class ChildStopped:
+class ChildStopped(Value):
     """The child that was to stop has ended."""
 
     path: str
     how: Ending
 
 
-@dataclass(frozen=True, slots=True)
-class AskFailed:
+class AskFailed(Value):
     """The child's `stop` raised; it has been cancelled instead."""
 
     path: str

@@ -1,9 +1,12 @@
 """How many restarts are too many: a budget in a sliding window. Time is an argument."""
 
+from __future__ import annotations
+
 import math
 import sys
 from collections import deque
-from dataclasses import dataclass
+
+from .value import Value
 
 __all__ = ["Intensity", "Window"]
 
@@ -11,8 +14,7 @@ UNLIMITED = sys.maxsize
 _REMEMBERED = 1_000  # of an unlimited budget: enough to show a crash loop, little enough to hold
 
 
-@dataclass(frozen=True, slots=True)
-class Intensity:
+class Intensity(Value):
     """At most `restarts` within any `period` seconds; one more spends the budget."""
 
     restarts: int = 5
@@ -25,7 +27,7 @@ class Intensity:
             raise ValueError(f"period must be more than 0 seconds, not {self.period}")
 
     @classmethod
-    def unlimited(cls, period: float = 30.0) -> "Intensity":
+    def unlimited(cls, period: float = 30.0) -> Intensity:
         """A budget that is never spent, for what must go on trying; counts in events end at 1,000."""
         return cls(UNLIMITED, period)
 

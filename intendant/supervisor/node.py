@@ -5,6 +5,8 @@ and wake it; it alone decides and acts. The children's tasks inherit the context
 never those of whoever caused a start.
 """
 
+from __future__ import annotations
+
 import abc
 import contextvars
 from collections import deque

@@ -1,5 +1,7 @@
 """When the next of many may go: a steady rate with a small burst. Time is an argument."""
 
+from __future__ import annotations
+
 import math
 
 __all__ = ["Pace"]

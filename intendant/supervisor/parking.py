@@ -1,5 +1,7 @@
 """Where a task waits until another one wakes it."""
 
+from __future__ import annotations
+
 from typing import Protocol
 
 import anyio

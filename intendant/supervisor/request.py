@@ -1,5 +1,7 @@
 """What somebody asked of one child, and waits for."""
 
+from __future__ import annotations
+
 from .parking import Parking
 
 __all__ = ["Request"]

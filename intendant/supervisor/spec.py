@@ -1,10 +1,13 @@
 """What a child is: how it starts, when it is restarted, how it is asked to stop, and whose end is the end of all."""
 
+from __future__ import annotations
+
 import enum
 import math
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any, Protocol, overload
+
+from .value import Value
 
 __all__ = ["AutoShutdown", "ChildSpec", "Restart", "Start", "Started"]
 
@@ -47,8 +50,7 @@ Start = Callable[[Started], Awaitable[None]]
 """Runs a child for its whole life: calls `started()` when ready, returns for a normal exit, raises for a crash."""
 
 
-@dataclass(frozen=True, slots=True)
-class ChildSpec:
+class ChildSpec(Value):
     """A child, as data. All times are seconds.
 
     `stop` is the polite request: synchronous, quick, allowed at any time after `start` was called and

@@ -9,12 +9,14 @@ the stops one after the other in the order given, then the starts. The rules are
 - a transient child that had finished is started again with its group: a group begins afresh as a whole.
 """
 
+from __future__ import annotations
+
 import enum
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from .spec import Restart
+from .value import Value
 
 __all__ = ["Action", "Exit", "Member", "Situation", "StartChild", "StopChild", "Strategy", "decide", "wants_restart"]
 
@@ -59,15 +61,13 @@ class Member(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class StopChild:
+class StopChild(Value):
     """Stop the child at this index and wait until it has ended."""
 
     index: int
 
 
-@dataclass(frozen=True, slots=True)
-class StartChild:
+class StartChild(Value):
     """Start the child at this index once every stop is done; wait until it is ready before the next."""
 
     index: int

@@ -5,6 +5,8 @@ that are `due` are started from left to right. An exit, and what callers ask of 
 number of them in any order, also in the middle of stopping or starting, come down to the same two passes.
 """
 
+from __future__ import annotations
+
 import math
 import random as stdlib_random
 from collections import deque

@@ -7,12 +7,13 @@ that nothing of one piece of work is visible to the next, and after it raised an
 was dropped goes on: where very many are dropped, new tasks would be most of what that costs.
 """
 
+from __future__ import annotations
+
 import contextvars
 import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
@@ -44,13 +45,15 @@ class Work(Protocol):
         ...
 
 
-@dataclass(slots=True)
 class Piece:
     """Work made of functions."""
 
-    child_id: str
-    body: Callable[[], Awaitable[None]]
-    on_crash: Callable[[BaseException], None]
+    def __init__(
+        self, child_id: str, body: Callable[[], Awaitable[None]], on_crash: Callable[[BaseException], None]
+    ) -> None:
+        self.child_id = child_id
+        self.body = body
+        self.on_crash = on_crash
 
 
 class Worker:

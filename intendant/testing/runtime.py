@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any, Final, Literal, ParamSpec, TypeVar, overload
 
 import anyio
 import anyio.abc
+from msgspec.structs import replace
 
 from intendant.actors.services import Periods
 from intendant.adapters.memory import MemoryFileStore, MemoryStore

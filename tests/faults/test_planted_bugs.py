@@ -285,7 +285,7 @@ async def record_without_waiting(self: Any, step: StepCompleted | StepFailed) ->
 
     history: Any = self.history
     services: Any = getattr(history, "_services")  # noqa: B009
-    vars(history)["_services"] = replace(services, writer=Taking())
+    vars(history)["_services"] = msgspec.structs.replace(services, writer=Taking())
     try:
         await _record_step(self, step)
     finally:
