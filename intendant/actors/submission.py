@@ -51,11 +51,7 @@ class Submission:
         may_begin = not (actor.unplaced or forked) and 2 * len(entries) <= RECORDS_MAX
         at_once = self._at_once = may_begin and executions.begin(entries, now)
         commit, self._accepted = accept(self._session, planned, now, at_once=at_once)
-        if (
-            at_once
-            and len(entries) == 1
-            and (computed := executions.compute(*self._accepted[0], commit)) is not None
-        ):
+        if at_once and len(entries) == 1 and (computed := executions.compute(*self._accepted[0], commit)) is not None:
             commit, self._known[fresh[0].key] = computed
             self._accepted = []
         actor.unplaced += not at_once

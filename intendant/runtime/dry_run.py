@@ -15,7 +15,7 @@ import anyio.lowlevel
 from msgspec import Struct
 
 from intendant.actors.intents import prepare_child
-from intendant.context import Context
+from intendant.context import Context, Facts
 from intendant.domain.children import ChildIntent, ChildRequest
 from intendant.domain.errors import Suspended
 from intendant.domain.journal import Journal
@@ -50,18 +50,18 @@ async def run_dry(
 ) -> DryRun:
     """Call a handler with what is recorded, up to where it would do something new."""
     failed = recording.failed
-    context = _DryContext(
-        recording,
-        tenant_id=state.tenant,
-        session=state.session,
-        solution=state.solution,
-        execution_id=state.id,
-        started_at=state.started_at,
-        type=handler.type,
-        exclusive=handler.exclusive,
-        files=files,
+    facts = Facts(
+        state.tenant,
+        state.session,
+        state.solution,
+        state.id,
+        state.started_at,
+        handler.type,
+        handler.exclusive,
+        files,
         attempt=failed.attempt + 1 if failed else 1,
     )
+    context = _DryContext(recording, facts)
     recording.context = context
     returned, raised = None, None
     with anyio.move_on_after(seconds) as limit, recording.scope:
