@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any, Literal, TypeVar, TypeVarTuple, Unpack, overload
 
 import anyio
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from intendant.domain.codec import encode_value
 from intendant.domain.errors import InvalidValue
@@ -49,6 +49,21 @@ Ts = TypeVarTuple("Ts")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+class Facts(Struct, frozen=True):
+    """What a run of a handler is told of its execution, and what its context needs to serve it."""
+
+    tenant_id: str
+    session: str
+    solution: str
+    execution_id: str
+    started_at: int
+    type: str = ""
+    exclusive: bool = False
+    files: FileStore | None = None
+    limiter: anyio.CapacityLimiter | None = None
+    attempt: int = 1
+
+
 class Context:
     """One run of a handler. It is valid only while the handler runs, and only in its event loop.
 
@@ -63,34 +78,16 @@ class Context:
     other awaits raise again unless it shields itself. While it is suspended, they raise Suspended.
     """
 
-    def __init__(
-        self,
-        recording: Recording,
-        *,
-        tenant_id: str,
-        session: str,
-        solution: str,
-        execution_id: str,
-        started_at: int,
-        type: str = "",
-        exclusive: bool = False,
-        files: FileStore | None = None,
-        limiter: anyio.CapacityLimiter | None = None,
-        attempt: int = 1,
-        call: Call | None = None,  # of steps' functions; else they are called here
-    ) -> None:
-        self.tenant_id = tenant_id
-        self.solution = solution
-        self.execution_id = execution_id
-        self.attempt = attempt
+    def __init__(self, recording: Recording, facts: Facts, call: Call | None = None) -> None:
+        """`call` calls steps' functions; without it they are called here."""
+        self.tenant_id = facts.tenant_id
+        self.solution = facts.solution
+        self.execution_id = facts.execution_id
+        self.attempt = facts.attempt
         self.artifacts: dict[str, Raw] = {}
         self.queries: dict[str, Callable[[], Any]] = {}
-        self._session = session
-        self._handler = (type, exclusive)
+        self._facts = facts
         self._state: SharedState | None = None  # once the handler has asked for its session
-        self._files = files
-        self._started_at = started_at
-        self._limiter = limiter
         self._call = call
         self._recording = recording
 
@@ -100,9 +97,9 @@ class Context:
             self._recording,
             tenant=self.tenant_id,
             execution=self.execution_id,
-            now=self._started_at,
-            files=self._files,
-            call=self._call or partial(call_here, self._limiter),  # no method of this: that would make a circle
+            now=self._facts.started_at,
+            files=self._facts.files,
+            call=self._call or partial(call_here, self._facts.limiter),  # no method of this: that would make a circle
         )
 
     @property
@@ -118,9 +115,9 @@ class Context:
     @functools.cached_property
     def session(self) -> HandlerSession:
         """The session that the execution belongs to: its `id`, and in `state` what its handlers share."""
-        type, exclusive = self._handler
-        self._state = SharedState(self._recording, self._steps, type, exclusive=exclusive)
-        return HandlerSession(self._session, self._state)
+        facts = self._facts
+        self._state = SharedState(self._recording, self._steps, facts.type, exclusive=facts.exclusive)
+        return HandlerSession(facts.session, self._state)
 
     @functools.cached_property
     def random(self) -> random.Random:
@@ -133,12 +130,13 @@ class Context:
 
         Each line has `tenant`, `session`, `execution`, `attempt` (of the handler) and, while one step runs, `step`.
         """
-        return _Logger(self, self._session)
+        return _Logger(self, self._facts.session)
 
     @functools.cached_property
     def files(self) -> Files:
         """Content too large for a value, kept by tenant and digest."""
-        return Files(self.tenant_id, self._session, self._files, self._steps, self._recording)
+        facts = self._facts
+        return Files(self.tenant_id, facts.session, facts.files, self._steps, self._recording)
 
     @functools.cached_property
     def _waiting(self) -> Waiting:

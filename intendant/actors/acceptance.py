@@ -57,37 +57,37 @@ def without_repetitions(intents: Sequence[PreparedIntent]) -> list[PreparedInten
 
 def accept(
     session: SessionState,
-    intents: Sequence[PreparedIntent],
-    entries: Sequence[OpenExecution],
+    planned: Sequence[tuple[PreparedIntent, OpenExecution]],
     now: int,
     parent: Parent | None = None,
     *,
     at_once: bool,
-) -> tuple[Commit, list[ExecutionState]]:
+) -> tuple[Commit, list[tuple[OpenExecution, ExecutionState]]]:
     """The commit that accepts intents as these executions, and what they become by it.
 
     `at_once`: they have their places, and those that have a handler begin in the same commit.
     """
     records: list[Record] = []
     operations: list[Operation] = []
-    accepted: list[ExecutionState] = []
-    score = states.open_score(session.id)
-    for intent, entry in zip(intents, entries, strict=True):
+    accepted: list[tuple[OpenExecution, ExecutionState]] = []
+    tenant, of, score = session.tenant, session.id, states.open_score(session.id)
+    for intent, entry in planned:
+        id = entry.id
         payload = _received(session, intent, now, parent)
-        records.append(Record("intent_received", session.id, entry.id, payload))
+        records.append(Record("intent_received", of, id, payload))
         starts = at_once and entry.handler is not None
         if starts:
-            records.append(Record("execution_started", session.id, entry.id, payloads.ExecutionStarted(now)))
-        state = states.intent_received(session.tenant, session.id, entry.id, payload, now if starts else 0)
-        accepted.append(state)
+            records.append(Record("execution_started", of, id, payloads.ExecutionStarted(now)))
+        state = states.intent_received(tenant, of, id, payload, now if starts else 0)
+        accepted.append((entry, state))
         operations += (
-            ClaimKey(intent.key, encode(Claim(state.id, intent.type, intent.digest))),
-            PutDocument(states.EXECUTIONS, state.id, encode(state)),
-            AddToIndex(states.OPEN, state.id, score),
+            ClaimKey(intent.key, encode(Claim(id, intent.type, intent.digest))),
+            PutDocument(states.EXECUTIONS, id, encode(state)),
+            AddToIndex(states.OPEN, id, score),
         )
         if intent.fork is not None:
-            take_journal(intent.fork, session.id, entry.id, records, operations)
-    return Commit(session.tenant, records, operations), accepted
+            take_journal(intent.fork, of, id, records, operations)
+    return Commit(tenant, records, operations), accepted
 
 
 def _received(
@@ -103,11 +103,11 @@ def _received(
         intent.metadata,
         now,
         intent.priority,
-        parent=parent,
-        version=intent.version,
-        forked_from=fork.origin if fork else "",
-        forked_at=fork.step if fork else "",
-        trace=intent.trace,
+        parent,
+        intent.version,
+        fork.origin if fork else "",
+        fork.step if fork else "",
+        intent.trace,
     )
 
 

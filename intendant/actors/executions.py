@@ -127,7 +127,7 @@ class Executions:
         return self.serving and self._stage.open and self.places.take_at_once(entries, now)
 
     def compute(
-        self, entry: OpenExecution, commit: Commit, accepted: ExecutionState
+        self, entry: OpenExecution, accepted: ExecutionState, commit: Commit
     ) -> tuple[Commit, ExecutionState] | None:
         """If its handler is pure, compute it in its place: what accepts and ends it, and what it becomes by that.
 

@@ -13,12 +13,13 @@ from intendant.actors.endings import Endings
 from intendant.actors.kin import Kin
 from intendant.actors.stage import Stage
 from intendant.actors.wal_writer import WalWriter
-from intendant.context import Context
+from intendant.context import Context, Facts
 from intendant.domain.ports import Clock, FileStore, LogReader
 from intendant.domain.quotas import LimitsOf, Quotas, TenantLimits, limits_of
 from intendant.domain.telemetry import Tracing
 from intendant.parking import Seam
 from intendant.realm import Repertoire
+from intendant.steps.recording import Recording
 
 
 class Limits(Struct, frozen=True):
@@ -72,5 +73,5 @@ class Services(Struct, frozen=True):
     barred: Barred = field(default_factory=Barred)
     stage: Stage = field(default_factory=Stage)
     kin: Kin = field(default_factory=Kin)
-    context: Callable[..., Context] = Context  # makes what a handler sees
+    context: Callable[[Recording, Facts], Context] = Context  # makes what a handler sees
     tracing: Tracing | None = None

@@ -248,21 +248,21 @@ class SessionActor(DirectActor[SessionMessage]):
 
     def _spawn(self, message: Spawn) -> None:
         """Accept a child in the commit of its parent's, which is of accepted work: it goes before new intents."""
-        intents, parent, now = (message.intent,), message.parent, self.services.clock.now()
+        intent, parent, now = message.intent, message.parent, self.services.clock.now()
         try:
             session = self._check_spawn(parent)
             self.executions.prefer(self._tenant, self._id)
-            self.executions.open.check_room(self._tenant, intents, now)
+            self.executions.open.check_room(self._tenant, (intent,), now)
             self.services.writer.check_room()
         except Exception as error:
             message.reply.fail(error)
             return
         self.has_work()
-        entry = self.executions.plan(session, message.intent, now, within=parent.within)
+        entry = self.executions.plan(session, intent, now, within=parent.within)
         at_once = not self.unplaced and self.executions.begin([entry], now)
-        commit, accepted = accept(session, intents, [entry], now, parent, at_once=at_once)
+        commit, [(_, state)] = accept(session, [(intent, entry)], now, parent, at_once=at_once)
         self.unplaced += not at_once
-        reply = Handed(self.residence, partial(self._spawned, message, entry, accepted[0], at_once))
+        reply = Handed(self.residence, partial(self._spawned, message, entry, state, at_once))
         try:
             message.accept(entry.id, commit, reply)
         except Exception as error:

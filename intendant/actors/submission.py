@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from intendant.actors.acceptance import accept, conflict, decode_claim, without_repetitions
 from intendant.actors.history import Accepted
-from intendant.actors.messages import Submit
+from intendant.actors.messages import PreparedIntent, Submit
 from intendant.actors.open_execution import OpenExecution
 from intendant.actors.wal_writer import KeyClaimed
 from intendant.domain.commit import RECORDS_MAX, Receipt
@@ -23,7 +23,7 @@ class Submission:
     whatever becomes of the actor. Raises IdempotencyConflict when its intents have the same key for different ones.
     """
 
-    __slots__ = ("_accepted", "_actor", "_at_once", "_entries", "_flying", "_fresh", "_known", "_message", "_session")
+    __slots__ = ("_accepted", "_actor", "_at_once", "_flying", "_fresh", "_known", "_message", "_session")
 
     def __init__(self, actor: SessionActor, session: SessionState, message: Submit) -> None:
         self._actor = actor
@@ -32,8 +32,7 @@ class Submission:
         self._fresh = message.intents if len(message.intents) == 1 else without_repetitions(message.intents)
         self._known: dict[str, str | ExecutionState] = {}
         self._flying = False  # a commit of it is on its way,
-        self._entries: list[OpenExecution]  # of those that will run when it has landed,
-        self._accepted: list[ExecutionState]  # what they become by that,
+        self._accepted: list[tuple[OpenExecution, ExecutionState]]  # what will run when it has landed,
         self._at_once: bool  # and whether they have their places already
 
     def commit(self, now: int) -> None:
@@ -41,22 +40,20 @@ class Submission:
         actor, executions, fresh = self._actor, self._actor.executions, self._fresh
         if self._session.idle_timeout:
             actor.has_work()
-        entries = self._entries = []
+        planned: list[tuple[PreparedIntent, OpenExecution]] = []
+        entries: list[OpenExecution] = []
         for intent in fresh:
             entry = executions.plan(self._session, intent, now)
             entries.append(entry)
+            planned.append((intent, entry))
             self._known[intent.key] = entry.id
         forked = fresh[0].fork is not None  # alone, and its journal is in the store only
         may_begin = not (actor.unplaced or forked) and 2 * len(entries) <= RECORDS_MAX
         at_once = self._at_once = may_begin and executions.begin(entries, now)
-        commit, self._accepted = accept(self._session, fresh, entries, now, at_once=at_once)
-        if (
-            at_once
-            and len(entries) == 1
-            and (computed := executions.compute(entries[0], commit, self._accepted[0])) is not None
-        ):
+        commit, self._accepted = accept(self._session, planned, now, at_once=at_once)
+        if at_once and len(entries) == 1 and (computed := executions.compute(*self._accepted[0], commit)) is not None:
             commit, self._known[fresh[0].key] = computed
-            self._entries, self._accepted = [], []
+            self._accepted = []
         actor.unplaced += not at_once
         self._flying = True
         actor.residence.handed_over()
@@ -72,7 +69,7 @@ class Submission:
         self._flying = False
         actor = self._actor
         actor.unplaced -= not self._at_once
-        for entry, state in zip(self._entries, self._accepted, strict=True):
+        for entry, state in self._accepted:
             actor.executions.start(entry, None if state.forked_from else Accepted(state, value.first))
         self._answer()
         actor.residence.landed()
@@ -85,7 +82,7 @@ class Submission:
         actor = self._actor
         actor.unplaced -= not self._at_once
         if self._at_once:
-            actor.executions.give_back(self._entries)
+            actor.executions.give_back([entry for entry, _ in self._accepted])
         if isinstance(error, KeyClaimed):
             self._settle_claims(error)
         else:

@@ -15,7 +15,7 @@ import anyio.lowlevel
 from msgspec import Struct
 
 from intendant.actors.intents import prepare_child
-from intendant.context import Context
+from intendant.context import Context, Facts
 from intendant.domain.children import ChildIntent, ChildRequest
 from intendant.domain.errors import Suspended
 from intendant.domain.journal import Journal
@@ -50,18 +50,18 @@ async def run_dry(
 ) -> DryRun:
     """Call a handler with what is recorded, up to where it would do something new."""
     failed = recording.failed
-    context = _DryContext(
-        recording,
-        tenant_id=state.tenant,
-        session=state.session,
-        solution=state.solution,
-        execution_id=state.id,
-        started_at=state.started_at,
-        type=handler.type,
-        exclusive=handler.exclusive,
-        files=files,
+    facts = Facts(
+        state.tenant,
+        state.session,
+        state.solution,
+        state.id,
+        state.started_at,
+        handler.type,
+        handler.exclusive,
+        files,
         attempt=failed.attempt + 1 if failed else 1,
     )
+    context = Context(recording, facts, recording.call)
     recording.context = context
     returned, raised = None, None
     with anyio.move_on_after(seconds) as limit, recording.scope:
@@ -124,6 +124,10 @@ class DryRecording:
         self.scope.cancel()
         await anyio.lowlevel.checkpoint()
         raise Suspended("the rehearsal is over")
+
+    async def call(self, path: str, _kind: StepFunction, _function: Callable[..., Any], _given: object) -> Never:
+        """A step's function is not called here."""
+        await self.stop(path)
 
     async def wait_for_others(self) -> None:
         """Let the handler's other tasks come as far as they can."""
@@ -188,12 +192,3 @@ class DryRecording:
     def now(self) -> int:
         """See `Recording.now`."""
         return self._now
-
-
-class _DryContext(Context):
-    """A context that runs no step's function."""
-
-    async def _call(self, path: str, kind: StepFunction, function: Callable[..., Any], arguments: Any) -> Any:  # noqa: ARG002
-        recording = self._recording
-        assert isinstance(recording, DryRecording)  # noqa: S101  it was made with it
-        await recording.stop(path)

@@ -24,7 +24,7 @@ from intendant.actors.tiers import Tiers
 from intendant.actors.timers import Timers
 from intendant.actors.touched import Touched
 from intendant.actors.wal_writer import WalWriter, WriterSettings
-from intendant.context import Context
+from intendant.context import Context, Facts
 from intendant.domain.commit import Batch, Commit, Receipt
 from intendant.domain.erasure import Scope
 from intendant.domain.errors import AcknowledgedDataMissing, Fenced
@@ -34,6 +34,7 @@ from intendant.domain.retention import RetentionPolicy
 from intendant.domain.telemetry import Tracing
 from intendant.parking import Reply, Seam
 from intendant.realm import Repertoire
+from intendant.steps.recording import Recording
 from intendant.supervisor import Backoff, Event, Intensity, Start
 
 Projection = tuple[str, Start, Callable[[], None]]  # name, life, how to stop it
@@ -64,7 +65,7 @@ class Partition:
         partitions: int,
         retention: RetentionPolicy,
         publisher: Publisher | None,
-        context: Callable[..., Context],
+        context: Callable[[Recording, Facts], Context],
         periods: Periods,
         on_event: Callable[[Event], None],
         path: str,

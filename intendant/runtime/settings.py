@@ -10,12 +10,13 @@ from msgspec import Struct, field
 
 from intendant.actors.outbox_relay import RelaySettings
 from intendant.actors.services import Limits, Periods
-from intendant.context import Context
+from intendant.context import Context, Facts
 from intendant.domain.ports import Clock, ColdStore, FileStore, Publisher, Store
 from intendant.domain.retention import RetentionPolicy
 from intendant.domain.telemetry import Telemetry
 from intendant.realm import Repertoire
 from intendant.runtime.config import DurabilityName, Shutdown
+from intendant.steps.recording import Recording
 from intendant.supervisor import Event as SupervisorEvent
 
 
@@ -42,7 +43,7 @@ class Settings(Struct, frozen=True):
     clock: Clock
     control: Path | None = None  # the directory of the socket
     watchdog: float | None = None
-    context: Callable[..., Context] = Context  # for tests: makes what handlers see
+    context: Callable[[Recording, Facts], Context] = Context  # for tests: makes what handlers see
     periods: Periods = field(default_factory=Periods)
     telemetry: Telemetry | None = None
 

@@ -1,5 +1,7 @@
 """Pooled tasks for short pieces of work: spawning a task costs some 15 to 40 µs, waking a parked one 3.
 
+Where pieces end without having waited for anything, one worker does all that come together, which spares a wake-up for
+each. One that has to wait ends that: the next turn of the loop gives what is left to others.
 Workers are added while work waits and fewer than `limit` exist, a few at a time, so that a crowd does not keep the loop
 from others; beyond that work queues, first in first out.
 At most `keep` park when idle, the others end. A worker also ends after work that left context variables changed, so
@@ -25,7 +27,8 @@ from .parking import Parking
 __all__ = ["Piece", "Work", "Worker", "Workers", "current_worker"]
 
 ADDED = 50  # workers, before others get a turn
-IN_A_ROW = 8  # pieces of work done by one worker while more of it waits, before others get a turn
+IN_A_ROW = 64  # pieces of work done by one worker while more of it waits, before others get a turn
+BRISK = 64  # pieces that ended without waiting, the latest ones, after which the next are expected to
 
 
 class Work(Protocol):
@@ -159,6 +162,9 @@ class Workers:
         self._idle: list[Worker] = []
         self._all: set[Worker] = set()
         self._backlog: deque[Work] = deque()
+        self._coming: Worker | None = None  # it was given work last, and has not begun
+        self._latest: Worker | None = None  # it began a piece of work last
+        self._brisk = 0  # pieces, since the last one that had to wait
         self._added = 0  # workers, since others had a turn
 
     def __len__(self) -> int:
@@ -170,26 +176,33 @@ class Workers:
         return len(self._backlog)
 
     def do(self, work: Work) -> None:
-        """Have `work` done by the worker that parked last, by a new one, or by the next that is free."""
-        if self._idle:
-            worker = self._idle.pop()
-            worker.work = work
-            worker.parking.wake()
-        elif self._has_room and not self._backlog:
-            self._grow(work)
+        """Have `work` done by the worker that parked last, by a new one, or by the next that is free.
+
+        Or by the one that is about to begin, where it is expected to end its own piece in the same turn of the loop.
+        """
+        if not (self._in_a_row or self._backlog) and (self._idle or self._has_room):
+            self._coming = self._give(work)
         else:
             if not self._backlog:
                 self._crowded()
             self._backlog.append(work)
 
     def grow(self) -> bool:
-        """Others had a turn: add workers for what waits; True if more of them are wanted after another turn."""
+        """Others had a turn: give what waits to more workers; True if still more are wanted after another turn."""
         self._added = 0
+        if self._in_a_row:  # who is to do what waits has not had a turn yet
+            return True
         if self._backlog and anyio.current_time() >= self._deadline:
             self._backlog.clear()
-        while self._backlog and self._has_room:
-            self._grow(self._backlog.popleft())
+        if self._backlog:
+            self._brisk = 0
+        while self._backlog and (self._idle or self._has_room):
+            self._give(self._backlog.popleft())
         return bool(self._backlog) and len(self._all) < self._limit
+
+    @property
+    def _in_a_row(self) -> bool:
+        return self._coming is not None and self._brisk >= BRISK
 
     @property
     def _has_room(self) -> bool:
@@ -220,11 +233,20 @@ class Workers:
         for worker in self._all:
             worker.cancel()
 
-    def _grow(self, work: Work) -> None:
+    def _give(self, work: Work) -> Worker:
+        if not self._idle:
+            return self._grow(work)
+        worker = self._idle.pop()
+        worker.work = work
+        worker.parking.wake()
+        return worker
+
+    def _grow(self, work: Work) -> Worker:
         worker = Worker(self._new_parking(), work, self._deadline)
         self._spawn(partial(self._run, worker), self._name)
         self._all.add(worker)
         self._added += 1
+        return worker
 
     async def _run(self, worker: Worker) -> None:
         worker.task_id = anyio.get_current_task().id
@@ -241,6 +263,8 @@ class Workers:
             if worker.work is not None:
                 self._crashed(worker.work, exc)
         self._all.discard(worker)
+        if worker is self._coming:  # it was cancelled before it began
+            self._coming = None
         if worker in self._idle:  # somebody else cancelled its task while it was parked
             self._idle.remove(worker)
         if self._backlog:
@@ -251,11 +275,15 @@ class Workers:
         done = 0
         while True:
             if worker.work is not None:
+                self._latest = worker
+                if worker is self._coming:
+                    self._coming = None
                 try:
                     await worker.work.body()
                 except Exception as exc:
                     self._crashed(worker.work, exc)
                 done += 1
+                self._brisk = self._brisk + 1 if self._latest is worker else 0
                 worker.work = None
                 if worker.scope.cancel_called or contextvars.copy_context() != clean:
                     return
@@ -266,6 +294,7 @@ class Workers:
             elif len(self._idle) < self._keep:
                 self._idle.append(worker)
                 await worker.parking.wait()
+                done = 0
             if worker.work is None:
                 return
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from intendant.context import Context
+from intendant.context import Context, Facts
 from intendant.steps.attempt import call_here
 from intendant.steps.function import StepFunction, inspect_function
 from intendant.steps.recording import Recording
@@ -98,18 +98,17 @@ class Stubs:
         return next((stub for stub in self._stubs if stub.stands_for(path)), None)
 
 
-def stubbed_context(stubs: Stubs, recording: Recording, **facts: Any) -> Context:
+def stubbed_context(stubs: Stubs, recording: Recording, facts: Facts) -> Context:
     """A context whose steps are looked for among stubs first."""
-    execution: str = facts["execution_id"]
 
     async def call(path: str, kind: StepFunction, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
         def real() -> Awaitable[Any]:
-            return call_here(facts["limiter"], path, kind, function, arguments)
+            return call_here(facts.limiter, path, kind, function, arguments)
 
         stub = stubs.find(path)
-        return await (real() if stub is None else stub.run(execution, path, kind, arguments, real))
+        return await (real() if stub is None else stub.run(facts.execution_id, path, kind, arguments, real))
 
-    return Context(recording, call=call, **facts)
+    return Context(recording, facts, call)
 
 
 def _name_of(path: str) -> str:

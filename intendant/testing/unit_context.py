@@ -14,7 +14,7 @@ import anyio.lowlevel
 from msgspec import Raw, structs
 
 from intendant.adapters.memory import MemoryFileStore
-from intendant.context import Context
+from intendant.context import Context, Facts
 from intendant.domain.children import ChildIntent, ChildRequest
 from intendant.domain.codec import decode_plain, encode_value
 from intendant.domain.errors import InternalError, InvalidValue
@@ -69,17 +69,15 @@ class UnitContext(Context):
         signals: Mapping[str, Sequence[Any]],
         children: Mapping[str, Any],
         state: object,
-        now: datetime,
-        **facts: Any,
+        facts: Facts,
     ) -> None:
         self._recorded = Recorded()
         self._given = dict(steps)
         self._unused = set(steps)
-        at = (now - _EPOCH) // timedelta(microseconds=1)
         self._sagas = Sagas()
         shared = None if state is None else encode_shared(state)
-        self._recorder = _Recording(self._recorded, at, signals, children, self._sagas, shared)
-        super().__init__(self._recorder, started_at=at, call=self._give_or_call, **facts)
+        self._recorder = _Recording(self._recorded, facts.started_at, signals, children, self._sagas, shared)
+        super().__init__(self._recorder, facts, self._give_or_call)
 
     @property
     def recorded(self) -> Recorded:
@@ -296,19 +294,9 @@ def context(
         receipt = await place(ctx, Order("tea"))
         assert ctx.recorded.events == [("placed", {"item": "tea"})]
     """
-    return UnitContext(
-        steps or {},
-        signals or {},
-        children or {},
-        state,
-        now,
-        exclusive=exclusive,
-        tenant_id=tenant_id,
-        session=session,
-        solution=solution,
-        execution_id=execution_id,
-        files=MemoryFileStore(),
-    )
+    at = (now - _EPOCH) // timedelta(microseconds=1)
+    facts = Facts(tenant_id, session, solution, execution_id, at, exclusive=exclusive, files=MemoryFileStore())
+    return UnitContext(steps or {}, signals or {}, children or {}, state, facts)
 
 
 def _plain(value: object) -> Any:

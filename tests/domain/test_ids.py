@@ -1,6 +1,9 @@
 """Ids: given ones are checked, made ones sort by time; a tenant's partition is the same for ever."""
 
 import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -57,6 +60,32 @@ def test_made_ids_pass_and_sort_by_time(one: int, other: int) -> None:
     assert first != second
     if one // 1000 != other // 1000 and max(one, other) // 1000 < 2**48:
         assert (first < second) == (one < other)
+
+
+def test_threads_never_make_the_same_id() -> None:
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(make_id, [0] * 10_000))
+    assert len({*made}) == len(made)
+
+
+_FORK = """
+import os
+from intendant.domain.ids import make_id
+make_id(0)  # what is asked for ahead is there
+reader, writer = os.pipe()
+if not os.fork():
+    os.write(writer, make_id(0).encode())
+    os._exit(0)
+os.wait()
+print(os.read(reader, 32).decode(), make_id(0))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no fork")
+def test_a_forked_process_makes_ids_of_its_own() -> None:
+    told = subprocess.run([sys.executable, "-c", _FORK], check=True, capture_output=True, text=True)
+    child, parent = told.stdout.split()
+    assert child != parent
 
 
 @given(st.text(), st.integers(1, 64))

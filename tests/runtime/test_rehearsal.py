@@ -52,6 +52,17 @@ async def test_a_handler_that_comes_to_no_durable_call_is_stuck() -> None:
     assert told.detail == "its handler did not come to what it would do next within 0.01 s"
 
 
+async def test_the_function_of_a_step_that_was_not_recorded_is_not_called() -> None:
+    called: list[str] = []
+
+    async def goes_on(ctx: Context, _nothing: Nothing) -> None:
+        await ctx.step("first", lambda: "one")
+        await ctx.step("charge", lambda: called.append("charge"))
+
+    await rehearsed(goes_on)
+    assert called == []
+
+
 async def test_a_result_that_no_longer_decodes_is_told_whatever_the_handler_makes_of_it() -> None:
     def number() -> int:
         raise AssertionError("it is recorded")

@@ -72,6 +72,53 @@ async def test_workers_are_limited_and_the_rest_waits_in_order(running: Running,
         assert (most, done, dynamic.backlog) == (3, list(range(9)), 0)
 
 
+async def test_work_that_waits_for_nothing_is_done_in_a_row_by_one_task(running: Running, settle: Settle) -> None:
+    tasks: list[int] = []
+
+    async def work() -> None:
+        tasks.append(anyio.get_current_task().id)
+
+    dynamic = DynamicSupervisor("d")
+    async with running(dynamic):
+        for _ in range(100):
+            dynamic.perform("x", work, unexpected)
+        await settle()
+        tasks.clear()
+        for _ in range(10):
+            dynamic.perform("x", work, unexpected)
+        assert dynamic.backlog == 9
+        await settle()
+        assert (len(tasks), len({*tasks}), dynamic.backlog) == (10, 1, 0)
+
+
+async def test_work_that_waits_holds_up_nobody_behind_it(running: Running, settle: Settle) -> None:
+    begun = list[int]()
+    goes_on = anyio.Event()
+
+    async def brisk() -> None:
+        """Waits for nothing."""
+
+    async def waits(number: int) -> None:
+        begun.append(number)
+        await goes_on.wait()
+
+    dynamic = DynamicSupervisor("d")
+    async with running(dynamic):
+        for _ in range(100):
+            dynamic.perform("x", brisk, unexpected)
+        await settle()
+        for number in range(20):
+            dynamic.perform("x", partial(waits, number), unexpected)
+        await settle()
+        assert (sorted(begun), dynamic.backlog) == (list(range(20)), 0)
+        for number in range(20, 40):
+            dynamic.perform("x", partial(waits, number), unexpected)
+        assert dynamic.backlog == 0  # that they may have to wait is known by now
+        await settle()
+        assert sorted(begun) == list(range(40))
+        goes_on.set()
+
+
 async def test_a_crash_is_answered_after_the_back_off(
     running: Running, events: list[Event], boom: type[Exception]
 ) -> None:
