@@ -152,8 +152,10 @@ class ExecutionActor(Actor[ExecutionMessage]):
     def suspended(self) -> bool:
         """Whether nothing more may be recorded: the handler is being unwound to resume later, or the end is written."""
         history, worker = self.history, self._worker
+        if history.over or history.cut_off:
+            return True
         cancelled = worker is not None and worker.cancelled
-        return cancelled or history.over or history.cut_off or not self._place.owner.serving
+        return cancelled or not self._place.owner.serving
 
     async def receive(self, message: ExecutionMessage) -> None:
         """Answer what others ask about this execution."""
@@ -426,7 +428,7 @@ class ExecutionActor(Actor[ExecutionMessage]):
             history.fold.forget_time_outs()
         elif is_of_saga(step):
             history.follow(step)
-        history.steps += 1  # now: the handler may be cancelled while it waits, and the record stands all the same
+        history.new_steps += 1  # now: the handler may be cancelled while it waits, and the record stands all the same
         return history.durable(reply)
 
     def prepare(self, handler: Any, parameters: Any) -> ChildIntent:
@@ -474,7 +476,11 @@ class ExecutionActor(Actor[ExecutionMessage]):
         try:
             yield
         finally:
-            self._waiting.pop(path, None)
+            self._waits_no_more(path)
+
+    def _waits_no_more(self, path: str) -> None:
+        self._waiting.pop(path, None)
+        if not self.passive:  # to leave memory takes no place to run
             self.active()
 
     async def record_saga(self, row: SagaRow) -> None:
@@ -515,14 +521,15 @@ class ExecutionActor(Actor[ExecutionMessage]):
             if not waits.over(path):
                 self._waiting[path] = self._services.seam.current_task()
                 self.active()
-            return await waits.end_of(path)
+            while (end := waits.landed(path)) is None:
+                await waits.stand(path)
+            return end
         except BaseException:
             if not self.suspended:
                 waits.withdraw(path)
             raise
         finally:
-            self._waiting.pop(path, None)
-            self.active()
+            self._waits_no_more(path)
 
     async def pause(self, path: str, until: int) -> None:
         """See `Recording.pause`."""

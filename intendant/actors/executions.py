@@ -13,7 +13,7 @@ import msgspec
 
 from intendant.actors.actor import Cell
 from intendant.actors.execution import ExecutionActor
-from intendant.actors.found import found_open
+from intendant.actors.found import Found, found_open
 from intendant.actors.history import Accepted, decode_execution
 from intendant.actors.messages import ExecutionMessage, PreparedIntent
 from intendant.actors.open_execution import OpenExecution
@@ -296,10 +296,9 @@ class Executions:
 
     async def _read_open_set(self) -> list[OpenExecution]:
         """Every open execution waits for its turn, the oldest first."""
-        barred = self.services.barred
-        found = [
-            each async for each in found_open(self.services.log) if not barred.holds(each.tenant, execution=each.id)
-        ]
+        found, barred = list[Found](), self.services.barred
+        async for page in found_open(self.services.log):
+            found += [each for each in page if not (barred and barred.holds(each.tenant, execution=each.id))]
         entries = [
             self._entry_of(
                 *(each.tenant, each.session, each.type, each.id, each.concurrency, each.priority, each.version),
@@ -481,6 +480,7 @@ class Executions:
                 return
             entry.dropped.set()
         entry.passive = entry.actor is not None and entry.actor.passive
+        had_place = not (entry.passive and entry.resting)
         entry.launched = False
         entry.left()
         self.places.leave(entry, ended=entry not in self.open)
@@ -490,7 +490,8 @@ class Executions:
             self._is_passive(entry)
         elif entry.queries:  # it has no handler here
             entry.leave(UnknownQuery(entry.queries[0].name, []))
-        self._make_way()
+        if had_place:
+            self._make_way()
 
     def _is_passive(self, entry: OpenExecution) -> None:
         """What it holds is let go, unless some of it is needed at once."""
