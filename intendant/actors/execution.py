@@ -51,6 +51,7 @@ from intendant.domain.sagas import SagaRow, Sagas, is_of_saga
 from intendant.domain.state import ExecutionState, Status
 from intendant.domain.telemetry import UNTRACED, ExecutionTrace
 from intendant.domain.waits import Wait, WaitEnd
+from intendant.parking import Waiter
 from intendant.realm import Handler
 from intendant.steps.attempt import TimeLimits, sleep_until
 from intendant.steps.cancellation import Cancellation
@@ -95,6 +96,7 @@ class ExecutionActor(Actor[ExecutionMessage]):
         self._pausing: list[str] = []  # between two attempts: steps by path, or "attempt()" for itself
         self._resting = False
         self._playing: Handler | None = None
+        self._waiter: Waiter | None = None  # where it does
         self._awaited: dict[str, Ending] = {}  # of children, by the path of what is to be recorded of it
         self.trace: ExecutionTrace | None = None  # who is told what it does
         self._resumed = False  # its handler began earlier
@@ -177,20 +179,34 @@ class ExecutionActor(Actor[ExecutionMessage]):
 
     def may_leave(self, parents: Collection[int | None]) -> bool:
         """Whether the handler's own task waits, alone: `parents` are the tasks that have started others."""
-        task = 0 if self._worker is None else self._worker.task_id  # the handler's own
-        alone = list(self._waiting.values()) == [task] and not self._pausing and task not in parents
-        if not (alone and self._resting) or self.cancellation is not None:
+        if len(self._waiting) != 1 or not self._resting or self._pausing or self.cancellation is not None:
             return False
-        (path,) = self._waiting
+        ((path, task),) = self._waiting.items()
+        if self._worker is None or task != self._worker.task_id or task in parents:
+            return False
         awaited = self._awaited.get(path)
         over = self.history.waits().over(path) if awaited is None else awaited.state is not None
         return not over  # else it is told in a moment, and nobody does that again
 
     def passivate(self) -> None:
-        """Suspend the handler, which waits, alone: from here on it records nothing."""
-        assert self._worker is not None  # noqa: S101  a handler that waits runs on one
+        """Suspend the handler, which waits, alone: from here on it records nothing.
+
+        What it awaits is cancelled, and with that nearly every handler is gone; whoever awaits something else then is
+        to be told `leave`. To cancel all that it does is an eighth of what it costs to resume one.
+        """
         self.passive = self.history.cut_off = True
+        if self._waiter is None or not self._waiter.cancel():
+            self.leave()
+
+    def leave(self) -> None:
+        """Cancel all that a handler does that is to leave memory."""
+        assert self._worker is not None  # noqa: S101  a handler that waits runs on one
         self._worker.drop()
+
+    @property
+    def unwound(self) -> bool:
+        """Whether a handler that has left memory did so when what it awaited was cancelled, and nothing else was."""
+        return self.passive and self._worker is not None and not self._worker.cancelled
 
     def cut_off(self) -> None:
         """Record nothing more, whatever the handler still does."""
@@ -265,7 +281,7 @@ class ExecutionActor(Actor[ExecutionMessage]):
         except Exception as error:
             self._check_fault()
             return self.suspended or await self._attempt_failed(handler, error, self._called)
-        except anyio.get_cancelled_exc_class():
+        except self._services.seam.cancelled:
             if self.leaves and not self.suspended:
                 await self._end_cancelled()
             raise
@@ -480,6 +496,7 @@ class ExecutionActor(Actor[ExecutionMessage]):
 
     def _waits_no_more(self, path: str) -> None:
         self._waiting.pop(path, None)
+        self._waiter = None
         if not self.passive:  # to leave memory takes no place to run
             self.active()
 
@@ -522,7 +539,8 @@ class ExecutionActor(Actor[ExecutionMessage]):
                 self._waiting[path] = self._services.seam.current_task()
                 self.active()
             while (end := waits.landed(path)) is None:
-                await waits.stand(path)
+                self._waiter = waits.stand(path)
+                await self._waiter
             return end
         except BaseException:
             if not self.suspended:

@@ -381,11 +381,13 @@ class Executions:
         try:
             await actor.run()
         except BaseException as error:  # where it was cancelled, nobody else would say that it has left
-            dropped = entry.dropped is not None
-            if dropped or (actor.leaves and isinstance(error, anyio.get_cancelled_exc_class())):
+            leaves = actor.leaves and isinstance(error, self.services.seam.cancelled)
+            if leaves or entry.dropped is not None:
                 self._left(entry)
-            raise
-        self._left(entry)
+            if not (leaves and actor.unwound):
+                raise
+        else:
+            self._left(entry)
 
     def _is_to_go(self, entry: OpenExecution) -> bool:
         """Whether it is not to run any more, because it is being erased."""
@@ -453,9 +455,19 @@ class Executions:
             self.services.seam.call_soon(partial(self._passivate, told))
 
     def _passivate(self, told: Sequence[OpenExecution]) -> None:
+        leaving = list[tuple[OpenExecution, ExecutionActor]]()
         for entry in told:
-            if entry.actor is not None and self.places.is_to_leave(entry) and entry.actor.may_leave(()):
-                entry.actor.passivate()
+            actor = entry.actor
+            if actor is not None and self.places.is_to_leave(entry) and actor.may_leave(()):
+                actor.passivate()
+                leaving.append((entry, actor))
+        self.services.seam.call_soon(partial(self._see_off, leaving))
+
+    def _see_off(self, leaving: Sequence[tuple[OpenExecution, ExecutionActor]]) -> None:
+        """Cancel all that handlers do that are still there."""
+        for entry, actor in leaving:
+            if entry.actor is actor:
+                actor.leave()
 
     def entry(self, tenant: str, execution: str) -> OpenExecution | None:
         """An execution that is open here. Raises ActorStopped while executions do not serve."""
