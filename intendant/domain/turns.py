@@ -333,6 +333,7 @@ class Turns(Generic[C]):
         if lane is None or lane.first is not queued or not lane.waiting:
             return False
         lane.first = None
+        wanted = wanted and lane.admits(contender)  # one that began at once, whatever its lane let, may have filled it
         if wanted:
             lane.waiting.popleft()
             lane.begin(contender)
