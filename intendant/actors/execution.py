@@ -203,11 +203,6 @@ class ExecutionActor(Actor[ExecutionMessage]):
         assert self._worker is not None  # noqa: S101  a handler that waits runs on one
         self._worker.drop()
 
-    @property
-    def unwound(self) -> bool:
-        """Whether a handler that has left memory did so when what it awaited was cancelled, and nothing else was."""
-        return self.passive and self._worker is not None and not self._worker.cancelled
-
     def cut_off(self) -> None:
         """Record nothing more, whatever the handler still does."""
         self.history.cut_off = True

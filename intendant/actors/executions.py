@@ -384,7 +384,7 @@ class Executions:
             leaves = actor.leaves and isinstance(error, self.services.seam.cancelled)
             if leaves or entry.dropped is not None:
                 self._left(entry)
-            if not (leaves and actor.unwound):
+            if not (leaves and actor.passive):  # then only its wait was cancelled, or its worker knows without
                 raise
         else:
             self._left(entry)
