@@ -51,7 +51,6 @@ from intendant.domain.sagas import SagaRow, Sagas, is_of_saga
 from intendant.domain.state import ExecutionState, Status
 from intendant.domain.telemetry import UNTRACED, ExecutionTrace
 from intendant.domain.waits import Wait, WaitEnd
-from intendant.parking import Waiter
 from intendant.realm import Handler
 from intendant.steps.attempt import TimeLimits, sleep_until
 from intendant.steps.cancellation import Cancellation
@@ -96,7 +95,6 @@ class ExecutionActor(Actor[ExecutionMessage]):
         self._pausing: list[str] = []  # between two attempts: steps by path, or "attempt()" for itself
         self._resting = False
         self._playing: Handler | None = None
-        self._waiter: Waiter | None = None  # where it does
         self._awaited: dict[str, Ending] = {}  # of children, by the path of what is to be recorded of it
         self.trace: ExecutionTrace | None = None  # who is told what it does
         self._resumed = False  # its handler began earlier
@@ -195,7 +193,8 @@ class ExecutionActor(Actor[ExecutionMessage]):
         to be told `leave`. To cancel all that it does is an eighth of what it costs to resume one.
         """
         self.passive = self.history.cut_off = True
-        if self._waiter is None or not self._waiter.cancel():
+        (path,) = self._waiting
+        if not self.history.waits().turn_out(path):
             self.leave()
 
     def leave(self) -> None:
@@ -491,7 +490,6 @@ class ExecutionActor(Actor[ExecutionMessage]):
 
     def _waits_no_more(self, path: str) -> None:
         self._waiting.pop(path, None)
-        self._waiter = None
         if not self.passive:  # to leave memory takes no place to run
             self.active()
 
@@ -533,9 +531,9 @@ class ExecutionActor(Actor[ExecutionMessage]):
             if not waits.over(path):
                 self._waiting[path] = self._services.seam.current_task()
                 self.active()
-            while (end := waits.landed(path)) is None:
-                self._waiter = waits.stand(path)
-                await self._waiter
+            wait = waits.fold.by_path[path]
+            while (end := waits.landed(wait)) is None:
+                await waits.stand(path)
             return end
         except BaseException:
             if not self.suspended:

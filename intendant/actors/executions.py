@@ -384,7 +384,7 @@ class Executions:
             leaves = actor.leaves and isinstance(error, self.services.seam.cancelled)
             if leaves or entry.dropped is not None:
                 self._left(entry)
-            if not (leaves and actor.passive):  # then only its wait was cancelled, or its worker knows without
+            if not (leaves and actor.passive):  # who leaves memory was cancelled in its wait alone, or its worker knows
                 raise
         else:
             self._left(entry)
@@ -461,7 +461,7 @@ class Executions:
             if actor is not None and self.places.is_to_leave(entry) and actor.may_leave(()):
                 actor.passivate()
                 leaving.append((entry, actor))
-        self.services.seam.call_soon(partial(self._see_off, leaving))
+        self.services.seam.call_soon(partial(self._see_off, leaving))  # when each of them had its moment
 
     def _see_off(self, leaving: Sequence[tuple[OpenExecution, ExecutionActor]]) -> None:
         """Cancel all that handlers do that are still there."""
@@ -492,7 +492,7 @@ class Executions:
                 return
             entry.dropped.set()
         entry.passive = entry.actor is not None and entry.actor.passive
-        had_place = not (entry.passive and entry.resting)
+        had_place = not (entry.passive and entry.resting)  # or had none, while it waited
         entry.launched = False
         entry.left()
         self.places.leave(entry, ended=entry not in self.open)

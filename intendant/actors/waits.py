@@ -31,7 +31,7 @@ from intendant.domain.errors import ActorStopped, IdempotencyConflict, InternalE
 from intendant.domain.journal import as_recorded
 from intendant.domain.payloads import CancelRequested, SignalReceived, TimerFired, TimerSet
 from intendant.domain.records import Record
-from intendant.domain.waits import WaitEnd, WaitRow, Waits, fingerprint
+from intendant.domain.waits import Wait, WaitEnd, WaitRow, Waits, fingerprint
 from intendant.parking import Reply, Waiter
 from intendant.realm import Handler
 
@@ -162,18 +162,19 @@ class ExecutionWaits:
         """Whether a wait has ended, durably or about to be."""
         return self.fold.by_path[path].end is not None
 
-    def landed(self, path: str) -> WaitEnd | None:
+    def landed(self, wait: Wait) -> WaitEnd | None:
         """What ended a wait, once it is durable; None before."""
-        return None if path in self._landing else self.fold.by_path[path].end
+        return None if wait.timer.path in self._landing else wait.end
 
     def stand(self, path: str) -> Waiter:
-        """What the current task is to await until a wait has `landed`, when it has not: nothing else wakes it.
-
-        It is one future, and not a place to park: very many are suspended here, and each thing that they would have to
-        come back through is some 1 % of what a resumed execution costs.
-        """
+        """What the current task is to await until a wait has `landed`, when it has not: nothing else wakes it."""
         waiter = self._standing[path] = self._services.seam.waiter()
         return waiter
+
+    def turn_out(self, path: str) -> bool:
+        """Cancel what is awaited for a wait; False where nothing is, or where only a scope can."""
+        waiter = self._standing.get(path)
+        return waiter is not None and waiter.cancel()
 
     def withdraw(self, path: str) -> None:
         """The handler has given a wait up."""
