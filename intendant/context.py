@@ -90,9 +90,16 @@ class Context:
         self._state: SharedState | None = None  # once the handler has asked for its session
         self._call = call
         self._recording = recording
+        self._made_steps: Steps | None = None  # once the handler has called something durable: many never do
+        self._made_waiting: Waiting | None = None
 
-    @functools.cached_property
+    @property
     def _steps(self) -> Steps:
+        if self._made_steps is None:  # no cached property: before Python 3.12 that takes a lock, 1 % of a resume
+            self._made_steps = self._make_steps()
+        return self._made_steps
+
+    def _make_steps(self) -> Steps:
         return Steps(
             self._recording,
             tenant=self.tenant_id,
@@ -138,9 +145,11 @@ class Context:
         facts = self._facts
         return Files(self.tenant_id, facts.session, facts.files, self._steps, self._recording)
 
-    @functools.cached_property
+    @property
     def _waiting(self) -> Waiting:
-        return Waiting(self._recording, self._steps)
+        if self._made_waiting is None:
+            self._made_waiting = Waiting(self._recording, self._steps)
+        return self._made_waiting
 
     @functools.cached_property
     def _children(self) -> Children:
@@ -514,8 +523,7 @@ class Context:
 
     def take_events(self) -> list[Emitted]:
         """What was emitted and rides with the next record."""
-        steps: Steps | None = self.__dict__.get("_steps")  # many handlers never had any
-        return [] if steps is None else steps.events.take()
+        return [] if self._made_steps is None else self._made_steps.events.take()
 
 
 def _first(failures: ExceptionGroup[Exception]) -> Exception:

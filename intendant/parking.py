@@ -42,6 +42,10 @@ class Waiter(Protocol):
         """The task goes on. Not for one that is done."""
         ...
 
+    def cancel(self) -> bool:
+        """Raise the loop's own cancellation where it is awaited, and nowhere else; False where only a scope can."""
+        ...
+
     def __await__(self) -> Generator[Any, Any, None]: ...
 
 
@@ -129,6 +133,11 @@ class Seam(Protocol):
         """The loop's clock, in seconds from an arbitrary start. From any thread."""
         ...
 
+    @property
+    def cancelled(self) -> type[BaseException]:
+        """What is raised where a task is cancelled."""
+        ...
+
     def current_task(self) -> int:
         """The running task, by the id that `anyio.get_running_tasks` has it under."""
         ...
@@ -176,7 +185,7 @@ class _AsyncioParking:
 
 
 class _AsyncioSeam:
-    __slots__ = ("_current_task", "_loop", "time", "waiter")
+    __slots__ = ("_current_task", "_loop", "cancelled", "time", "waiter")
 
     def __init__(self) -> None:
         import asyncio  # noqa: PLC0415  a third of the time that importing us takes, and on this loop it is there
@@ -185,6 +194,7 @@ class _AsyncioSeam:
         self.time = self._loop.time  # as all of these: asked several times for each message
         self.waiter = self._loop.create_future
         self._current_task = asyncio.current_task
+        self.cancelled = asyncio.CancelledError
 
     def parking(self) -> Parking:
         return _AsyncioParking(self._loop)
@@ -237,6 +247,9 @@ class _TrioWaiter:
         task, self._task = self._task, None
         self._trio.reschedule(task)
 
+    def cancel(self) -> bool:
+        return False
+
     def __await__(self) -> Generator[Any, Any, None]:
         yield from self._trio.wait_task_rescheduled(self._abort).__await__()
 
@@ -246,7 +259,7 @@ class _TrioWaiter:
 
 
 class _TrioSeam:
-    __slots__ = ("_token", "_trio", "time")
+    __slots__ = ("_token", "_trio", "cancelled", "time")
 
     def __init__(self) -> None:
         import trio  # noqa: PLC0415  an optional dependency, needed only on its own loop
@@ -254,6 +267,7 @@ class _TrioSeam:
         self._trio = trio.lowlevel
         clock = trio.lowlevel.current_clock()  # other threads may ask it the time, and not which it is
         self.time = clock.current_time
+        self.cancelled = trio.Cancelled
         self._token = trio.lowlevel.current_trio_token()
 
     def parking(self) -> Parking:

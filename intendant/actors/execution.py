@@ -152,8 +152,10 @@ class ExecutionActor(Actor[ExecutionMessage]):
     def suspended(self) -> bool:
         """Whether nothing more may be recorded: the handler is being unwound to resume later, or the end is written."""
         history, worker = self.history, self._worker
+        if history.over or history.cut_off:
+            return True
         cancelled = worker is not None and worker.cancelled
-        return cancelled or history.over or history.cut_off or not self._place.owner.serving
+        return cancelled or not self._place.owner.serving
 
     async def receive(self, message: ExecutionMessage) -> None:
         """Answer what others ask about this execution."""
@@ -175,19 +177,29 @@ class ExecutionActor(Actor[ExecutionMessage]):
 
     def may_leave(self, parents: Collection[int | None]) -> bool:
         """Whether the handler's own task waits, alone: `parents` are the tasks that have started others."""
-        task = 0 if self._worker is None else self._worker.task_id  # the handler's own
-        alone = list(self._waiting.values()) == [task] and not self._pausing and task not in parents
-        if not (alone and self._resting) or self.cancellation is not None:
+        if len(self._waiting) != 1 or not self._resting or self._pausing or self.cancellation is not None:
             return False
-        (path,) = self._waiting
+        ((path, task),) = self._waiting.items()
+        if self._worker is None or task != self._worker.task_id or task in parents:
+            return False
         awaited = self._awaited.get(path)
         over = self.history.waits().over(path) if awaited is None else awaited.state is not None
         return not over  # else it is told in a moment, and nobody does that again
 
     def passivate(self) -> None:
-        """Suspend the handler, which waits, alone: from here on it records nothing."""
-        assert self._worker is not None  # noqa: S101  a handler that waits runs on one
+        """Suspend the handler, which waits, alone: from here on it records nothing.
+
+        What it awaits is cancelled, and with that nearly every handler is gone; whoever awaits something else then is
+        to be told `leave`. To cancel all that it does is an eighth of what it costs to resume one.
+        """
         self.passive = self.history.cut_off = True
+        (path,) = self._waiting
+        if not self.history.waits().turn_out(path):
+            self.leave()
+
+    def leave(self) -> None:
+        """Cancel all that a handler does that is to leave memory."""
+        assert self._worker is not None  # noqa: S101  a handler that waits runs on one
         self._worker.drop()
 
     def cut_off(self) -> None:
@@ -263,7 +275,7 @@ class ExecutionActor(Actor[ExecutionMessage]):
         except Exception as error:
             self._check_fault()
             return self.suspended or await self._attempt_failed(handler, error, self._called)
-        except anyio.get_cancelled_exc_class():
+        except self._services.seam.cancelled:
             if self.leaves and not self.suspended:
                 await self._end_cancelled()
             raise
@@ -426,7 +438,7 @@ class ExecutionActor(Actor[ExecutionMessage]):
             history.fold.forget_time_outs()
         elif is_of_saga(step):
             history.follow(step)
-        history.steps += 1  # now: the handler may be cancelled while it waits, and the record stands all the same
+        history.new_steps += 1  # now: the handler may be cancelled while it waits, and the record stands all the same
         return history.durable(reply)
 
     def prepare(self, handler: Any, parameters: Any) -> ChildIntent:
@@ -474,7 +486,11 @@ class ExecutionActor(Actor[ExecutionMessage]):
         try:
             yield
         finally:
-            self._waiting.pop(path, None)
+            self._waits_no_more(path)
+
+    def _waits_no_more(self, path: str) -> None:
+        self._waiting.pop(path, None)
+        if not self.passive:  # to leave memory takes no place to run
             self.active()
 
     async def record_saga(self, row: SagaRow) -> None:
@@ -515,14 +531,16 @@ class ExecutionActor(Actor[ExecutionMessage]):
             if not waits.over(path):
                 self._waiting[path] = self._services.seam.current_task()
                 self.active()
-            return await waits.end_of(path)
+            wait = waits.fold.by_path[path]
+            while (end := waits.landed(wait)) is None:
+                await waits.stand(path)
+            return end
         except BaseException:
             if not self.suspended:
                 waits.withdraw(path)
             raise
         finally:
-            self._waiting.pop(path, None)
-            self.active()
+            self._waits_no_more(path)
 
     async def pause(self, path: str, until: int) -> None:
         """See `Recording.pause`."""

@@ -13,7 +13,7 @@ import msgspec
 
 from intendant.actors.actor import Cell
 from intendant.actors.execution import ExecutionActor
-from intendant.actors.found import found_open
+from intendant.actors.found import Found, found_open
 from intendant.actors.history import Accepted
 from intendant.actors.messages import ExecutionMessage, PreparedIntent
 from intendant.actors.open_execution import OpenExecution
@@ -296,10 +296,9 @@ class Executions:
 
     async def _read_open_set(self) -> list[OpenExecution]:
         """Every open execution waits for its turn, the oldest first."""
-        barred = self.services.barred
-        found = [
-            each async for each in found_open(self.services.log) if not barred.holds(each.tenant, execution=each.id)
-        ]
+        found, barred = list[Found](), self.services.barred
+        async for page in found_open(self.services.log):
+            found += [each for each in page if not (barred and barred.holds(each.tenant, execution=each.id))]
         entries = [
             self._entry_of(
                 *(each.tenant, each.session, each.type, each.id, each.concurrency, each.priority, each.version),
@@ -382,11 +381,13 @@ class Executions:
         try:
             await actor.run()
         except BaseException as error:  # where it was cancelled, nobody else would say that it has left
-            dropped = entry.dropped is not None
-            if dropped or (actor.leaves and isinstance(error, anyio.get_cancelled_exc_class())):
+            leaves = actor.leaves and isinstance(error, self.services.seam.cancelled)
+            if leaves or entry.dropped is not None:
                 self._left(entry)
-            raise
-        self._left(entry)
+            if not (leaves and actor.passive):  # who leaves memory was cancelled in its wait alone, or its worker knows
+                raise
+        else:
+            self._left(entry)
 
     def _is_to_go(self, entry: OpenExecution) -> bool:
         """Whether it is not to run any more, because it is being erased."""
@@ -454,9 +455,19 @@ class Executions:
             self.services.seam.call_soon(partial(self._passivate, told))
 
     def _passivate(self, told: Sequence[OpenExecution]) -> None:
+        leaving = list[tuple[OpenExecution, ExecutionActor]]()
         for entry in told:
-            if entry.actor is not None and self.places.is_to_leave(entry) and entry.actor.may_leave(()):
-                entry.actor.passivate()
+            actor = entry.actor
+            if actor is not None and self.places.is_to_leave(entry) and actor.may_leave(()):
+                actor.passivate()
+                leaving.append((entry, actor))
+        self.services.seam.call_soon(partial(self._see_off, leaving))  # when each of them had its moment
+
+    def _see_off(self, leaving: Sequence[tuple[OpenExecution, ExecutionActor]]) -> None:
+        """Cancel all that handlers do that are still there."""
+        for entry, actor in leaving:
+            if entry.actor is actor:
+                actor.leave()
 
     def entry(self, tenant: str, execution: str) -> OpenExecution | None:
         """An execution that is open here. Raises ActorStopped while executions do not serve."""
@@ -481,6 +492,7 @@ class Executions:
                 return
             entry.dropped.set()
         entry.passive = entry.actor is not None and entry.actor.passive
+        had_place = not (entry.passive and entry.resting)  # or had none, while it waited
         entry.launched = False
         entry.left()
         self.places.leave(entry, ended=entry not in self.open)
@@ -490,7 +502,8 @@ class Executions:
             self._is_passive(entry)
         elif entry.queries:  # it has no handler here
             entry.leave(UnknownQuery(entry.queries[0].name, []))
-        self._make_way()
+        if had_place:
+            self._make_way()
 
     def _is_passive(self, entry: OpenExecution) -> None:
         """What it holds is let go, unless some of it is needed at once."""

@@ -52,8 +52,8 @@ class _Session(Struct):
 _NOTHING: Final = _Execution("", "")
 
 
-async def found_open(log: LogReader) -> AsyncIterator[Found]:
-    """Every member of the open set, with what its document and its session's say.
+async def found_open(log: LogReader) -> AsyncIterator[list[Found]]:
+    """Every member of the open set, with what its document and its session's say, as many as are read at a time.
 
     One without a document that can be read is found as well: nobody else is held up, and its actor says what is wrong.
     """
@@ -66,12 +66,13 @@ async def found_open(log: LogReader) -> AsyncIterator[Found]:
         since = [0 if each is None else each.since for each in documents]
         places = [(member.tenant, execution.session) for member, execution in zip(page, executions, strict=True)]
         await _read_sessions(log, [place for place in places if place not in concurrency], concurrency)
-        for member, place, execution, first in zip(page, places, executions, since, strict=True):
-            within = execution.parent is not None and execution.parent.within
-            yield Found(
+        yield [
+            Found(
                 *(*place, execution.type, member.member, first, execution.priority, concurrency[place]),
-                *(within, execution.version),
+                *(execution.parent is not None and execution.parent.within, execution.version),
             )
+            for member, place, execution, first in zip(page, places, executions, since, strict=True)
+        ]
 
 
 def _header(document: Document | None) -> _Execution:

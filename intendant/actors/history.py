@@ -91,8 +91,8 @@ class History:
     def __init__(self, services: Services, tenant: str, id: str, place: Place, accepted: Accepted | None) -> None:
         self.state: ExecutionState
         self.failed: StepFailed | None = None  # the newest attempt of the handler that failed
-        self.steps = 0  # recorded by now, and
-        self.events = 0  # events that rode with them
+        self.new_steps = 0  # recorded since it was read, and
+        self.new_events = 0  # events that rode with them
         self.cut_off = False  # nothing more is to be recorded, whatever the handler still does
         self.over = False  # the end is decided
         self.loaded = False
@@ -112,6 +112,15 @@ class History:
         if self._journal is None:
             self._journal = Journal()
         return self._journal
+
+    @property
+    def steps(self) -> int:
+        """How many are recorded by now."""
+        rows = () if self._journal is None else self._journal.rows
+        return self.new_steps + sum(isinstance(row, StepCompleted | StepFailed) for row in rows)
+
+    def _events(self) -> int:
+        return self.new_events + (0 if self._journal is None else len(self._journal.events))
 
     # --- reading
 
@@ -158,8 +167,7 @@ class History:
 
     def _take_journal(self, journal: Journal) -> None:
         self._journal, self.failed, self.resumed = journal, journal.failed, True
-        self.steps = sum(isinstance(row, StepCompleted | StepFailed) for row in journal.rows)
-        self.events = len(journal.events)
+        self.new_steps = self.new_events = 0
         self._has_journal = bool(journal.rows)
 
     async def read_shared(self) -> bytes | None:
@@ -232,7 +240,7 @@ class History:
             commit = Commit(self._tenant, [record, *before.records], [*operations, *before.operations])
         reply = self._place.newest = self._services.writer.append(commit, reply)
         self._has_journal = True
-        self.events += len(events)
+        self.new_events += len(events)
         return reply
 
     def follow(self, row: SagaRow | StepCompleted | StepFailed) -> None:
@@ -245,7 +253,7 @@ class History:
     def begin_wait(self, timer: TimerSet) -> Reply[Receipt]:
         """Record that something is waited for, and the events that ride with it."""
         begun = self._place.newest = self.waits().begin(timer, self._outbox(timer.events))
-        self.events += len(timer.events)
+        self.new_events += len(timer.events)
         return begun
 
     async def durable(self, reply: Reply[Receipt]) -> None:
@@ -266,7 +274,7 @@ class History:
         place = self._place
         if isinstance(payload, ExecutionCompleted):
             place.written += len(payload.result)
-        state = states.execution_ended(self.state, payload, self.events + len(payload.events))
+        state = states.execution_ended(self.state, payload, self._events() + len(payload.events))
         operations: list[Operation] = [
             self._put(state),
             RemoveFromIndex(states.OPEN, state.id, states.open_score(state.session)),

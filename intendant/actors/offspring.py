@@ -95,7 +95,7 @@ class Offspring:
             sending.row = record(child, lambda row: self._append(row, acceptance, commit))
             sending.commit = commit
             self._history.journal.children[execution] = (request.path, child)
-            self._history.steps += 1
+            self._history.new_steps += 1
 
         try:
             await self._ask(session, sending, lambda reply: Spawn(intent, parent, accept, reply))

@@ -31,8 +31,8 @@ from intendant.domain.errors import ActorStopped, IdempotencyConflict, InternalE
 from intendant.domain.journal import as_recorded
 from intendant.domain.payloads import CancelRequested, SignalReceived, TimerFired, TimerSet
 from intendant.domain.records import Record
-from intendant.domain.waits import WaitEnd, WaitRow, Waits, fingerprint
-from intendant.parking import Parking, Reply
+from intendant.domain.waits import Wait, WaitEnd, WaitRow, Waits, fingerprint
+from intendant.parking import Reply, Waiter
 from intendant.realm import Handler
 
 READY_MAX: Final = 10_000  # signals that lie ready for one execution; beyond, senders get Overloaded
@@ -150,7 +150,7 @@ class ExecutionWaits:
         self._on_cancelled = on_cancelled
         self._landing: set[str] = set()  # waits whose end is not durable yet
         self._signals: dict[str, list[Reply[None]]] = {}  # by id: who is to be told that a signal is durable
-        self._parked: dict[str, Parking] = {}
+        self._standing: dict[str, Waiter] = {}  # by path: what its handler awaits
 
     # --- the handler
 
@@ -162,21 +162,23 @@ class ExecutionWaits:
         """Whether a wait has ended, durably or about to be."""
         return self.fold.by_path[path].end is not None
 
-    async def end_of(self, path: str) -> WaitEnd:
-        """What ended a wait, once it is durable."""
-        wait = self.fold.by_path[path]
-        parking = self._services.seam.parking()
-        while wait.end is None or path in self._landing:
-            self._parked[path] = parking
-            try:
-                await parking.wait()
-            finally:
-                if self._parked.get(path) is parking:
-                    del self._parked[path]
-        return wait.end
+    def landed(self, wait: Wait) -> WaitEnd | None:
+        """What ended a wait, once it is durable; None before."""
+        return None if wait.timer.path in self._landing else wait.end
+
+    def stand(self, path: str) -> Waiter:
+        """What the current task is to await until a wait has `landed`, when it has not: nothing else wakes it."""
+        waiter = self._standing[path] = self._services.seam.waiter()
+        return waiter
+
+    def turn_out(self, path: str) -> bool:
+        """Cancel what is awaited for a wait; False where nothing is, or where only a scope can."""
+        waiter = self._standing.get(path)
+        return waiter is not None and waiter.cancel()
 
     def withdraw(self, path: str) -> None:
         """The handler has given a wait up."""
+        self._standing.pop(path, None)
         wait = self.fold.by_path.get(path)
         if wait is not None and not isinstance(wait.end, TimerFired):
             self._append(TimerFired(path, self._services.clock.now(), withdrawn=True))
@@ -276,8 +278,8 @@ class ExecutionWaits:
             return
         for path in ended:
             self._landing.discard(path)
-            if parking := self._parked.get(path):
-                parking.wake()
+            if (waiter := self._standing.pop(path, None)) is not None and not waiter.done():
+                waiter.set_result(None)
         if ended:
             self._on_ended()
         if signal == _CANCEL:

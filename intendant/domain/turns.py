@@ -114,7 +114,7 @@ class _Share(Generic[C]):
     @property
     def may_run(self) -> bool:
         """Whether somebody of it may run, as soon as there is a place."""
-        return bool(self.ready) and self.has_room
+        return bool(self.ready) and self.running < self.places and self.slack > 0
 
     @property
     def has_room(self) -> bool:
@@ -333,6 +333,7 @@ class Turns(Generic[C]):
         if lane is None or lane.first is not queued or not lane.waiting:
             return False
         lane.first = None
+        wanted = wanted and lane.admits(contender)  # one that began at once, whatever its lane let, may have filled it
         if wanted:
             lane.waiting.popleft()
             lane.begin(contender)
@@ -353,9 +354,10 @@ class Turns(Generic[C]):
 
     def _whose(self) -> _Share[C] | None:
         """The share whose turn it is: the first one that has credit left of its visit."""
-        while self._ring:
-            for _ in range(len(self._ring) + 1):
-                share = self._ring[0]
+        ring = self._ring
+        while ring:
+            for _ in range(len(ring)):
+                share = ring[0]
                 if not share.may_run:  # what went on at once has taken its last place
                     self._leave_ring(share)
                     break
@@ -364,16 +366,17 @@ class Turns(Generic[C]):
                 if share.credit > 0:
                     return share
                 share.visited = False
-                self._ring.rotate(-1)
+                ring.rotate(-1)
             else:
                 self._skip_rounds()
         return None
 
     def _skip_rounds(self) -> None:
-        """All are in debt: as many rounds go by as the first of them needs to come out of it, but one."""
-        rounds = min(math.ceil(-share.credit / share.quantum) for share in self._ring) - 1
-        for share in self._ring:
-            share.credit += rounds * share.quantum
+        """None has credit: as many rounds go by as the first of them needs to come out of debt, but one."""
+        rounds = min([math.ceil(-share.credit / share.quantum) for share in self._ring]) - 1
+        if rounds > 0:
+            for share in self._ring:
+                share.credit += rounds * share.quantum
 
     def _leave_ring(self, share: _Share[C]) -> None:
         """Nobody of it may run: what it has not spent of its visit is lost."""

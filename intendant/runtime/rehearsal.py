@@ -61,16 +61,17 @@ async def rehearse(
     log: LogReader, repertoire: Repertoire, files: FileStore | None = None, *, seconds: float = SECONDS
 ) -> AsyncIterator[Rehearsed]:
     """Every open execution of a partition, one after the other."""
-    async for found in found_open(log):
-        document = await log.document(found.tenant, states.EXECUTIONS, found.id)
-        state = None if document is None else decode_execution(document.body)
-        if state is None or state.status.ended:
-            continue  # it has ended meanwhile
-        rows = await log.journal(found.tenant, found.id)
-        shared = await log.document(found.tenant, states.SESSION_STATE, state.session)
-        given = _Given(repertoire, files, None if shared is None else shared.body, seconds)
-        verdict, detail, mismatch = await _rehearse_one(state, rows, given)
-        yield _told(found, state, verdict, detail, mismatch)
+    async for page in found_open(log):
+        for found in page:
+            document = await log.document(found.tenant, states.EXECUTIONS, found.id)
+            state = None if document is None else decode_execution(document.body)
+            if state is None or state.status.ended:
+                continue  # it has ended meanwhile
+            rows = await log.journal(found.tenant, found.id)
+            shared = await log.document(found.tenant, states.SESSION_STATE, state.session)
+            given = _Given(repertoire, files, None if shared is None else shared.body, seconds)
+            verdict, detail, mismatch = await _rehearse_one(state, rows, given)
+            yield _told(found, state, verdict, detail, mismatch)
 
 
 def _told(

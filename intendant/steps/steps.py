@@ -83,7 +83,8 @@ class Steps:
         if recording.resumes:
             self._journal = recording.journal
             self._unreached = len(self._journal) + len(recording.waits)
-            self._unreached += sum(step not in self._journal for step in recording.sagas.undoable)
+            if undoable := recording.sagas.undoable:
+                self._unreached += sum(step not in self._journal for step in undoable)
 
     @property
     def ahead(self) -> int:

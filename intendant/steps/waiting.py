@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ from intendant.domain.errors import InvalidValue
 from intendant.domain.ids import check_id
 from intendant.domain.payloads import SignalReceived, TimerSet
 from intendant.domain.waits import WaitEnd
+from intendant.steps.cancellation import Cancellation
 from intendant.steps.forward import check_forward
 from intendant.steps.recording import Recording
 from intendant.steps.steps import Steps
@@ -62,10 +63,15 @@ class Waiting:
             raise TimeoutError(f"no signal {name!r} came within {timeout}")
         return _decode(end, type)
 
-    async def _durably(self, path: str, signal: str, due: Callable[[], int]) -> WaitEnd:
+    def _durably(self, path: str, signal: str, due: Callable[[], int]) -> Awaitable[WaitEnd]:
         cancellation = self._recording.cancellation
         if cancellation is None:
-            return await self._wait(path, signal, due)
+            return self._wait(path, signal, due)
+        return self._wait_cancelled(cancellation, path, signal, due)
+
+    async def _wait_cancelled(
+        self, cancellation: Cancellation, path: str, signal: str, due: Callable[[], int]
+    ) -> WaitEnd:
         wait = self._recording.waits.get(path)
         recorded = wait is not None and not wait.timer.cleanup
         if recorded and not cancellation.struck and wait is not None and wait.end is None:

@@ -120,6 +120,16 @@ def test_at_once_only_where_nobody_is_passed_over() -> None:
     assert turns.running == 3
 
 
+def test_one_that_began_at_once_counts_for_those_who_may_run_already() -> None:
+    turns, ones = turns_of(2), [One("a") for _ in range(2)]
+    for one in ones:
+        turns.add(one, 0, concurrency=1)
+    turns.take_now(ones[1], 0, concurrency=1)
+    assert drain(turns) == []
+    finish(turns, ones[1], 0)
+    assert drain(turns) == [ones[0]]
+
+
 CALLS = st.lists(
     st.tuples(
         st.sampled_from(

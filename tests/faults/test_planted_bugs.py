@@ -340,8 +340,9 @@ def tell_at_once(self: Any, row: Any, outbox: Any = None) -> Any:
     """A wait ends before that is durable."""
     reply = _append(self, row, outbox)
     getattr(self, "_landing").clear()  # noqa: B009
-    for parking in getattr(self, "_parked").values():  # noqa: B009
-        parking.wake()
+    for waiter in getattr(self, "_standing").values():  # noqa: B009
+        if not waiter.done():
+            waiter.set_result(None)
     return reply
 
 

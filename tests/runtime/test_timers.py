@@ -185,6 +185,44 @@ async def test_a_handler_whose_wait_is_over_does_not_leave(
     assert crowded == [False]
 
 
+async def test_a_handler_that_is_slow_to_leave_memory_is_cancelled_until_it_has_left(
+    runtime: MakeRuntime, audit: Audit, hot: Store
+) -> None:
+    """It awaits something else on its way out, or goes on as if nothing had been; it leaves, and resumes."""
+    realm, left, begun = Realm("shop"), list[str](), list[str]()
+
+    @realm.handler
+    async def place(ctx: Context, given: dict[str, str]) -> str:
+        begun.append(given["how"])
+        try:
+            return str(await ctx.wait_signal("go"))
+        except anyio.get_cancelled_exc_class():
+            if given["how"] == "at once":
+                raise
+            with pytest.raises(anyio.get_cancelled_exc_class()):
+                await anyio.sleep(3_600)
+            left.append(given["how"])
+            if given["how"] == "in the end":
+                raise  # the first one, which is of its wait alone
+        await anyio.sleep(3_600)
+        return "stayed"
+
+    ways = ["at once", "in the end", "not at all"]
+    async with runtime(realm, limits=Limits(running=1, resident=0), shutdown=NO_DRAIN) as running:
+        session = await running.open_session("acme", "desk-1", concurrency=100)
+        waiting = [await session.submit("shop.place", {"how": how}) for how in ways]
+        with anyio.fail_after(10):
+            while len(left) < 2:  # noqa: ASYNC110
+                await anyio.sleep(0.001)
+        assert running.stats().running == 0
+        for execution in waiting:
+            await execution.signal("go", "went")
+        assert [await execution.result(timeout=10) for execution in waiting] == ["went"] * 3
+        await audit(hot)
+    assert sorted(left) == ["in the end", "not at all"]
+    assert len(begun) == 6, "each resumed once"
+
+
 async def test_a_handler_with_tasks_beside_its_wait_stays_in_memory(runtime: MakeRuntime) -> None:
     realm, beats = Realm("shop"), list[int]()
 
