@@ -11,11 +11,14 @@ import functools
 import math
 import re
 from collections.abc import Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from intendant.domain.errors import InvalidValue
+
+if TYPE_CHECKING:
+    import hashlib
 
 VALUE_BYTES_MAX: Final = 64 * 1024
 COMMIT_BYTES_MAX: Final = 1024 * 1024
@@ -96,11 +99,16 @@ def _decoder(type: Any) -> Callable[[bytes | msgspec.Raw], Any]:
     return msgspec.msgpack.Decoder(type).decode
 
 
+@functools.cache
+def _blake2b() -> type[hashlib.blake2b]:
+    import hashlib  # noqa: PLC0415  it loads OpenSSL, which takes 2 ms
+
+    return hashlib.blake2b
+
+
 def digest(*parts: bytes) -> bytes:
     """A 16 byte BLAKE2b over the parts, each preceded by its length so that no two lists collide by joining."""
-    import hashlib  # noqa: PLC0415  OpenSSL takes 2 ms to load
-
-    state = hashlib.blake2b(digest_size=16)
+    state = _blake2b()(digest_size=16)
     for part in parts:
         state.update(len(part).to_bytes(8, "big") + part)
     return state.digest()

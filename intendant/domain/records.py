@@ -170,5 +170,5 @@ def _checked_body(data: bytes) -> _StoredBody:
         raise DamagedEntry(f"an entry of {len(data)} bytes does not match its checksum {checksum:08x}")
     try:
         return _decode(body)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DamagedEntry(f"an entry of {len(data)} bytes can't be read: {error}") from error

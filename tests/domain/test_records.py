@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from intendant import InternalError
@@ -66,6 +66,7 @@ def test_any_bytes_are_read_or_refused(data: bytes) -> None:
 
 
 @given(st.binary(max_size=60))
+@example(b"\x95\x00\x00\x00\xa7\x00\x00\x00\x00\x00\x00\x80")  # text that is no UTF-8
 def test_body_that_is_no_entry_is_damaged_even_with_the_right_checksum(body: bytes) -> None:
     import zlib
 
