@@ -2,6 +2,10 @@
 
 A batch may wake a thousand handlers of one tenant at once. All of them would stand before a neighbour's in the event
 loop, at each of the commits that the neighbour's handler makes, however small its own share is.
+
+Of one tenant alone, whoever waits for the same batch also comes back at the same time: a store that is another process
+would rest while they work, and they while the store does. Told in two halves they keep both busy, and go on as two rows
+by themselves.
 """
 
 from __future__ import annotations
@@ -13,12 +17,22 @@ from typing import Final
 import anyio.lowlevel
 
 from intendant.actors.intake import Append
-from intendant.domain.commit import Receipt
+from intendant.domain.commit import RECORDS_MAX, Receipt
 from intendant.domain.records import SYSTEM_TENANT
 from intendant.parking import Seam
 
+HALVED: Final = 32  # commits, from which on a batch may be told in two halves
 AT_ONCE: Final = 4  # that are told in one turn of the loop, while several tenants commit
 SEVERAL_S: Final = 5.0  # seconds since another tenant's last commit for which there are several
+
+
+def is_worth_halving(flight: float, pause: float) -> bool:
+    """Whether half of a batch should come back while the other half's flies, when nothing else was to be committed.
+
+    `pause` is the time that the store had nothing to do before this batch, which took the time `flight`. Where two
+    flights take longer than the work between two of them, all had best go together.
+    """
+    return flight < pause / 2
 
 
 class Landing:
@@ -47,11 +61,17 @@ class Landing:
         """How many commits of this tenant have landed and wait to be told."""
         return len(self._waiting.get(tenant, ()))
 
-    def tell(self, appends: Sequence[Append], receipts: Sequence[Receipt]) -> None:
-        """These have landed: tell them, at once, or in turn when they are many and of several tenants."""
+    def tell(self, appends: Sequence[Append], receipts: Sequence[Receipt], *, halved: bool = False) -> None:
+        """These have landed: tell them, at once, or in turn when they are many and of several tenants.
+
+        With `halved`, the second half of many is told a turn later also when they are of one.
+        """
         if not self._waiting and (len(appends) <= AT_ONCE or not self.several):
-            for append, receipt in zip(appends, receipts, strict=True):
+            half = len(appends) // 2 if halved and len(appends) >= HALVED else len(appends)
+            for append, receipt in zip(appends[:half], receipts[:half], strict=True):
                 append.told.set(receipt)
+            if half < len(appends):
+                self._tell_later(appends[half:], receipts[half:])
             return
         at_once = set[str]()  # tenants that have nobody waiting: one each goes before all
         for append, receipt in zip(appends, receipts, strict=True):
@@ -61,6 +81,11 @@ class Landing:
                 append.told.set(receipt)
             else:
                 self._waiting.setdefault(tenant, deque()).append((append, receipt))
+        self._parking.wake()
+
+    def _tell_later(self, appends: Sequence[Append], receipts: Sequence[Receipt]) -> None:
+        for append, receipt in zip(appends, receipts, strict=True):
+            self._waiting.setdefault(append.commit.tenant, deque()).append((append, receipt))
         self._parking.wake()
 
     async def run(self) -> None:
@@ -77,7 +102,7 @@ class Landing:
                 self._tell_some()
 
     def _tell_some(self) -> None:
-        for _ in range(AT_ONCE):
+        for _ in range(AT_ONCE if self.several else RECORDS_MAX):
             if not self._waiting:
                 return
             tenant, queue = next(iter(self._waiting.items()))

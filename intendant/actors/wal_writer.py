@@ -17,7 +17,7 @@ from msgspec import Struct
 from intendant.actors.barred import Barred
 from intendant.actors.crowding import Crowding
 from intendant.actors.intake import Append, Intake, Told
-from intendant.actors.landing import Landing
+from intendant.actors.landing import Landing, is_worth_halving
 from intendant.actors.lives import Lives
 from intendant.actors.ownership import Ownership
 from intendant.actors.ring import RING_BYTES
@@ -63,9 +63,10 @@ class KeyClaimed(IntendantError):
 
 
 class WriterSettings(Struct, frozen=True):
-    """Seconds, except `capacity`: how many new acceptances may wait to be committed, and `ring`.
+    """Seconds, except `capacity`: how many new acceptances may wait to be committed, `ring`, and `apart`.
 
-    `ring` is the bytes of acknowledged batches that are kept to put back what a store loses.
+    `ring` is the bytes of acknowledged batches that are kept to put back what a store loses; `apart` is as
+    `Store.apart` says.
     """
 
     takeover_timeout: float = 5.0
@@ -73,6 +74,7 @@ class WriterSettings(Struct, frozen=True):
     capacity: int = 10_000
     retry: Backoff = Backoff(initial=0.04, maximum=1.0)
     ring: int = RING_BYTES
+    apart: bool = False
 
 
 class WalWriter:
@@ -111,6 +113,8 @@ class WalWriter:
         self._lost: AcknowledgedDataMissing | None = None
         self._fences = 0
         self._sent: float | None = None  # when the batch in flight was
+        self._rested = 0.0  # since when the store had nothing to do, before that
+        self._apart = settings.apart
         self._opened = 0  # the epoch whose beginning is in the log
         self._lives = Lives(log)
         self._ownership = Ownership(
@@ -321,9 +325,12 @@ class WalWriter:
                 batch, receipts = self._seal(appends)
                 self._sent = began = self._seam.time()
                 refused = await self._ownership.send(batch)
-                self.durations.add(self._seam.time() - began)
+                now = self._seam.time()
+                self.durations.add(now - began)
                 if refused is None:
-                    self._landed(batch, appends, receipts)
+                    halved = self._apart and not self._intake and is_worth_halving(now - began, began - self._rested)
+                    self._rested = now
+                    self._landed(batch, appends, receipts, halved=halved)
                     return
                 appends = _refuse(appends, refused)
         except BaseException:
@@ -332,12 +339,12 @@ class WalWriter:
         finally:
             self._sent = None
 
-    def _landed(self, batch: Batch, appends: list[Append], receipts: list[Receipt]) -> None:
+    def _landed(self, batch: Batch, appends: list[Append], receipts: list[Receipt], *, halved: bool) -> None:
         self._ownership.landed(batch, sum([append.size for append in appends]))
         self.commits += 1
         self.records += batch.count
         self.sizes.add(batch.count)
-        self._landing.tell(appends, receipts)
+        self._landing.tell(appends, receipts, halved=halved)
         self._on_committed(batch)
 
     def _seal(self, appends: list[Append]) -> tuple[Batch, list[Receipt]]:

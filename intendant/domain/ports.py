@@ -259,6 +259,11 @@ class Store(Protocol):
         ...
 
     @property
+    def apart(self) -> bool:
+        """Whether another process carries commits out: this one's interpreter is free for other work meanwhile."""
+        ...
+
+    @property
     def loss_window(self) -> float:
         """Seconds after which a commit is safe even from a crash of the store; 0 where it is at once."""
         ...

@@ -208,7 +208,9 @@ class Engine:
             threads=self.threads,
             stage=self._stage,
             limits=settings.limits,
-            writer_settings=WriterSettings(takeover_timeout=settings.takeover_timeout, lease=settings.lease),
+            writer_settings=WriterSettings(
+                takeover_timeout=settings.takeover_timeout, lease=settings.lease, apart=self.stores.hot.apart
+            ),
             relay_settings=settings.relay,
             cold=self.stores.cold,
             loss_window=self.stores.hot.loss_window,

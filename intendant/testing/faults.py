@@ -78,6 +78,11 @@ class FaultyStore:
         return self.inner.durability
 
     @property
+    def apart(self) -> bool:
+        """See `Store.apart`."""
+        return self.inner.apart
+
+    @property
     def loss_window(self) -> float:
         """See `Store.loss_window`."""
         return self.inner.loss_window

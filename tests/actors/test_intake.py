@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from intendant.actors.intake import Append, Intake
-from intendant.actors.landing import AT_ONCE, Landing
+from intendant.actors.landing import AT_ONCE, HALVED, Landing, is_worth_halving
 from intendant.domain.commit import Commit, Receipt
 from intendant.domain.errors import Overloaded
 from intendant.domain.records import SYSTEM_TENANT
@@ -82,6 +82,32 @@ async def test_one_tenants_are_told_at_once() -> None:
         *["acme"] * 3 * AT_ONCE,
         SYSTEM_TENANT,
     ]
+
+
+@pytest.mark.anyio
+async def test_half_of_one_tenants_are_told_a_turn_later_when_that_is_asked_for() -> None:
+    async def told_at_once(count: int) -> list[bool]:
+        landing = Landing(current_seam())
+        appends = [append_of("acme") for _ in range(count)]
+        landing.tell(appends, [Receipt(0, 0)] * count, halved=True)
+        at_once = [reply_of(append).settled for append in appends]
+        async with anyio.create_task_group() as group:
+            group.start_soon(landing.run)
+            await anyio.wait_all_tasks_blocked()
+            assert all(reply_of(append).settled for append in appends)
+            group.cancel_scope.cancel()
+        return at_once
+
+    assert await told_at_once(HALVED - 1) == [True] * (HALVED - 1)
+    assert await told_at_once(HALVED) == [True] * (HALVED // 2) + [False] * (HALVED // 2)
+
+
+def test_two_rows_are_worth_it_where_a_flight_is_not_long() -> None:
+    """Seconds of a store's flight, beside those that 64 callers work between two of them."""
+    work = 0.0064
+    assert is_worth_halving(0.001, work)
+    assert not is_worth_halving(0.004, work), "a slow disk"
+    assert not is_worth_halving(0.0, 0.0), "a clock that stands still"
 
 
 @pytest.mark.anyio

@@ -7,6 +7,8 @@ import anyio
 import pytest
 
 from intendant.actors.crowding import BESIDE_OTHERS, CROWDED
+from intendant.actors.intake import Append
+from intendant.actors.landing import Landing
 from intendant.actors.wal_writer import KeyClaimed, WalWriter, WriterSettings
 from intendant.adapters.memory import MemoryStore
 from intendant.domain.commit import Batch, ClaimKey, Commit, KeysTaken, Receipt, Verdict
@@ -100,6 +102,34 @@ async def test_what_gathers_while_a_batch_flies_is_the_next_batch() -> None:
             receipts = [await reply.wait(current_seam()) for reply in replies]
         assert [batch.count for batch in gate.batches] == [1, 1, 50, 0]  # the last one notes that it leaves
         assert [receipt.first for receipt in receipts] == list(range(2, 53))
+
+
+@pytest.mark.parametrize(("apart", "behind"), [(True, 0), (True, 1), (False, 0)])
+async def test_a_batch_of_a_store_apart_is_told_in_halves_unless_others_wait(
+    apart: bool, behind: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def always(_flight: float, _pause: float) -> bool:
+        return True
+
+    monkeypatch.setattr("intendant.actors.wal_writer.is_worth_halving", always)
+    halves: list[bool] = []
+    tell = Landing.tell
+
+    def spied(self: Landing, appends: list[Append], receipts: list[Receipt], *, halved: bool) -> None:
+        halves.append(halved)
+        tell(self, appends, receipts, halved=halved)
+
+    monkeypatch.setattr(Landing, "tell", spied)
+    async with opened() as log:
+        gate = Gate(log)
+        async with writing(gate, WriterSettings(lease=1e9, apart=apart)) as writer:  # type: ignore[arg-type]
+            replies = [writer.append(commit("one"))]
+            await anyio.wait_all_tasks_blocked()
+            replies += [writer.append(commit("other")) for _ in range(behind)]
+            gate.open.set()
+            for reply in replies:
+                await reply.wait(current_seam())
+    assert halves[1] is (apart and not behind)
 
 
 async def test_a_tenant_of_whom_many_commits_wait_beside_others_is_to_begin_only_what_makes_it_so_many() -> None:

@@ -49,6 +49,10 @@ class FaultyStore:
         return self.inner.durability
 
     @property
+    def apart(self) -> bool:
+        return self.inner.apart
+
+    @property
     def loss_window(self) -> float:
         return self.inner.loss_window
 

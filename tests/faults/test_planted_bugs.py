@@ -131,6 +131,7 @@ class BuggyStore:
         self.name = inner.name
         self.partitions = 1
         self.durability = inner.durability
+        self.apart = inner.apart
         self.loss_window = inner.loss_window
 
     async def usage(self) -> Usage:

@@ -65,6 +65,7 @@ class MemoryStore:
         self.name = "memory:"
         self.partitions = partitions
         self.durability = Durability.MEMORY
+        self.apart = False
         self.loss_window = 0.0  # it dies with our process, and there is nothing of it to come back
         self._logs = [MemoryLog(Shared(number)) for number in range(partitions)]
         if log is not None:

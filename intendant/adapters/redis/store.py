@@ -40,6 +40,7 @@ class RedisStore:
     def __init__(self, url: str, *, durability: Durability | None = None) -> None:
         self._address = parse(url)
         self.name = self._address.name
+        self.apart = True
         self._asked = Durability.WRITTEN if durability is None else durability
         self._guarantee = Guarantee(self._asked)
         self._nodes = Nodes(self._address, clustered=False)

@@ -39,6 +39,7 @@ class SqliteStore:
     def __init__(self, path: str | Path, *, synchronous: Synchronous = "full") -> None:
         self.path = Path(path)
         self.partitions = 1
+        self.apart = False  # its thread waits for the interpreter, statement by statement
         quoted = str(path).replace("%", "%25").replace("?", "%3F")
         self.name = f"sqlite:{quoted}" + ("" if synchronous == "full" else f"?synchronous={synchronous}")
         self._synchronous: Synchronous = synchronous
