@@ -21,18 +21,19 @@ from intendant.domain.commit import RECORDS_MAX, Receipt
 from intendant.domain.records import SYSTEM_TENANT
 from intendant.parking import Seam
 
-HALVED: Final = 32  # commits, from which on a batch may be told in two halves
+MANY: Final = 32  # commits, from which on a batch may be told in two halves
+FEW: Final = 1 / 4  # of a batch: as many that wait behind it are no second row yet
 AT_ONCE: Final = 4  # that are told in one turn of the loop, while several tenants commit
 SEVERAL_S: Final = 5.0  # seconds since another tenant's last commit for which there are several
 
 
-def is_worth_halving(flight: float, pause: float) -> bool:
-    """Whether half of a batch should come back while the other half's flies, when nothing else was to be committed.
+def is_worth_halving(landed: int, waiting: int, flight: float, work: float) -> bool:
+    """Whether half of many should come back while the other half's batch flies: where hardly any others wait to fly.
 
-    `pause` is the time that the store had nothing to do before this batch, which took the time `flight`. Where two
-    flights take longer than the work between two of them, all had best go together.
+    `flight` is the time that their batch took, `work` the time before it, since many had landed. Where a flight is
+    longer, all had best go together: two short flights then take longer than a long one and the work.
     """
-    return flight < pause / 2
+    return waiting < landed * FEW and flight < work
 
 
 class Landing:
@@ -64,10 +65,11 @@ class Landing:
     def tell(self, appends: Sequence[Append], receipts: Sequence[Receipt], *, halved: bool = False) -> None:
         """These have landed: tell them, at once, or in turn when they are many and of several tenants.
 
-        With `halved`, the second half of many is told a turn later also when they are of one.
+        With `halved`, the second half is told later also when they are of one: when the loop has had a turn for the
+        first half, and another one in which what that commits, or what waited before, is sent.
         """
         if not self._waiting and (len(appends) <= AT_ONCE or not self.several):
-            half = len(appends) // 2 if halved and len(appends) >= HALVED else len(appends)
+            half = len(appends) // 2 if halved else len(appends)
             for append, receipt in zip(appends[:half], receipts[:half], strict=True):
                 append.told.set(receipt)
             if half < len(appends):
@@ -93,6 +95,7 @@ class Landing:
         try:
             while True:
                 await self._parking.wait()
+                await anyio.lowlevel.checkpoint()
                 while self._waiting:
                     self._tell_some()
                     self._on_told()

@@ -8,6 +8,7 @@ What accepted executions commit goes ahead of new acceptances and is never refus
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable
 from typing import Final, TypeVar, overload
 
@@ -17,7 +18,7 @@ from msgspec import Struct
 from intendant.actors.barred import Barred
 from intendant.actors.crowding import Crowding
 from intendant.actors.intake import Append, Intake, Told
-from intendant.actors.landing import Landing, is_worth_halving
+from intendant.actors.landing import MANY, Landing, is_worth_halving
 from intendant.actors.lives import Lives
 from intendant.actors.ownership import Ownership
 from intendant.actors.ring import RING_BYTES
@@ -113,7 +114,7 @@ class WalWriter:
         self._lost: AcknowledgedDataMissing | None = None
         self._fences = 0
         self._sent: float | None = None  # when the batch in flight was
-        self._rested = 0.0  # since when the store had nothing to do, before that
+        self._many_landed = 0.0  # when a batch of many last did
         self._apart = settings.apart
         self._opened = 0  # the epoch whose beginning is in the log
         self._lives = Lives(log)
@@ -323,13 +324,12 @@ class WalWriter:
         try:
             while appends:
                 batch, receipts = self._seal(appends)
-                self._sent = began = self._seam.time()
+                self._sent, began = self._seam.time(), time.perf_counter()  # uvloop's clock has whole milliseconds
                 refused = await self._ownership.send(batch)
-                now = self._seam.time()
+                now = time.perf_counter()
                 self.durations.add(now - began)
                 if refused is None:
-                    halved = self._apart and not self._intake and is_worth_halving(now - began, began - self._rested)
-                    self._rested = now
+                    halved = self._apart and self._note_many(appends, began, now)
                     self._landed(batch, appends, receipts, halved=halved)
                     return
                 appends = _refuse(appends, refused)
@@ -338,6 +338,13 @@ class WalWriter:
             raise
         finally:
             self._sent = None
+
+    def _note_many(self, appends: list[Append], began: float, now: float) -> bool:
+        """If many have landed, note when; whether they are worth halving."""
+        if len(appends) < MANY:
+            return False
+        work, self._many_landed = began - self._many_landed, now
+        return is_worth_halving(len(appends), len(self._intake), now - began, work)
 
     def _landed(self, batch: Batch, appends: list[Append], receipts: list[Receipt], *, halved: bool) -> None:
         self._ownership.landed(batch, sum([append.size for append in appends]))

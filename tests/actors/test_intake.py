@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from intendant.actors.intake import Append, Intake
-from intendant.actors.landing import AT_ONCE, HALVED, Landing, is_worth_halving
+from intendant.actors.landing import AT_ONCE, MANY, Landing, is_worth_halving
 from intendant.domain.commit import Commit, Receipt
 from intendant.domain.errors import Overloaded
 from intendant.domain.records import SYSTEM_TENANT
@@ -98,16 +98,17 @@ async def test_half_of_one_tenants_are_told_a_turn_later_when_that_is_asked_for(
             group.cancel_scope.cancel()
         return at_once
 
-    assert await told_at_once(HALVED - 1) == [True] * (HALVED - 1)
-    assert await told_at_once(HALVED) == [True] * (HALVED // 2) + [False] * (HALVED // 2)
+    assert await told_at_once(MANY) == [True] * (MANY // 2) + [False] * (MANY // 2)
 
 
-def test_two_rows_are_worth_it_where_a_flight_is_not_long() -> None:
+def test_two_rows_are_worth_it_where_there_is_one_and_a_flight_is_not_long() -> None:
     """Seconds of a store's flight, beside those that 64 callers work between two of them."""
     work = 0.0064
-    assert is_worth_halving(0.001, work)
-    assert not is_worth_halving(0.004, work), "a slow disk"
-    assert not is_worth_halving(0.0, 0.0), "a clock that stands still"
+    assert is_worth_halving(64, 0, 0.001, work)
+    assert is_worth_halving(63, 1, 0.001, work), "one that went ahead"
+    assert not is_worth_halving(32, 32, 0.001, work), "they are two already"
+    assert not is_worth_halving(64, 0, 0.008, work), "a slow disk"
+    assert not is_worth_halving(64, 0, 0.0, 0.0), "a clock that stands still"
 
 
 @pytest.mark.anyio

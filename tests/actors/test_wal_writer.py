@@ -108,9 +108,10 @@ async def test_what_gathers_while_a_batch_flies_is_the_next_batch() -> None:
 async def test_a_batch_of_a_store_apart_is_told_in_halves_unless_others_wait(
     apart: bool, behind: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def always(_flight: float, _pause: float) -> bool:
-        return True
+    def always(_landed: int, waiting: int, _flight: float, _pause: float) -> bool:
+        return not waiting
 
+    monkeypatch.setattr("intendant.actors.wal_writer.MANY", 1)
     monkeypatch.setattr("intendant.actors.wal_writer.is_worth_halving", always)
     halves: list[bool] = []
     tell = Landing.tell
