@@ -39,6 +39,7 @@ class Town:
         self.served = served
         self.token = served.token("acme", (*SCOPES, METRICS))
         self.client = served.client(self.token)
+        self.client.headers["Connection"] = "close"  # one that is kept may be left at the moment in which it is used
         self.memory = served.memory
 
     def sent(self, request: str, headers: str = "", body: bytes = b"") -> socket.socket:
