@@ -10,17 +10,20 @@ from datetime import timedelta
 from types import MappingProxyType
 from typing import Any, TypeVar, overload
 
+import anyio
 import msgspec
 import msgspec.inspect
 from msgspec import Struct
 from msgspec.structs import replace
 
-from intendant.context import Context
+from intendant.context import Context, Facts
 from intendant.domain.codec import encode_value
 from intendant.domain.errors import InvalidIntent, InvalidValue
 from intendant.domain.ids import check_type
+from intendant.domain.ports import FileStore
 from intendant.domain.retention import Retention
 from intendant.domain.retry import ONCE, Policy, Retry
+from intendant.domain.state import ExecutionState
 from intendant.steps.cancellation import CLEANUP
 
 P = TypeVar("P")
@@ -70,6 +73,23 @@ class Handler(Struct, frozen=True):
                 raise self._unknown(given, self.fields)
             data = encode_value(decoded, "parameters", PARAMETERS_BYTES_MAX, checked=data)  # one form for both doors
         return data
+
+    def facts(
+        self, state: ExecutionState, files: FileStore | None, limiter: anyio.CapacityLimiter | None, attempt: int
+    ) -> Facts:
+        """What a run of it is told of its execution."""
+        return Facts(
+            state.tenant,
+            state.session,
+            state.solution,
+            state.id,
+            state.started_at,
+            self.type,
+            self.exclusive,
+            files,
+            limiter,
+            attempt,
+        )
 
     def _unknown(self, parameters: Mapping[str, Any], fields: frozenset[str]) -> InvalidIntent:
         unknown = ", ".join(sorted(repr(name) for name in parameters if name not in fields))

@@ -127,18 +127,19 @@ class _Window:
 
 
 def _answers() -> TextIO:
-    """Our standard output; whatever else is printed goes to the standard error.
-
-    By now all is imported and set up: whoever has the process to itself would tell the collector so, as
-    `intendant run` does, and all contestants get it alike.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(10_000, 20, 50)
+    """Our standard output; whatever else is printed goes to the standard error."""
+    _have_the_collector_look_seldom()
     ours = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     ours.write("ready\n")
     return ours
+
+
+def _have_the_collector_look_seldom() -> None:
+    """As `intendant run` does, and whoever has the process to itself: by now all is imported and set up."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 50)
 
 
 def _request(line: str) -> Request:

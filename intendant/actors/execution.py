@@ -27,7 +27,7 @@ from intendant.actors.offspring import Offspring, Record
 from intendant.actors.pure import value_of
 from intendant.actors.services import Services
 from intendant.actors.waits import Place, Query
-from intendant.context import Context, Facts
+from intendant.context import Context
 from intendant.domain.children import ChildIntent, ChildRequest, earliest
 from intendant.domain.codec import encode_value
 from intendant.domain.errors import (
@@ -335,20 +335,9 @@ class ExecutionActor(Actor[ExecutionMessage]):
         return TimeLimits(policy, left, limit).run(partial(handler.function, context, parameters))
 
     def _new_context(self, handler: Handler, attempt: int) -> Context:
-        state, services = self.history.state, self._services
-        facts = Facts(
-            state.tenant,
-            state.session,
-            state.solution,
-            state.id,
-            state.started_at,
-            handler.type,
-            handler.exclusive,
-            self.files,
-            services.threads[handler.realm],
-            attempt,
-        )
-        return services.context(self, facts)
+        services = self._services
+        limiter = services.threads[handler.realm]
+        return services.context(self, handler.facts(self.history.state, self.files, limiter, attempt))
 
     @property
     def _called(self) -> Context:

@@ -69,11 +69,11 @@ class Landing:
         first half, and another one in which what that commits, or what waited before, is sent.
         """
         if not self._waiting and (len(appends) <= AT_ONCE or not self.several):
-            half = len(appends) // 2 if halved else len(appends)
-            for append, receipt in zip(appends[:half], receipts[:half], strict=True):
+            first = len(appends) // 2 if halved else len(appends)
+            for append, receipt in zip(appends[:first], receipts[:first], strict=True):
                 append.told.set(receipt)
-            if half < len(appends):
-                self._tell_later(appends[half:], receipts[half:])
+            for append, receipt in zip(appends[first:], receipts[first:], strict=True):
+                self._put_off(append, receipt)
             return
         at_once = set[str]()  # tenants that have nobody waiting: one each goes before all
         for append, receipt in zip(appends, receipts, strict=True):
@@ -82,12 +82,10 @@ class Landing:
                 at_once.add(tenant)
                 append.told.set(receipt)
             else:
-                self._waiting.setdefault(tenant, deque()).append((append, receipt))
-        self._parking.wake()
+                self._put_off(append, receipt)
 
-    def _tell_later(self, appends: Sequence[Append], receipts: Sequence[Receipt]) -> None:
-        for append, receipt in zip(appends, receipts, strict=True):
-            self._waiting.setdefault(append.commit.tenant, deque()).append((append, receipt))
+    def _put_off(self, append: Append, receipt: Receipt) -> None:
+        self._waiting.setdefault(append.commit.tenant, deque()).append((append, receipt))
         self._parking.wake()
 
     async def run(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, Final
 
 import msgspec
@@ -44,9 +44,6 @@ _KINDS: Final[dict[bytes, tuple[Any, str]]] = {  # and the type of the record th
     b"d": (SagaCompensated, "saga_compensated"),
 }
 _STORED: Final[dict[Any, tuple[str, bytes]]] = {kind: (type, letter) for letter, (kind, type) in _KINDS.items()}
-_DECODE: Final[dict[bytes, Callable[[memoryview], Row]]] = {
-    letter: msgspec.msgpack.Decoder(kind).decode for letter, (kind, _) in _KINDS.items()
-}
 _KIND_OF: Final[dict[str, Any]] = {type: kind for kind, type in _KINDS.values()}
 CARRIERS: Final = frozenset(type for kind, type in _KINDS.values() if "events" in kind.__struct_fields__)
 """The types of records that events ride with, besides the ends of executions."""
@@ -150,7 +147,8 @@ def cancel_among(rows: Iterable[bytes]) -> CancelRequested | None:
 
 def decode_journal_row(row: bytes) -> Row:
     """The row that was stored. Raises msgspec.DecodeError for what is none."""
-    decode = _DECODE.get(row[:1])
-    if decode is None:
+    kind, _ = _KINDS.get(row[:1], (None, ""))
+    if kind is None:
         raise msgspec.DecodeError(f"a row of the journal begins with {row[:1]!r}, which no kind of row does")
-    return decode(memoryview(row)[1:])
+    decoded: Row = msgspec.msgpack.decode(memoryview(row)[1:], type=kind)
+    return decoded

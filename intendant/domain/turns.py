@@ -114,7 +114,7 @@ class _Share(Generic[C]):
     @property
     def may_run(self) -> bool:
         """Whether somebody of it may run, as soon as there is a place."""
-        return bool(self.ready) and self.running < self.places and self.slack > 0
+        return bool(self.ready) and self.has_room
 
     @property
     def has_room(self) -> bool:

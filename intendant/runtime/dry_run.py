@@ -15,7 +15,7 @@ import anyio.lowlevel
 from msgspec import Struct
 
 from intendant.actors.intents import prepare_child
-from intendant.context import Context, Facts
+from intendant.context import Context
 from intendant.domain.children import ChildIntent, ChildRequest
 from intendant.domain.errors import Suspended
 from intendant.domain.journal import Journal
@@ -50,17 +50,7 @@ async def run_dry(
 ) -> DryRun:
     """Call a handler with what is recorded, up to where it would do something new."""
     failed = recording.failed
-    facts = Facts(
-        state.tenant,
-        state.session,
-        state.solution,
-        state.id,
-        state.started_at,
-        handler.type,
-        handler.exclusive,
-        files,
-        attempt=failed.attempt + 1 if failed else 1,
-    )
+    facts = handler.facts(state, files, None, failed.attempt + 1 if failed else 1)
     context = Context(recording, facts, recording.call)
     recording.context = context
     returned, raised = None, None
