@@ -34,8 +34,9 @@ BYTES_MAX: Final = 8 * 1024 * 1024  # of its entries; what was begun is taken wh
 LINGER: Final = 0.2  # seconds that a round which is not full waits for more
 _PAGE: Final = 128  # entries that are read at a time
 _CHUNKS: Final = 64
-_FETCH: Final = 128  # documents that are read and written at a time, and
-_SIDE_BY_SIDE: Final = 4  # how many times that at once
+_FETCH: Final = 128  # documents that are read at a time,
+_PUT: Final = 512  # that are written at a time, and
+_SIDE_BY_SIDE: Final = 2  # how many times that at once
 _HELD_BACK_MAX: Final = 4_096  # documents that wait until they are old enough
 _START: Final = 5.0  # seconds that a start waits for the cold store at most
 _MISCONFIGURED: Final = Backoff(initial=10.0, maximum=300.0)
@@ -199,7 +200,7 @@ class StateWriter:
     async def _bring_up_to_date(self, touched: dict[Place, int], target: int) -> None:
         """Read each document once, however often the round touched it, and write it as it is now."""
         await self._release(target)
-        pieces = _pieces(list(touched.items()))
+        pieces = _pieces(list(touched.items()), _PUT)
 
         async def bring() -> None:
             for piece in pieces:
@@ -207,12 +208,20 @@ class StateWriter:
 
         try:
             async with anyio.create_task_group() as group:
-                for _ in range(min(_SIDE_BY_SIDE, -(-len(touched) // _FETCH))):
+                for _ in range(min(_SIDE_BY_SIDE, -(-len(touched) // _PUT))):
                     group.start_soon(bring)
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from None
 
     async def _bring(self, piece: list[tuple[Place, int]], target: int) -> None:
+        documents: list[ColdDocument] = []
+        for some in _pieces(piece, _FETCH):
+            documents += await self._look_up(some, target)
+        if documents:
+            await self._cold.put(documents)
+
+    async def _look_up(self, piece: list[tuple[Place, int]], target: int) -> list[ColdDocument]:
+        """The documents as they are now, but those that are too new."""
         found = await self._log.fetch([place for place, _ in piece])
         old_enough = self._old_enough(target)
         documents: list[ColdDocument] = []
@@ -223,8 +232,7 @@ class StateWriter:
                 documents.append(ColdDocument(*place, document.version, document.body))
             else:
                 self._hold_back(place, ColdDocument(*place, document.version, document.body))
-        if documents:
-            await self._cold.put(documents)
+        return documents
 
     def _old_enough(self, target: int) -> int:
         """Documents up to this version can't be lost any more; where nothing can be, all that are committed."""
@@ -256,6 +264,6 @@ class StateWriter:
             self._chunks.clear()
 
 
-def _pieces(items: list[tuple[Place, int]]) -> Iterator[list[tuple[Place, int]]]:
-    for start in range(0, len(items), _FETCH):
-        yield items[start : start + _FETCH]
+def _pieces(items: list[tuple[Place, int]], size: int) -> Iterator[list[tuple[Place, int]]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

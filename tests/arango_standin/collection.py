@@ -105,9 +105,6 @@ class Collection:
         return mark(kept) if old_revision is None else {**mark(kept), "_oldRev": old_revision}
 
     def _put(self, document: Json) -> None:
-        old = self.documents.get(document["_key"])
-        if old is not None:
-            self._forget(old)
         self.documents[document["_key"]] = document
         for _, index in self.indexes.values():
             index.add(document)

@@ -21,12 +21,14 @@ _DIGITS: Final = tuple(zip("9abcdef", ("90", "91", "92", "93", "94", "95", "96")
 
 def document_key(tenant: str, collection: str, key: str) -> str:
     """The `_key` of a document; different for different ids."""
-    return _joined(tenant, collection, key)
+    joined = f"{_stem(tenant, collection)}__{_part(key)}"
+    return joined if len(joined) <= KEY_LENGTH_MAX else _hashed((tenant, collection, key))
 
 
 def chunk_key(partition: int, tenant: str, first: int) -> str:
     """The `_key` of a chunk; different for different ids."""
-    return _joined(str(partition), tenant, f"{first:016}")
+    joined = f"{_stem(str(partition), tenant)}__{first:016}"
+    return joined if len(joined) <= KEY_LENGTH_MAX else _hashed((str(partition), tenant, f"{first:016}"))
 
 
 @lru_cache(4096)
@@ -61,10 +63,14 @@ def tenant_of(owner: str) -> str:
     return bytes.fromhex(digits).decode()
 
 
-def _joined(*parts: str) -> str:
+@lru_cache(4096)
+def _stem(first: str, second: str) -> str:
     # A `_` within a part is followed by two hexadecimal digits: `__` stands between parts only, and in no hash.
-    joined = "__".join([part if _SAFE.match(part) else _escaped(part) for part in parts])
-    return joined if len(joined) <= KEY_LENGTH_MAX else _hashed(parts)
+    return f"{_part(first)}__{_part(second)}"
+
+
+def _part(part: str) -> str:
+    return part if _SAFE.match(part) else _escaped(part)
 
 
 def _escaped(part: str) -> str:

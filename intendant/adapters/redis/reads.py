@@ -40,12 +40,16 @@ class RedisReads:
         """See `LogReader.fetch`."""
         if not wanted:
             return []
-        commands = [("HGET", self._documents(tenant, collection), key) for tenant, collection, key in wanted]
+        places: dict[str, list[int]] = {}  # in `wanted`, by the hash in which they lie: a command for each hash
+        for place, (tenant, collection, _) in enumerate(wanted):
+            places.setdefault(self._documents(tenant, collection), []).append(place)
+        commands = [("HMGET", hash, *[wanted[place][2] for place in of_one]) for hash, of_one in places.items()]
         values = await self._read(lambda connection: connection.call(*commands, self._place))
-        return [
-            None if value is None else unpack_document(key, value)
-            for (_, _, key), value in zip(wanted, values, strict=True)
-        ]
+        found: list[Document | None] = [None] * len(wanted)
+        for of_one, values_of_one in zip(places.values(), values, strict=True):
+            for place, value in zip(of_one, values_of_one, strict=True):
+                found[place] = None if value is None else unpack_document(wanted[place][2], value)
+        return found
 
     async def documents(
         self, tenant: str, collection: str, *, after: str = "", limit: int = 100, newest_first: bool = False
