@@ -1,6 +1,7 @@
 """What `budget.py` has done in a process of its own: argv are what, how many, and the stores' URLs.
 
-It answers with one line of JSON on its standard output. Default settings, but for how many may be there at all.
+It answers with one line of JSON on its standard output. Default settings, but for how many may be there at all; the
+collector looks seldom, as in all that is compared.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any, Final
 import anyio
 from msgspec import Struct
 
+from benchmarks.rivals.protocol import have_the_collector_look_seldom
 from intendant import Context, Intent, Limits, Realm, Runtime, Shutdown
 from intendant.adapters.clock import SystemClock
 from intendant.adapters.process import current_owner
@@ -255,6 +257,7 @@ MEASURES: Final[dict[str, Callable[..., Awaitable[dict[str, Any]]]]] = {
 
 def main() -> None:
     what, count, hot, *cold = sys.argv[1:]
+    have_the_collector_look_seldom()
     answer = anyio.run(MEASURES[what], hot, int(count), *cold, backend="asyncio", backend_options={"use_uvloop": True})
     print(json.dumps(answer), flush=True)
 

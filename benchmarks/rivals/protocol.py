@@ -128,14 +128,14 @@ class _Window:
 
 def _answers() -> TextIO:
     """Our standard output; whatever else is printed goes to the standard error."""
-    _have_the_collector_look_seldom()
+    have_the_collector_look_seldom()
     ours = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     ours.write("ready\n")
     return ours
 
 
-def _have_the_collector_look_seldom() -> None:
+def have_the_collector_look_seldom() -> None:
     """As `intendant run` does, and whoever has the process to itself: by now all is imported and set up."""
     gc.collect()
     gc.freeze()

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 import anyio
+import anyio.lowlevel
 
 from intendant.adapters.arango import documents as kept
 from intendant.adapters.arango import queries, reads, schema, writes
@@ -37,6 +38,7 @@ BACKOFF: Final = Backoff(initial=0.05, maximum=1.0)  # between them; about two s
 _REPEATED: Final = (Fate.AGAIN, Fate.CHANGED)
 _SEQUENCE_MAX: Final = 2**53 - 1
 _TRIM: Final = 1_000  # chunks that are removed at a time
+_AT_A_TIME: Final = 64  # documents that are taken apart in one turn of the loop: some 0.4 ms
 _LETTERS: Final = 16  # dead letters that are read at a time
 
 
@@ -123,7 +125,7 @@ class ArangoColdStore:
         """Send one bounded request until each document in it is kept, or buried; repeat only what was not applied."""
         collection = items[0].collection
         for attempt in range(ATTEMPTS):
-            answer = await clients.run(partial(write, collection, items))
+            answer = await clients.run(partial(write, collection, await _fields_of(items)))
             if isinstance(answer, Fault):
                 if answer.fate is Fate.REFUSED and len(items) > 1:
                     await self._write_apart(clients, write, items)
@@ -175,7 +177,7 @@ class ArangoColdStore:
     async def _takes(self, clients: Clients, write: WriteItems, letter: Item) -> bool:
         """Whether the server keeps a dead letter, or has a newer one."""
         for attempt in range(ATTEMPTS):
-            answer = await clients.run(partial(write, letter.collection, [letter]))
+            answer = await clients.run(partial(write, letter.collection, [letter.fields()]))
             fault = answer if isinstance(answer, Fault) else answer[0]
             if fault is None or fault.fate is Fate.REFUSED:
                 return fault is None
@@ -287,6 +289,19 @@ class ArangoColdStore:
         version = await self._do(clients, partial(schema.prepare, address=self._address))
         self._write_items = writes.write if version >= schema.VERSION_ATTRIBUTE_MIN else writes.write_comparing
         return self._write_items
+
+
+async def _fields_of(items: Sequence[Item]) -> list[dict[str, Any]]:
+    """Their attributes, some in each turn of the loop.
+
+    In the worker thread that would be done beside the loop, and yet keep it waiting: each time it lets go of the
+    interpreter it would get it back 5 ms later.
+    """
+    made: list[dict[str, Any]] = []
+    for start in range(0, len(items), _AT_A_TIME):
+        await anyio.lowlevel.checkpoint()
+        made += [item.fields() for item in items[start : start + _AT_A_TIME]]
+    return made
 
 
 async def _pause(attempt: int) -> None:

@@ -13,25 +13,25 @@ from typing import Any, Final
 from arango.collection import StandardCollection
 from arango.exceptions import ArangoServerError
 
-from intendant.adapters.arango.documents import Item
 from intendant.adapters.arango.driver import Client, UnreadableError
 from intendant.adapters.arango.errors import Fault, answered, fault_of
 
 Faults = Sequence[Fault | None]
-WriteItems = Callable[[str, Sequence[Item], Client], Faults]
+Fields = dict[str, Any]
+WriteItems = Callable[[str, Sequence[Fields], Client], Faults]
 
 _MISSING: Final = 1202
 
 
-def write(collection: str, items: Sequence[Item], client: Client) -> Faults:
+def write(collection: str, items: Sequence[Fields], client: Client) -> Faults:
     """Keep what is newer than what is kept. The server compares (from 3.12 on)."""
     answer = client.database.collection(collection).insert_many(
-        [item.fields() for item in items], overwrite_mode="replace", version_attribute="version", sync=True
+        items, overwrite_mode="replace", version_attribute="version", sync=True
     )
     return faults_in(answer, len(items))
 
 
-def write_comparing(collection: str, items: Sequence[Item], client: Client) -> Faults:
+def write_comparing(collection: str, items: Sequence[Fields], client: Client) -> Faults:
     """The same for servers that can't compare (3.11): we look first, and write on condition that nothing changed.
 
     What somebody else changed meanwhile is answered with a fault of the fate CHANGED: look again.
@@ -39,13 +39,15 @@ def write_comparing(collection: str, items: Sequence[Item], client: Client) -> F
     documents = client.database.collection(collection)
     kept = _kept(documents, items)
     faults: list[Fault | None] = [None] * len(items)
-    absent = [at for at, item in enumerate(items) if item.key not in kept]
-    older = [at for at, item in enumerate(items) if item.key in kept and kept[item.key]["version"] < item.version]
+    absent = [at for at, item in enumerate(items) if item["_key"] not in kept]
+    older = [
+        at for at, item in enumerate(items) if item["_key"] in kept and kept[item["_key"]]["version"] < item["version"]
+    ]
     if absent:
-        answer = documents.insert_many([items[at].fields() for at in absent], overwrite_mode="conflict", sync=True)
+        answer = documents.insert_many([items[at] for at in absent], overwrite_mode="conflict", sync=True)
         _scatter(faults, absent, faults_in(answer, len(absent)))
     if older:
-        changed = [{**items[at].fields(), "_rev": kept[items[at].key]["_rev"]} for at in older]
+        changed = [{**items[at], "_rev": kept[items[at]["_key"]]["_rev"]} for at in older]
         answer = documents.replace_many(changed, check_rev=True, sync=True)
         _scatter(faults, older, faults_in(answer, len(older)))
     return faults
@@ -78,8 +80,8 @@ def _fault_in(element: Any) -> Fault | None:
     return None
 
 
-def _kept(documents: StandardCollection, items: Sequence[Item]) -> dict[str, dict[str, Any]]:
-    found: Any = documents.get_many([item.key for item in items])
+def _kept(documents: StandardCollection, items: Sequence[Fields]) -> dict[str, Fields]:
+    found: Any = documents.get_many([item["_key"] for item in items])
     return {fields["_key"]: fields for fields in found}
 
 

@@ -48,7 +48,7 @@ def read(client: Client) -> object:
 
 
 def insert(client: Client) -> object:
-    return write("sessions", [document_item(ColdDocument("t", "sessions", "k", 1, b"body"))], client)
+    return write("sessions", [document_item(ColdDocument("t", "sessions", "k", 1, b"body")).fields()], client)
 
 
 @pytest.mark.parametrize("work", [version, read, insert])

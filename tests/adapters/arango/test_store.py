@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 from intendant.adapters.arango import ArangoColdStore, ColdStoreMisconfigured, schema
 from intendant.adapters.arango.bodies import to_bytes
+from intendant.adapters.arango.documents import Item
 from intendant.adapters.arango.store import ATTEMPTS
 from intendant.domain.codec import encode
 from intendant.domain.errors import InternalError, StoreUnavailable
@@ -20,6 +22,7 @@ from intendant.domain.records import UnknownFormat
 from intendant.domain.refused import REFUSED, read_refused
 from tests.adapters.arango.recorder import Recorder, Rule, recorder
 from tests.arango_standin.messages import Reply, Request, failed
+from tests.infrastructure.turns import Turns
 
 pytestmark = pytest.mark.anyio
 
@@ -325,6 +328,23 @@ async def test_an_old_server_never_lets_an_older_version_win() -> None:
                 found = await store.document("t", "sessions", key)
                 assert found is not None
                 assert found.version == 8
+
+
+async def test_others_get_turns_while_documents_are_taken_apart(
+    newest: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fields, turns = Item.fields, Turns(monkeypatch)
+    taken_apart: Counter[int] = Counter()  # documents, in each turn
+
+    def noting(item: Item) -> dict[str, Any]:
+        taken_apart[turns.given] += 1
+        return fields(item)
+
+    monkeypatch.setattr(Item, "fields", noting)
+    async with opened(newest) as store:
+        await store.put([ColdDocument("t", "sessions", f"{number}", 1, b"x") for number in range(300)])
+    assert taken_apart.total() == 300
+    assert max(taken_apart.values()) <= 64
 
 
 def rival(server: Recorder, call: str) -> Rule:
