@@ -11,7 +11,6 @@ import pytest
 from arango.database import StandardDatabase
 
 from intendant.adapters.arango import ArangoColdStore, schema, writes
-from intendant.adapters.arango.documents import Item
 from intendant.adapters.arango.driver import Client
 from intendant.domain.ports import Store
 from tests.arango_standin.process import StandIn
@@ -45,8 +44,8 @@ async def test_who_does_not_wait_for_the_disk_is_found_out(
 ) -> None:
     """A planted fault: collections and writes that are acknowledged before they are on the disk."""
 
-    def careless(collection: str, items: Sequence[Item], client: Client) -> writes.Faults:
-        answer = client.database.collection(collection).insert_many([item.fields() for item in items], overwrite=True)
+    def careless(collection: str, items: Sequence[writes.Fields], client: Client) -> writes.Faults:
+        answer = client.database.collection(collection).insert_many(items, overwrite=True)
         return writes.faults_in(answer, len(items))
 
     def make(database: StandardDatabase, name: str, address: object) -> None:
