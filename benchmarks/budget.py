@@ -186,6 +186,7 @@ def lag(scale: float) -> Iterator[Row]:
         found = run("lag", stores, seconds)
     yield Row(f"executions/s over {seconds} s with a cold store", found["per_second"], "1/s", 10_000, least=True)
     yield Row("lag of the cold store meanwhile, at most", found["lag_s"], "s", 10)
+    yield Row("and at the median", found["mostly_s"], "s")
 
 
 def founding(_scale: float) -> Iterator[Row]:

@@ -244,6 +244,28 @@ async def test_rounds_are_bounded_and_documents_are_written_once_a_round(monkeyp
     assert cold.largest <= 50 + 128
 
 
+@pytest.mark.parametrize(("behind", "side_by_side"), [(100, 4), (100_000, 2)])
+async def test_who_is_far_behind_writes_more_side_by_side(
+    monkeypatch: pytest.MonkeyPatch, behind: int, side_by_side: int
+) -> None:
+    class SlowColdStore(MemoryColdStore):
+        writing = most = 0
+
+        async def put(self, documents: Sequence[ColdDocument]) -> None:
+            self.writing += 1
+            self.most = max(self.most, self.writing)
+            await anyio.sleep(0.01)
+            await super().put(documents)
+            self.writing -= 1
+
+    monkeypatch.setattr(state_writer, "_BEHIND", behind)
+    monkeypatch.setattr(state_writer, "_PUT", 4)
+    cold = SlowColdStore()
+    async with living(await made(60), cold, Calls()) as writer:
+        await archived_all(writer)
+    assert cold.most == side_by_side
+
+
 async def test_others_get_turns_while_a_round_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(state_writer, "_AT_A_TIME", 8)
     add, turns = Piece.add, Turns(monkeypatch)
