@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import socket
 from pathlib import Path
 
@@ -25,6 +26,7 @@ def main() -> None:
     arango = Arango(options.version, options.password, Journal(path).keep)
     for change in changes:
         arango.data.restore(change)
+    gc.set_threshold(10_000, 20, 1_000_000)  # to look at millions of documents would stop it for many seconds
     listener = socket.create_server(("127.0.0.1", options.port), backlog=128)
     print(listener.getsockname()[1], flush=True)
     serve(arango, listener)
