@@ -193,7 +193,13 @@ def main() -> None:
     points = with_kept(measured, given.results)
     document = msgspec.to_builtins(Document(here, points))
     (given.results / "curves.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    draw(panels(points), given.results, note=f"{here['cores']} cores, {here['cpu']}, Python {here['python']}, uvloop")
+    draw(panels(points), given.results, note=note(here, mixed=len(points) > len(measured)))
+
+
+def note(here: dict[str, Any], *, mixed: bool) -> str:
+    """What stands below the chart; `mixed`: some points are of runs before this one, perhaps on another Python."""
+    where = f"{here['cores']} cores, {here['cpu']}, uvloop"
+    return f"{where}; points of several runs" if mixed else f"{where}, Python {here['python']}"
 
 
 if __name__ == "__main__":
