@@ -38,8 +38,8 @@ _AT_A_TIME: Final = 512  # records that are looked at in one turn of the loop: s
 _CHUNKS: Final = 64
 _FETCH: Final = 128  # documents that are read at a time,
 _PUT: Final = 512  # that are written at a time, and
-_SIDE_BY_SIDE: Final = 2  # how many times that at once; twice as often where it is
-_BEHIND: Final = 4 * RECORDS_MAX  # records behind what may be archived
+_SIDE_BY_SIDE: Final = 2  # how many times that at once, and twice as often when so far behind:
+_BEHIND: Final = 4 * RECORDS_MAX  # records that may be archived and are not
 _HELD_BACK_MAX: Final = 4_096  # documents that wait until they are old enough
 _START: Final = 5.0  # seconds that a start waits for the cold store at most
 _MISCONFIGURED: Final = Backoff(initial=10.0, maximum=300.0)

@@ -254,7 +254,7 @@ async def test_who_is_far_behind_writes_more_side_by_side(
         async def put(self, documents: Sequence[ColdDocument]) -> None:
             self.writing += 1
             self.most = max(self.most, self.writing)
-            await anyio.sleep(0.01)
+            await anyio.sleep(0.01)  # of virtual time, which passes when all that write at once have come here
             await super().put(documents)
             self.writing -= 1
 

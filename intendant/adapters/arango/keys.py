@@ -21,14 +21,12 @@ _DIGITS: Final = tuple(zip("9abcdef", ("90", "91", "92", "93", "94", "95", "96")
 
 def document_key(tenant: str, collection: str, key: str) -> str:
     """The `_key` of a document; different for different ids."""
-    joined = f"{_stem(tenant, collection)}__{_part(key)}"
-    return joined if len(joined) <= KEY_LENGTH_MAX else _hashed((tenant, collection, key))
+    return _joined(tenant, collection, key)
 
 
 def chunk_key(partition: int, tenant: str, first: int) -> str:
     """The `_key` of a chunk; different for different ids."""
-    joined = f"{_stem(str(partition), tenant)}__{first:016}"
-    return joined if len(joined) <= KEY_LENGTH_MAX else _hashed((str(partition), tenant, f"{first:016}"))
+    return _joined(str(partition), tenant, f"{first:016}")
 
 
 @lru_cache(4096)
@@ -63,8 +61,14 @@ def tenant_of(owner: str) -> str:
     return bytes.fromhex(digits).decode()
 
 
+def _joined(first: str, second: str, third: str) -> str:
+    joined = f"{_stem(first, second)}__{_part(third)}"
+    return joined if len(joined) <= KEY_LENGTH_MAX else _hashed((first, second, third))
+
+
 @lru_cache(4096)
 def _stem(first: str, second: str) -> str:
+    """What the keys of very many documents begin with."""
     # A `_` within a part is followed by two hexadecimal digits: `__` stands between parts only, and in no hash.
     return f"{_part(first)}__{_part(second)}"
 
