@@ -43,7 +43,10 @@ STAGES: Final = {
     ),
     "turn": ("actors/places", "domain/turns", "actors/stage"),
     "spawn": ("supervisor/", "actors/executions"),
-    "run": ("actors/execution", "context", "steps/", "domain/retry", "actors/noted_files"),
+    "run": (
+        *("actors/execution", "actors/live_recording", "actors/conclusion", "actors/noted_files"),
+        *("context", "steps/", "domain/retry"),
+    ),
     "state": ("domain/state", "actors/history", "domain/waits", "domain/journal", "domain/sagas"),
     "seal": ("domain/commit", "domain/records"),
     "commit": ("actors/wal_writer", "actors/intake", "actors/landing", "actors/ownership", "actors/ring"),

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import logging
 import random
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Generator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Awaitable
 from functools import partial
 from typing import Any, Final
 
@@ -18,44 +15,25 @@ from msgspec import Raw
 
 from intendant.actors.actor import Actor
 from intendant.actors.conclusion import Conclusion
-from intendant.actors.endings import Ending
 from intendant.actors.history import Accepted, Blocked, History
-from intendant.actors.intents import prepare_child
+from intendant.actors.live_recording import LiveRecording
 from intendant.actors.messages import Describe, ExecutionMessage, Progress
 from intendant.actors.noted_files import NotedFiles
-from intendant.actors.offspring import Offspring, Record
 from intendant.actors.pure import value_of
 from intendant.actors.services import Services
-from intendant.actors.waits import Place, Query
+from intendant.actors.waits import Place
 from intendant.context import Context
-from intendant.domain.children import ChildIntent, ChildRequest, earliest
 from intendant.domain.codec import encode_value
-from intendant.domain.errors import (
-    IntendantError,
-    Stopped,
-    Suspended,
-    UnknownQuery,
-)
+from intendant.domain.errors import Stopped
 from intendant.domain.journal import HANDLER
 from intendant.domain.logs import about, told
-from intendant.domain.payloads import (
-    Emitted,
-    ExecutionCompleted,
-    Failure,
-    StepCompleted,
-    StepFailed,
-    Submitted,
-    TimerSet,
-)
-from intendant.domain.sagas import SagaRow, Sagas, is_of_saga
-from intendant.domain.state import ExecutionState, Status
-from intendant.domain.telemetry import UNTRACED, ExecutionTrace
-from intendant.domain.waits import Wait, WaitEnd
+from intendant.domain.payloads import ExecutionCompleted, Failure, StepFailed
+from intendant.domain.state import Status
+from intendant.domain.telemetry import UNTRACED
 from intendant.realm import Handler
-from intendant.steps.attempt import TimeLimits, sleep_until
-from intendant.steps.cancellation import Cancellation
+from intendant.steps.attempt import TimeLimits
 from intendant.steps.steps import failure_of
-from intendant.supervisor import SupervisorError, Worker, current_worker
+from intendant.supervisor import current_worker
 
 logger = logging.getLogger("intendant.execution")
 
@@ -69,8 +47,8 @@ class HandlerCrashed(Exception):
 class ExecutionActor(Actor[ExecutionMessage]):
     """One execution in this process. `run` is its life; ending it early suspends the handler, and records nothing.
 
-    What it records goes through its `history`, which is also where a resume goes on from. While the handler does
-    nothing but wait, it may be made `passive`: it is suspended alone, until what it waits for has come.
+    What is recorded goes through its `history`, which is also where a resume goes on from; what its handler asks for
+    goes there by `recording`.
     """
 
     def __init__(
@@ -81,25 +59,13 @@ class ExecutionActor(Actor[ExecutionMessage]):
         accepted: Accepted | None,
         place: Place,
     ) -> None:
-        self.passive = False
-        self.cancellation: Cancellation | None = None
         self.history = History(services, tenant, id, place, accepted)
+        self.recording = LiveRecording(services, self.history, place)
+        self.files = NotedFiles(services.files)
         self._services = services
         self._id = id
         self._place = place
-        self.now = services.clock.now
-        self._context: Context | None = None
-        self.files = NotedFiles(services.files)
-        self._worker: Worker | None = None  # that it runs on
-        self._waiting: dict[str, int] = {}  # what it waits for, by path, and the task that does
-        self._pausing: list[str] = []  # between two attempts: steps by path, or "attempt()" for itself
-        self._resting = False
-        self._playing: Handler | None = None
-        self._awaited: dict[str, Ending] = {}  # of children, by the path of what is to be recorded of it
-        self.trace: ExecutionTrace | None = None  # who is told what it does
         self._resumed = False  # its handler began earlier
-        self._fault: Exception | None = None  # of ours, that the handler met
-        self._unreadable: Blocked | None = None  # something recorded that this code can't read
 
     # --- the life of an execution
 
@@ -115,11 +81,11 @@ class ExecutionActor(Actor[ExecutionMessage]):
                 UNTRACED
                 if tracing is None or handler is None
                 else tracing.execution(self.history.state, resumed=self._resumed)
-            ) as self.trace:
+            ) as self.recording.trace:
                 while handler is not None and not await self._play(handler):
                     await self.history.load()  # the next attempt goes on from what was recorded
-            if self._unreadable is not None:
-                raise self._unreadable
+            if self.recording.unreadable is not None:
+                raise self.recording.unreadable
         except Blocked as blocked:
             self._block(blocked.failure)
         except Stopped:
@@ -127,7 +93,7 @@ class ExecutionActor(Actor[ExecutionMessage]):
                 raise
             # the writer stopped under it: this is a suspension, whoever restarts the writer resumes it
         finally:
-            self._context = None  # which knows this actor: without the circle nothing is left to the collector
+            self.recording.context = None  # which knows it: without the circle nothing is left to the collector
 
     async def _begin(self) -> Handler | None:
         """Load, and find the handler that is to run; None when nothing is to run any more."""
@@ -148,85 +114,17 @@ class ExecutionActor(Actor[ExecutionMessage]):
             await self.history.start()
         return handler
 
-    @property
-    def suspended(self) -> bool:
-        """Whether nothing more may be recorded: the handler is being unwound to resume later, or the end is written."""
-        history, worker = self.history, self._worker
-        if history.over or history.cut_off:
-            return True
-        cancelled = worker is not None and worker.cancelled
-        return cancelled or not self._place.owner.serving
-
     async def receive(self, message: ExecutionMessage) -> None:
         """Answer what others ask about this execution."""
         match message:
             case Describe(reply):
-                running = self._context.in_progress if self._context is not None else []
-                reply.set(Progress(list(running), self.history.steps, [*self._waiting, *self._pausing]))
-
-    @functools.cached_property
-    def offspring(self) -> Offspring:
-        """Its children."""
-        return Offspring(self._services, self.history)
+                recording = self.recording
+                reply.set(Progress(recording.in_progress, self.history.steps, recording.waiting))
 
     @property
     def steps(self) -> list[str]:
         """Where its handler is: the steps whose functions run, else what it waits for."""
-        running = self._context.in_progress if self._context is not None else []
-        return [*running] or [*self._waiting, *self._pausing]
-
-    def may_leave(self, parents: Collection[int | None]) -> bool:
-        """Whether the handler's own task waits, alone: `parents` are the tasks that have started others."""
-        if len(self._waiting) != 1 or not self._resting or self._pausing or self.cancellation is not None:
-            return False
-        ((path, task),) = self._waiting.items()
-        if self._worker is None or task != self._worker.task_id or task in parents:
-            return False
-        awaited = self._awaited.get(path)
-        over = self.history.waits().over(path) if awaited is None else awaited.state is not None
-        return not over  # else it is told in a moment, and nobody does that again
-
-    def passivate(self) -> None:
-        """Suspend the handler, which waits, alone: from here on it records nothing.
-
-        What it awaits is cancelled, and with that nearly every handler is gone; whoever awaits something else then is
-        to be told `leave`. To cancel all that it does is an eighth of what it costs to resume one.
-        """
-        self.passive = self.history.cut_off = True
-        (path,) = self._waiting
-        if not self.history.waits().turn_out(path):
-            self.leave()
-
-    def leave(self) -> None:
-        """Cancel all that a handler does that is to leave memory."""
-        assert self._worker is not None  # noqa: S101  a handler that waits runs on one
-        self._worker.drop()
-
-    def cut_off(self) -> None:
-        """Record nothing more, whatever the handler still does."""
-        self.history.cut_off = True
-        if self.cancellation is not None:
-            self.cancellation.abort()
-
-    @property
-    def leaves(self) -> bool:
-        """Whether the handler was interrupted alone, and not with all the others."""
-        return self.passive or (self.cancellation is not None and self.cancellation.struck)
-
-    def cancel(self) -> None:
-        """A cancel is recorded: the handler is told, if it runs; if it does not, that is looked for when it is to."""
-        if self._playing is None or self.cancellation is not None:
-            return
-        limit, context = self._playing.cleanup.total_seconds(), self._context
-        self.cancellation = Cancellation(limit, context.ahead if context else 0, self._place.interrupt)
-        try:
-            watch = self.cancellation.watch
-            children = self.history.journal.children
-            self._place.beside(partial(self.offspring.cancelled_with, watch) if children else watch)
-        except SupervisorError:
-            self.cancellation.abort()  # handlers are being suspended: nothing of it begins
-        else:
-            self.cancellation.begin()
+        return self.recording.in_progress or self.recording.waiting
 
     async def condemn(self, failure: Failure) -> None:
         """End it, failed, without running its handler."""
@@ -251,32 +149,32 @@ class ExecutionActor(Actor[ExecutionMessage]):
                 return None
             if trace is not None:
                 trace.ended(Status.COMPLETED)
-        return ExecutionCompleted(Raw(result), self.now(), context.artifacts, context.take_events())
+        return ExecutionCompleted(Raw(result), self._services.clock.now(), context.artifacts, context.take_events())
 
     async def _play(self, handler: Handler) -> bool:
         """One attempt of the handler; False when it failed and there is to be another one."""
-        failed = self.history.failed
-        if failed is not None and failed.next_at > self.now() and self.history.cancelled:
+        recording, failed = self.recording, self.history.failed
+        if failed is not None and failed.next_at > recording.now() and self.history.cancelled:
             await self._end_cancelled()
             return True
         parameters = self._parameters(handler)
-        self._playing = handler
+        recording.playing = handler
         try:
             try:
-                if failed is not None or self.cancellation is not None:
+                if failed is not None or recording.cancellation is not None:
                     await self._may_begin(failed)
                 result = encode_value(await self._call(handler, parameters, failed), "result")
             except BaseExceptionGroup as group:
                 raise _without_cancellation(group) from None
             finally:
-                self._playing = None
-                if self.cancellation is not None:
-                    self.cancellation.close()
+                recording.playing = None
+                if recording.cancellation is not None:
+                    recording.cancellation.close()
         except Exception as error:
             self._check_fault()
-            return self.suspended or await self._attempt_failed(handler, error, self._called)
+            return recording.suspended or await self._attempt_failed(handler, error, self._called)
         except self._services.seam.cancelled:
-            if self.leaves and not self.suspended:
+            if recording.leaves and not recording.suspended:
                 await self._end_cancelled()
             raise
         except KeyboardInterrupt:
@@ -284,22 +182,23 @@ class ExecutionActor(Actor[ExecutionMessage]):
         except BaseException as error:
             raise HandlerCrashed(f"{self.history.state.type} raised {error!r}") from error
         self._check_fault()
-        if not self.suspended:
+        if not recording.suspended:
             await self._conclude().complete(result, self._called)
         return True
 
     def _conclude(self) -> Conclusion:
-        return Conclusion(self._services, self.history, self.trace, self.cancellation, self._worker)
+        return Conclusion(self._services, self.recording)
 
     async def _end_cancelled(self) -> None:
         conclusion = self._conclude()
         await conclusion.settle_children()
-        conclusion.cancel(None, self._context)
+        conclusion.cancel(None, self.recording.context)
 
     def _check_fault(self) -> None:
         """What is no doing of the handler is a crash, whatever the handler made of it."""
-        if self._fault is not None:
-            raise HandlerCrashed(f"{self.history.state.type} met {self._fault!r}") from self._fault
+        fault = self.recording.fault
+        if fault is not None:
+            raise HandlerCrashed(f"{self.history.state.type} met {fault!r}") from fault
 
     def _parameters(self, handler: Handler) -> Any:
         try:
@@ -311,25 +210,25 @@ class ExecutionActor(Actor[ExecutionMessage]):
     async def _may_begin(self, failed: StepFailed | None) -> None:
         """Wait until the attempt may begin."""
         if failed is not None:
-            self._context = None  # nobody asks the attempt that is over
-            await self.pause("attempt()", failed.next_at)
-        if self.cancellation is not None:
+            self.recording.context = None  # nobody asks the attempt that is over
+            await self.recording.pause("attempt()", failed.next_at)
+        if self.recording.cancellation is not None:
             await anyio.lowlevel.checkpoint()  # it was interrupted in the moment when its wait was over
 
     def _call(self, handler: Handler, parameters: Any, failed: StepFailed | None) -> Awaitable[Any]:
         """The handler's run, in a new context and within its time limits; it begins when it is awaited."""
-        state = self.history.state
-        context = self._context = self._new_context(handler, failed.attempt + 1 if failed else 1)
-        self._worker = current_worker()
+        state, recording = self.history.state, self.recording
+        context = recording.context = self._new_context(handler, failed.attempt + 1 if failed else 1)
+        recording.worker = current_worker()
         policy, until = handler.policy, state.parent.deadline if state.parent else 0
         cancelled = self.history.cancelled
         if cancelled:
-            self.cancel()
+            recording.cancel()
         if not (policy.limited or until):
             return handler.function(context, parameters)
-        now, limit, left = self.now(), "", None  # its clean-up after a cancel has a limit of its own
+        now, limit, left = recording.now(), "", None  # its clean-up after a cancel has a limit of its own
         if not cancelled:
-            left = policy.seconds_left(*self._begun(), now)
+            left = policy.seconds_left(*recording.begun(), now)
             if until and (left is None or (until - now) / 1e6 < left):
                 left, limit = max(until - now, 0) / 1e6, "its parent had left"
         return TimeLimits(policy, left, limit).run(partial(handler.function, context, parameters))
@@ -337,17 +236,13 @@ class ExecutionActor(Actor[ExecutionMessage]):
     def _new_context(self, handler: Handler, attempt: int) -> Context:
         services = self._services
         limiter = services.threads[handler.realm]
-        return services.context(self, handler.facts(self.history.state, self.files, limiter, attempt))
+        return services.context(self.recording, handler.facts(self.history.state, self.files, limiter, attempt))
 
     @property
     def _called(self) -> Context:
-        assert self._context is not None  # noqa: S101  the handler was called with it
-        return self._context
-
-    def _begun(self) -> tuple[int, int]:
-        """When the execution was accepted, and when this attempt began: times that a restart does not change."""
-        failed = self.history.failed
-        return self.history.state.accepted_at, failed.next_at if failed else self.history.state.started_at
+        context = self.recording.context
+        assert context is not None  # noqa: S101  the handler was called with it
+        return context
 
     async def _attempt_failed(self, handler: Handler, error: Exception, context: Context) -> bool:
         """Record it: as the execution's end, or as an attempt that another one follows."""
@@ -356,7 +251,7 @@ class ExecutionActor(Actor[ExecutionMessage]):
         if self.history.fold.cancelled is not None:
             await self._conclude().fail(error, context)
             return True
-        now = self.now()
+        now = self.recording.now()
         next_at = handler.policy.next_attempt(
             context.attempt, error, self.history.state.accepted_at, now, random.random
         )
@@ -373,9 +268,9 @@ class ExecutionActor(Actor[ExecutionMessage]):
             *(context.attempt, self.history.state.type, self._id, told(error)),
             extra=self._about(context.attempt),
         )
-        await self.record_step(failed)
-        if self.trace is not None:
-            self.trace.attempt_failed(failed)
+        await self.recording.record_step(failed)
+        if self.recording.trace is not None:
+            self.recording.trace.attempt_failed(failed)
         return False
 
     def _block(self, why: Failure) -> None:
@@ -393,192 +288,8 @@ class ExecutionActor(Actor[ExecutionMessage]):
         state = self.history.state
         return about(state.tenant, state.session, state.id, attempt=attempt)
 
-    def block(self, reason: str) -> None:
-        """See `Recording.block`."""
-        self._unreadable = Blocked("ValidationError", reason)
-        self.cut_off()
-
-    # --- what the context records through
-
-    @property
-    def resumes(self) -> bool:
-        """See `Recording.resumes`."""
-        return not self.history.untouched
-
-    @property
-    def journal(self) -> Mapping[str, StepCompleted | StepFailed]:
-        """What was recorded before this attempt of the handler: of each step the newest."""
-        return self.history.journal.steps
-
-    def fence(self) -> int:
-        """See `WalWriter.fence`."""
-        return self._services.writer.fence()
-
-    @property
-    def recorded_events(self) -> Sequence[Emitted]:
-        """See `Recording.recorded_events`."""
-        return self.history.journal.events
-
-    def record_step(self, step: StepCompleted | StepFailed) -> Coroutine[Any, Any, None]:
-        """Commit a step's record and its row in the journal, and the events that ride with it."""
-        history = self.history
-        reply = history.append(step, step.events)
-        if step.path == HANDLER:
-            history.fold.forget_time_outs()
-        elif is_of_saga(step):
-            history.follow(step)
-        history.new_steps += 1  # now: the handler may be cancelled while it waits, and the record stands all the same
-        return history.durable(reply)
-
-    def prepare(self, handler: Any, parameters: Any) -> ChildIntent:
-        """See `Recording.prepare`."""
-        return prepare_child(self._services.repertoire, handler, parameters)
-
-    async def submit(self, request: ChildRequest, record: Record) -> StepCompleted:
-        """See `Recording.submit`."""
-        parent, playing = self.history.state.parent, self._playing
-        own = playing.policy.end(*self._begun()) if playing is not None else None
-        return await self.offspring.submit(request, earliest(own, parent.deadline if parent else 0), record)
-
-    async def child_end(self, path: str, child: Submitted) -> ExecutionState:
-        """See `Recording.child_end`."""
-        ending = self._awaited[path] = self.offspring.ending(child)
-        try:
-            with self._no_fault_of_the_handler():
-                return await self.offspring.end_of(child, ending, partial(self._stand, path))
-        finally:
-            del self._awaited[path]
-            if self.passive:
-                self._place.await_end(ending)
-
-    async def cancel_child(self, child: Submitted) -> None:
-        """See `Recording.cancel_child`."""
-        with self._no_fault_of_the_handler():
-            await self.offspring.cancel(child.execution)
-
-    @contextlib.contextmanager
-    def _no_fault_of_the_handler(self) -> Generator[None, None, None]:
-        """What is raised meanwhile, and is no answer, is a crash: the handler is suspended, and resumes."""
-        try:
-            yield
-        except IntendantError:
-            raise
-        except Exception as error:
-            self._fault, self.history.cut_off = error, True
-            raise Suspended(f"execution {self._id} is suspended, and resumes: {error!r}") from error
-
-    @contextlib.contextmanager
-    def _stand(self, path: str) -> Generator[None, None, None]:
-        """Meanwhile a task of the handler does nothing but wait."""
-        self._waiting[path] = self._services.seam.current_task()
-        self.active()
-        try:
-            yield
-        finally:
-            self._waits_no_more(path)
-
-    def _waits_no_more(self, path: str) -> None:
-        self._waiting.pop(path, None)
-        if not self.passive:  # to leave memory takes no place to run
-            self.active()
-
-    async def record_saga(self, row: SagaRow) -> None:
-        """See `Recording.record_saga`."""
-        reply = self.history.append(row, row.events)
-        self.history.follow(row)
-        await self.history.durable(reply)
-
-    @property
-    def sagas(self) -> Sagas:
-        """See `Recording.sagas`."""
-        return self.history.journal.sagas
-
-    def shield(self) -> AbstractContextManager[object]:
-        """See `Recording.shield`."""
-        return anyio.CancelScope(shield=True) if self._worker is None else self._worker.shield()
-
-    @property
-    def waits(self) -> Mapping[str, Wait]:
-        """What was waited for before this attempt of the handler, and is now."""
-        return self.history.fold.by_path
-
-    async def read_shared(self) -> bytes | None:
-        """See `Recording.read_shared`."""
-        try:
-            return await self.history.read_shared()
-        except Exception as error:
-            self._fault, self.history.cut_off = error, True
-            raise Suspended(f"execution {self._id} can't read its session's state: {error!r}") from error
-
-    async def wait(self, path: str, timer: TimerSet | None) -> WaitEnd:
-        """See `Recording.wait`."""
-        waits = self.history.waits()
-        try:
-            if timer is not None:
-                await self.history.durable(self.history.begin_wait(timer))
-            waits.fire(path, self.now())  # its time may have come while nobody stood here
-            if not waits.over(path):
-                self._waiting[path] = self._services.seam.current_task()
-                self.active()
-            wait = waits.fold.by_path[path]
-            while (end := waits.landed(wait)) is None:
-                await waits.stand(path)
-            return end
-        except BaseException:
-            if not self.suspended:
-                waits.withdraw(path)
-            raise
-        finally:
-            self._waits_no_more(path)
-
-    async def pause(self, path: str, until: int) -> None:
-        """See `Recording.pause`."""
-        if until <= self.now():
-            return
-        self._pausing.append(path)
-        self.active()
-        try:
-            await sleep_until(until, self.now)
-        finally:
-            self._pausing.remove(path)
-            self.active()
-
-    def active(self) -> None:
-        """See `Recording.active`."""
-        if self._place.queries:
-            self._answer(self._place.queries)
-        waits = bool(self._waiting or self._pausing)
-        resting = waits and not (self._context is not None and self._context.in_progress)
-        if resting is not self._resting:
-            self._resting = resting
-            self._place.rest(resting)
-
-    def open_waits(self) -> None:
-        """Somebody outside needs them; they are not to be had while the journal is being read."""
-        if self.history.loaded:
-            self.history.waits()
-
-    def _answer(self, queries: list[Query]) -> None:
-        """Answer queries, once the handler has come as far as it was, and knows them or waits itself."""
-        context = self._context
-        if context is None or context.replaying or self.suspended:
-            return
-        for query in list(queries):
-            if (answer := context.queries.get(query.name)) is not None:
-                _answer(query, answer)
-            elif self._waiting:
-                query.reply.fail(UnknownQuery(query.name, sorted(context.queries)))
-        queries[:] = [query for query in queries if not query.reply.settled]
-
 
 def _without_cancellation(group: BaseExceptionGroup) -> BaseException:
     """Trio's: what a task group raised in a handler that is interrupted."""
     _, rest = group.split(anyio.get_cancelled_exc_class())
     return group if rest is None else rest
-
-
-def _answer(query: Query, answer: Callable[[], Any]) -> None:
-    try:
-        query.reply.set(encode_value(answer(), f"the answer of query {query.name!r}"))
-    except Exception as error:
-        query.reply.fail(error)

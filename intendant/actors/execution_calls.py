@@ -88,7 +88,7 @@ class ExecutionCalls:
     async def _waits_of(self, entry: OpenExecution) -> ExecutionWaits | None:
         """The waits of an open execution, read if they are not in memory; None when it has ended meanwhile."""
         if entry.waits is None and entry.actor is not None:
-            entry.actor.open_waits()
+            entry.actor.recording.open_waits()
         if entry.waits is None and entry.accepted is not None:
             journal = entry.accepted.journal
             entry.open_waits(Waits() if journal is None else journal.waits, entry.session)

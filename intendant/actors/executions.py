@@ -241,7 +241,7 @@ class Executions:
             entry.leave(None)
             entry.let_go()
             if entry.actor is not None:
-                entry.actor.cut_off()
+                entry.actor.recording.cut_off()
                 self._supervisor.cancel_work(entry.child_id)
         self.fill()  # those that stood behind them
         with anyio.move_on_after(patience):
@@ -381,10 +381,11 @@ class Executions:
         try:
             await actor.run()
         except BaseException as error:  # where it was cancelled, nobody else would say that it has left
-            leaves = actor.leaves and isinstance(error, self.services.seam.cancelled)
+            leaves = actor.recording.leaves and isinstance(error, self.services.seam.cancelled)
             if leaves or entry.dropped is not None:
                 self._left(entry)
-            if not (leaves and actor.passive):  # who leaves memory was cancelled in its wait alone, or its worker knows
+            # who leaves memory was cancelled in its wait alone, or its worker knows
+            if not (leaves and actor.recording.passive):
                 raise
         else:
             self._left(entry)
@@ -458,8 +459,8 @@ class Executions:
         leaving = list[tuple[OpenExecution, ExecutionActor]]()
         for entry in told:
             actor = entry.actor
-            if actor is not None and self.places.is_to_leave(entry) and actor.may_leave(()):
-                actor.passivate()
+            if actor is not None and self.places.is_to_leave(entry) and actor.recording.may_leave(()):
+                actor.recording.passivate()
                 leaving.append((entry, actor))
         self.services.seam.call_soon(partial(self._see_off, leaving))  # when each of them had its moment
 
@@ -467,7 +468,7 @@ class Executions:
         """Cancel all that handlers do that are still there."""
         for entry, actor in leaving:
             if entry.actor is actor:
-                actor.leave()
+                actor.recording.leave()
 
     def entry(self, tenant: str, execution: str) -> OpenExecution | None:
         """An execution that is open here. Raises ActorStopped while executions do not serve."""
@@ -491,7 +492,7 @@ class Executions:
             if entry.dropped.is_set():
                 return
             entry.dropped.set()
-        entry.passive = entry.actor is not None and entry.actor.passive
+        entry.passive = entry.actor is not None and entry.actor.recording.passive
         had_place = not (entry.passive and entry.resting)  # or had none, while it waited
         entry.launched = False
         entry.left()

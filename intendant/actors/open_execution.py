@@ -147,7 +147,7 @@ class OpenExecution(Struct, eq=False, gc=False):
     @property
     def standing(self) -> Standing:
         """Where it stands, in a word."""
-        if self.actor is not None and not self.actor.passive:
+        if self.actor is not None and not self.actor.recording.passive:
             return Standing.WAITING if self.resting else Standing.RUNNING
         if self.passive:
             return Standing.PASSIVE
@@ -188,7 +188,7 @@ class OpenExecution(Struct, eq=False, gc=False):
             self.on_change()
 
     def _wait_ended(self) -> None:
-        if self.actor is None or self.actor.passive:
+        if self.actor is None or self.actor.recording.passive:
             self.news = True
             self.owner.revive(self)
 
@@ -200,8 +200,8 @@ class OpenExecution(Struct, eq=False, gc=False):
             self._wait_ended()
 
     def _cancelled(self) -> None:
-        if self.actor is not None and not self.actor.passive:
-            self.actor.cancel()
+        if self.actor is not None and not self.actor.recording.passive:
+            self.actor.recording.cancel()
         elif self.waiting and self.unstarted:
             self.owner.launch(self)  # only to end
         else:
@@ -225,8 +225,8 @@ class OpenExecution(Struct, eq=False, gc=False):
     def ask(self, query: Query) -> None:
         """To be answered as soon as its handler can."""
         self.queries = [*(self.queries or ()), query]
-        if self.actor is not None and not self.actor.passive:
-            self.actor.active()
+        if self.actor is not None and not self.actor.recording.passive:
+            self.actor.recording.active()
         else:
             self.owner.revive(self)
 

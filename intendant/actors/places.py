@@ -181,7 +181,7 @@ class Places:
 
         def look() -> Callable[[OpenExecution], bool]:
             parents = {task.parent_id for task in anyio.get_running_tasks()}
-            return lambda entry: entry.actor is not None and entry.actor.may_leave(parents)
+            return lambda entry: entry.actor is not None and entry.actor.recording.may_leave(parents)
 
         few = self.resuming and len(self._turns) > self._services.limits.resident
         return self._resting.take_excess(look, few=few)

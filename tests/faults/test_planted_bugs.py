@@ -17,6 +17,7 @@ from msgspec import Raw
 
 from intendant.actors.execution import ExecutionActor
 from intendant.actors.history import Accepted, History
+from intendant.actors.live_recording import LiveRecording
 from intendant.actors.ownership import Ownership
 from intendant.actors.readings import Readings
 from intendant.actors.touched import Touched
@@ -295,7 +296,7 @@ async def record_without_waiting(self: Any, step: StepCompleted | StepFailed) ->
         services.writer.append(commit)
 
 
-_record_step = ExecutionActor.record_step
+_record_step = LiveRecording.record_step
 _end = History.end
 _seal = getattr(WalWriter, "_seal")  # noqa: B009  private to all but those who break it
 
@@ -389,7 +390,8 @@ async def try_again(self: Any, handler: Any, error: Exception, context: Any) -> 
     """An attempt that failed is to be followed by another one, cancelled or not."""
     if context.attempt == 1:
         with anyio.CancelScope(shield=True):
-            await self.record_step(StepFailed(HANDLER, Failure("again", str(error)), self.now(), final=False))
+            failed = StepFailed(HANDLER, Failure("again", str(error)), self.recording.now(), final=False)
+            await self.recording.record_step(failed)
     return bool(await _attempt_failed(self, handler, error, context))
 
 
@@ -450,7 +452,7 @@ def take_one_of_each(self: Any, record: LogRecord) -> None:
 
 
 ACTORS: dict[str, list[tuple[type, str, Any]]] = {
-    "a step is used before it is recorded": [(ExecutionActor, "record_step", record_without_waiting)],
+    "a step is used before it is recorded": [(LiveRecording, "record_step", record_without_waiting)],
     "a terminal record twice": [(History, "end", end_twice)],
     "a signal is acknowledged before it is durable": [(ExecutionWaits, "receive", receive_at_once)],
     "a wait ends before that is durable": [(ExecutionWaits, "_append", tell_at_once)],

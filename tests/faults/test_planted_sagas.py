@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
-from intendant.actors.execution import ExecutionActor
+from intendant.actors.live_recording import LiveRecording
 from intendant.domain.payloads import Failure, SagaCompensating, SagaStarted
 from intendant.domain.sagas import Sagas, is_undo
 from intendant.steps.steps import Steps
@@ -16,10 +16,10 @@ from intendant.steps.undoing import Undoing
 from tests.faults.stage import Stage
 from tests.faults.test_planted_bugs import Hunt
 
-_record_saga = ExecutionActor.record_saga
+_record_saga = LiveRecording.record_saga
 _to_undo = Sagas.to_undo
 _ahead: Any = vars(Steps)["ahead"].fget
-_journal: Any = vars(ExecutionActor)["journal"].fget
+_journal: Any = vars(LiveRecording)["journal"].fget
 
 
 async def note_nothing(self: Undoing, saga: str, step: str) -> None:
@@ -80,8 +80,8 @@ async def keep_the_cancel(self: Undoing, failure: Failure) -> None:
 
 BUGS: dict[str, tuple[str, list[tuple[type, str, Any]]]] = {
     "an undo is not recorded": ("saga-second-fails", [(Undoing, "note", note_nothing)]),
-    "an undo is recorded too late": ("saga-second-fails", [(ExecutionActor, "record_saga", note_without_waiting)]),
-    "the failure is not recorded": ("saga-second-fails", [(ExecutionActor, "record_saga", fail_in_memory)]),
+    "an undo is recorded too late": ("saga-second-fails", [(LiveRecording, "record_saga", note_without_waiting)]),
+    "the failure is not recorded": ("saga-second-fails", [(LiveRecording, "record_saga", fail_in_memory)]),
     "the first one is undone first": ("saga-second-fails", [(Sagas, "to_undo", forwards)]),
     "nothing is undone": ("saga-timed-out", [(Undoing, "compensate", go_forward)]),
     "undos are not shielded": ("saga-scoped", [(Undoing, "compensate", undo_unshielded)]),
@@ -89,7 +89,7 @@ BUGS: dict[str, tuple[str, list[tuple[type, str, Any]]]] = {
     "a cancel ends with its saga": ("saga-cancelled-in-wait", [(Undoing, "pass_cancel_on", keep_the_cancel)]),
     "undos are run again": (
         "saga-block-fails",
-        [(Sagas, "to_undo", all_of_it), (ExecutionActor, "journal", property(without_undos))],
+        [(Sagas, "to_undo", all_of_it), (LiveRecording, "journal", property(without_undos))],
     ),
 }
 
@@ -132,7 +132,7 @@ def test_a_saga_that_suspension_undoes_is_found(stage: Stage, planted: bool, mon
         if planted:
             patch.setattr(Undoing, "reason", undo_whatever_comes)
             patch.setattr(Steps, "check_live", let_everything_pass)
-            patch.setattr(ExecutionActor, "shield", keep_everything_out)
+            patch.setattr(LiveRecording, "shield", keep_everything_out)
         for turn in range(1, reference.turns, 3):
             lives = stage.lives(scenario)
             lives.live(leave_at=turn)

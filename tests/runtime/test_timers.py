@@ -168,9 +168,9 @@ async def test_a_handler_whose_wait_is_over_does_not_leave(
     def told_and_crowded(entry: OpenExecution) -> None:
         told(entry)
         assert entry.actor is not None
-        crowded.append(entry.actor.may_leave(()))
+        crowded.append(entry.actor.recording.may_leave(()))
         if crowded[-1]:
-            entry.actor.passivate()
+            entry.actor.recording.passivate()
             entry.owner.interrupt(entry)
 
     monkeypatch.setattr(OpenExecution, "_wait_ended", told_and_crowded)
