@@ -22,12 +22,13 @@ from intendant.domain.journal import Journal, as_recorded
 from intendant.domain.logs import about
 from intendant.domain.payloads import ExecutionResumed, Failure
 from intendant.domain.poison import Finding, Suspect, Verdict, find, suspect_of, trial
+from intendant.domain.ports import Document
 from intendant.domain.records import Record
 from intendant.domain.state import decode_execution
 
 logger = logging.getLogger("intendant.executions")
 
-READERS: Final = 16  # executions that are looked at at a time
+AT_ONCE: Final = 64  # executions that are looked at in one go: their journals may be long
 ALL_TRIALS_S: Final = 60.0  # that suspects keep others waiting at a start, all together
 EMPTYING_S: Final = 10.0  # that handlers of other partitions have to come to rest before one runs alone
 
@@ -76,15 +77,9 @@ class Trials:
             return
         below = first_id(deaths[-attempts])
         known: dict[OpenExecution, Suspect] = {}
-        unread = iter([entry for entry in found if entry.id < below])
-
-        async def read() -> None:
-            for entry in unread:
-                known[entry] = await self._read(entry)
-
-        async with anyio.create_task_group() as group:
-            for _ in range(READERS):
-                group.start_soon(read)
+        unread = [entry for entry in found if entry.id < below]
+        for place in range(0, len(unread), AT_ONCE):
+            known |= await self._read(unread[place : place + AT_ONCE])
         for entry, finding in find(known, deaths, attempts).items():
             self._take(entry, finding)
         self._suspects.sort(key=lambda entry: (-self._deaths[entry], entry.id))
@@ -97,15 +92,13 @@ class Trials:
         self._deaths[entry] = finding.deaths
         (self._held if finding.verdict is Verdict.CONDEMNED else self._suspects).append(entry)
 
-    async def _read(self, entry: OpenExecution) -> Suspect:
-        document = await self._services.log.document(entry.tenant, states.EXECUTIONS, entry.id)
-        if document is None:
-            return Suspect(0)
-        try:
-            journal = Journal.of(await self._services.log.journal(entry.tenant, entry.id))
-        except msgspec.MsgspecError:
-            return Suspect(0)  # it is blocked, and runs nothing
-        return suspect_of(decode_execution(document.body), journal)
+    async def _read(self, some: Sequence[OpenExecution]) -> dict[OpenExecution, Suspect]:
+        log = self._services.log
+        documents = await log.fetch([(each.tenant, states.EXECUTIONS, each.id) for each in some])
+        journals = await log.journals([(each.tenant, each.id) for each in some])
+        return {
+            entry: _suspect(document, rows) for entry, document, rows in zip(some, documents, journals, strict=True)
+        }
 
     def begin(self) -> None:
         """Nobody else begins from now on."""
@@ -191,3 +184,10 @@ class Trials:
         extra = about(entry.tenant, entry.session, entry.id)
         logger.error("execution %s is ended: %s", entry.child_id, message, extra=extra)
         self._director.condemn(entry, Failure("crashed", message))
+
+
+def _suspect(document: Document | None, rows: Sequence[bytes]) -> Suspect:
+    try:
+        return Suspect(0) if document is None else suspect_of(decode_execution(document.body), Journal.of(rows))
+    except msgspec.MsgspecError:
+        return Suspect(0)  # it is blocked, and runs nothing

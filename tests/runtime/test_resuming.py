@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from intendant import Context, Execution, Limits, Realm, Runtime, Shutdown, Status
+from intendant.actors.wal_writer import WalWriter
 from intendant.adapters.memory import MemoryLog, MemoryStore
 from intendant.domain.errors import StoreUnavailable
 
@@ -31,6 +32,7 @@ class Waiters:
         self.realm = Realm("desk")
         self.ran = 0
         self.came = 0
+        self.comes = anyio.Event()  # the next one
         self.realm.handler(self.wait)
 
     async def wait(self, ctx: Context, given: Given) -> int:
@@ -40,18 +42,21 @@ class Waiters:
 
         number = await ctx.step("first", first)
         self.came += 1
+        self.comes.set()
+        self.comes = anyio.Event()
         return number + await ctx.wait_signal("go", type=int)
 
     async def all_came(self, count: int) -> None:
         with anyio.fail_after(10):
-            while self.came < count:  # noqa: ASYNC110  nobody announces it
-                await anyio.sleep(0.001)
+            while self.came < count:
+                await self.comes.wait()
 
 
 class Watched(MemoryLog):
-    """Counts reads; `gate` holds those of many up, `broken` lets them fail."""
+    """Counts reads; `gate` holds those of many up, `broken` lets them fail, `asked` is when they begin."""
 
     reads: list[tuple[str, int]]
+    asked: anyio.Event
     gate: anyio.Event | None = None
     broken: Exception | None = None
 
@@ -61,6 +66,7 @@ class Watched(MemoryLog):
 
     async def journals(self, wanted: Sequence[tuple[str, str]]) -> list[list[bytes]]:
         self.reads.append(("journals", len(wanted)))
+        self.asked.set()
         found = [await super(Watched, self).journal(*each) for each in wanted]
         if self.gate is not None:
             await self.gate.wait()
@@ -80,12 +86,12 @@ async def left_open(count: int) -> tuple[MemoryStore, Watched, list[str]]:
     """A store with executions that wait, each for its signal."""
     log, waiters = Watched(), Waiters()
     store = MemoryStore(log)
-    log.reads = []
+    log.reads, log.asked = [], anyio.Event()
     async with over(store, waiters, limits=Limits()) as runtime:
         session = await runtime.open_session("acme", "s", concurrency=1_000)
         ids = [(await session.submit("desk.wait", {"number": number})).id for number in range(count)]
         await waiters.all_came(count)
-    log.reads.clear()
+    log.reads, log.asked = [], anyio.Event()
     return store, log, ids
 
 
@@ -134,8 +140,7 @@ async def test_what_comes_while_it_is_read_is_not_lost() -> None:
     async with over(store, waiters) as runtime:
         signalled, cancelled, later, untouched = handles(runtime, ids)
         with anyio.fail_after(5):
-            while not any(read == "journals" for read, _ in log.reads):  # noqa: ASYNC110
-                await anyio.sleep(0.001)
+            await log.asked.wait()
         await signalled.signal("go", 5)
         await cancelled.cancel()
         assert waiters.came == 0
@@ -152,7 +157,8 @@ async def test_who_leaves_while_they_are_read_finds_them_again() -> None:
     store, log, ids = await left_open(8)
     log.gate = anyio.Event()
     async with over(store, Waiters()) as runtime:
-        await anyio.sleep(0.01)
+        with anyio.fail_after(5):
+            await log.asked.wait()
         assert runtime.stats().open == 8
     log.gate = None
     waiters = Waiters()
@@ -161,3 +167,19 @@ async def test_who_leaves_while_they_are_read_finds_them_again() -> None:
         for number, each in enumerate(handles(runtime, ids)):
             await each.signal("go", 0)
             assert await each.result(timeout=5) == number
+
+
+async def test_after_a_death_suspects_are_looked_for_in_few_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One whose journal can't be read is no suspect, and keeps nobody from resuming."""
+
+    async def say_nothing(_writer: WalWriter) -> None:
+        await anyio.lowlevel.checkpoint()
+
+    monkeypatch.setattr(WalWriter, "_note_leaving", say_nothing)  # which is what a death looks like
+    store, log, ids = await left_open(MANY)
+    log.shared.partition.journals["acme", ids[5]].insert(0, (-1, b"?of a newer release"))
+    waiters = Waiters()
+    async with over(store, waiters, limits=Limits(deaths=1, session_concurrency=1_000)):
+        await waiters.all_came(MANY - 1)
+        assert log.reads[0] == ("journals", MANY)
+    assert waiters.ran == 0
