@@ -301,6 +301,8 @@ class Scripted:
                 return b"*2\r\n$1\r\n1\r\n$1\r\n1\r\n"
             case ["FUNCTION", "LIST", *_]:
                 return b"*0\r\n"
+            case ["WAIT", *_]:
+                return b":1\r\n"
             case ["WAITAOF", *_] if not self.syncs:
                 return b"-ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.\r\n"
             case ["WAITAOF", *_]:
@@ -330,15 +332,15 @@ async def scripted() -> AsyncGenerator[tuple[Scripted, str]]:
 
 @pytest.mark.anyio
 class TestWaiting:
-    @pytest.mark.parametrize(("level", "rounds"), [(FSYNC, 3), (REPLICATED, 4)])
-    async def test_a_commit_waits_for_the_disk_and_is_sent_once(self, level: Durability, rounds: int) -> None:
+    @pytest.mark.parametrize(("level", "waits"), [(FSYNC, 3 * ["WAITAOF"]), (REPLICATED, ["WAIT", *4 * ["WAITAOF"]])])
+    async def test_a_commit_waits_for_the_disk_and_is_sent_once(self, level: Durability, waits: list[str]) -> None:
         async with scripted() as (server, url), opened(url, level) as store:
             assert (store.durability, store.loss_window) == (level, 0.0)
             kept, server.kept = server.kept, [[1, 1]]
             pen = await Pen.take(store.log(0))
             server.calls, server.kept = [], kept
             await pen.write(commit("t"))
-            assert server.calls == ["FCALL intendant_v2_commit", *["WAITAOF"] * rounds]
+            assert server.calls == ["FCALL intendant_v2_commit", *waits]
 
     async def test_a_disk_that_never_syncs_is_an_outage(self) -> None:
         async with scripted() as (server, url), opened(f"{url}?timeout=0.5", FSYNC) as store:

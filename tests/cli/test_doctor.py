@@ -109,6 +109,14 @@ def test_each_setting_of_redis_is_looked_at(change: dict[str, Any], name: str, s
     assert set(told) <= {"durability"}
 
 
+@pytest.mark.parametrize(("asked", "verdicts"), [(Durability.WRITTEN, []), (Durability.FSYNC, ["warning"])])
+def test_where_commits_wait_for_the_next_sync_is_told(asked: Durability, verdicts: list[str]) -> None:
+    everysec = {**(GOOD.settings or {}), "appendfsync": "everysec"}
+    checks = of_facts(msgspec.structs.replace(GOOD, settings=everysec), Usage(1, 100), asked, None, "redis://x")
+    assert [each.verdict for each in checks if each.name == "WAITAOF"] == verdicts
+    assert {each.verdict for each in checks if each.name != "WAITAOF"} == {"ok"}
+
+
 def test_variables_that_nobody_reads_are_told() -> None:
     assert variables({"INTENDANT_HOT": "x", "INTENDANT_SHOP_COLD": "x", "INTENDANT_TOKENS": "x", "PATH": "x"}) == []
     [check] = variables({"INTENDANT_DURABLITY": "x"})

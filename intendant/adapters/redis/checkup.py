@@ -65,8 +65,10 @@ def of_facts(facts: Facts, usage: Usage, asked: Durability, assume: Durability |
                 _set("no-appendfsync-on-rewrite no: always is not always with it")),
         _room(usage),
     ]  # fmt: skip
-    if facts.version < WAITAOF_SINCE and asked >= Durability.FSYNC and not always:
-        checks.append(Check("WAITAOF", "wrong", "there is none before Redis 7.2", _set("appendfsync always")))
+    if asked >= Durability.FSYNC and not always:
+        waits = facts.version >= WAITAOF_SINCE
+        found = "each commit waits for it, up to a second" if waits else "there is none before Redis 7.2"
+        checks.append(Check("WAITAOF", "warning" if waits else "wrong", found, _set("appendfsync always")))
     try:
         given = guarantee(facts, asked, assume, name).durability
     except StoreUnavailable as error:

@@ -83,19 +83,19 @@ class Connection:
         await self._check(replies)
         return replies
 
-    async def function(self, name: str, *words: Word, then: Sequence[Word] | None = None, read: bool = False) -> Any:
+    async def function(self, name: str, *words: Word, then: Sequence[Sequence[Word]] = (), read: bool = False) -> Any:
         """Call one of our functions with the number of keys, keys and arguments; load the library if it is missing.
 
-        With `then` a command follows at once, and both replies are returned.
+        With `then` commands follow at once, and all replies are returned.
         """
         command = ("FCALL_RO" if read else "FCALL", LIBRARY.function(name), *words)
-        commands = (command,) if then is None else (command, then)
+        commands = (command, *then)
         replies = await self.exchange(*commands)
         if isinstance(replies[0], ServerError) and str(replies[0]).startswith(FUNCTION_MISSING):
             await self.load()
             replies = await self.exchange(*commands)
         await self._check(replies)
-        return replies[0] if then is None else replies
+        return replies if then else replies[0]
 
     async def load(self) -> None:
         """Load our library, in place of what has its name."""

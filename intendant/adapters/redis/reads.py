@@ -146,7 +146,8 @@ class RedisReads:
         return value
 
     async def _function(self, name: str, *words: Word) -> Any:
-        [value] = await self._read(lambda connection: connection.function(name, *words, read=True, then=self._place))
+        place = [self._place]
+        [value] = await self._read(lambda connection: connection.function(name, *words, read=True, then=place))
         return value
 
     async def _read(self, read: Callable[[Connection], Awaitable[list[Any]]]) -> list[Any]:
