@@ -61,6 +61,12 @@ class RedisServer(OwnServer):
         finally:
             client.close()
 
+    @property
+    def knows_waitaof(self) -> bool:
+        """Whether it is of version 7.2 or newer."""
+        major, minor, *_ = self.cli("INFO", "server")["redis_version"].split(".")
+        return (int(major), int(minor)) >= (7, 2)
+
     def flush(self) -> None:
         """Remove every key, and every function."""
         self.cli("FLUSHALL")
