@@ -7,7 +7,6 @@ may be gone at the same moment: then nobody remembers what was told but the repl
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -17,8 +16,6 @@ from tests.faults.stable import Stable
 from tests.infrastructure.proxy import Proxy
 from tests.infrastructure.redis_server import RedisServer, ValkeyServer
 from tests.infrastructure.tier import full
-
-AUDIT_EVERY = 20
 
 
 class Pair:
@@ -33,9 +30,12 @@ class Pair:
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.address.port}/0"
 
+    def kill(self) -> None:
+        """The primary's process, whose disk nobody sees again."""
+        self.primary.close()
+
     def fail_over(self) -> None:
         """The replica is the primary from now on, and gets a replica of its own."""
-        self.primary.close()
         self.replica.cli("REPLICAOF", "NO", "ONE")
         self.primary = self.replica
         self.address.target = self.primary.port
@@ -61,19 +61,7 @@ def pair() -> Iterator[Pair]:
 
 def fail_over(times: int, pair: Pair, trial: Callable[..., Trial]) -> None:
     tried = trial(pair.url, durability="replicated")
-    tried.load()
-    for kill in range(1, times + 1):
-        tried.ripen()
-        pair.primary.kill()
-        moment = time.monotonic()
-        tried.struck()
-        pair.fail_over()
-        tried.goes_on(moment)
-        if kill % AUDIT_EVERY == 0 and kill < times:
-            tried.drain()
-            tried.audit()
-            tried.load()
-    tried.drain()
+    tried.endure(times, pair.kill, pair.fail_over)
     tried.report("failovers to a replica", tried.audit())
 
 
@@ -86,7 +74,7 @@ def lose_machines(times: int, stable: Stable, pair: Pair, tried: Trial, *, every
             pair.replica.cli("REPLICAOF", "NO", "ONE")
             tried.is_told_more(lambda: True)
         stable.kill(tried.pid)
-        pair.primary.kill()
+        pair.kill()
         tried.struck()
         pair.fail_over()
         tried.starts_over()

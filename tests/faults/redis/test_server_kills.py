@@ -7,11 +7,10 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.faults.redis.trial import Trial
+from tests.faults.redis.trial import AUDIT_EVERY, Trial
 from tests.infrastructure.redis_server import RedisServer
 from tests.infrastructure.tier import full
 
-AUDIT_EVERY = 20
 LOSS_MAX = 0.3  # seconds of writes that a server forgets
 Servers = Callable[..., RedisServer]
 
@@ -20,19 +19,7 @@ def kill_synced(kills: int, servers: Servers, trial: Callable[..., Trial]) -> No
     """A server that syncs before it answers loses nothing."""
     server = servers(appendfsync="always")
     tried = trial(server.url, durability="fsync")
-    tried.load()
-    for kill in range(1, kills + 1):
-        tried.ripen()
-        server.kill()
-        moment = time.monotonic()
-        tried.struck()
-        server.restart()
-        tried.goes_on(moment)
-        if kill % AUDIT_EVERY == 0 and kill < kills:
-            tried.drain()
-            tried.audit()
-            tried.load()
-    tried.drain()
+    tried.endure(kills, server.kill, server.restart)
     tried.report("kills of a server with appendfsync always", tried.audit())
 
 

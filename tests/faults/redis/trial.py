@@ -18,6 +18,7 @@ from tests.faults.stable import WAIT_MAX, Stable
 
 ACKNOWLEDGED_MIN = 50  # since the last fault, and
 OPEN_MIN = 20  # at the moment of a fault: one that meets less proves nothing
+AUDIT_EVERY = 20  # faults
 BACKENDS = ("asyncio", "uvloop", "trio")
 
 
@@ -110,6 +111,22 @@ class Trial:
         self.starts_over()
         self.reader.wait_for(lambda: len(self.reader.accepted) > self._acknowledged, "work to go on by itself")
         self.numbers.pauses.append(time.monotonic() - since)
+
+    def endure(self, kills: int, kill: Callable[[], None], mend: Callable[[], None]) -> None:
+        """Load, so many kills of what it writes to, each mended at once, and an audit every so many; then drain."""
+        self.load()
+        for number in range(1, kills + 1):
+            self.ripen()
+            kill()
+            moment = time.monotonic()
+            self.struck()
+            mend()
+            self.goes_on(moment)
+            if number % AUDIT_EVERY == 0 and number < kills:
+                self.drain()
+                self.audit()
+                self.load()
+        self.drain()
 
     def leave(self, pid: int = 0) -> None:
         """SIGTERM to a process, by default the newest, and wait until it has left."""
