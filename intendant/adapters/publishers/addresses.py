@@ -19,6 +19,7 @@ Address = IPv4Address | IPv6Address
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 
 _NAT64: Final = IPv6Network("64:ff9b::/96")
+_SIX_TO_FOUR: Final = IPv6Network("2002::/16")  # by relays of anybody, and given up (RFC 7526)
 _GLOBAL_UNICAST: Final = IPv6Network("2000::/3")
 _NOT_PUBLIC: Final = tuple(  # whatever this version of Python says of them
     ip_network(each)
@@ -60,7 +61,7 @@ class AddressPolicy:
         meant = _meant(given)
         if meant.is_multicast or meant.is_unspecified:
             return "multicast" if meant.is_multicast else "unspecified"
-        kind = _kind(meant)
+        kind = _kind(meant) or ("reserved" if _in(given, _SIX_TO_FOUR) else "")
         if not kind or self._all or any(_in(each, network) for each in (given, meant) for network in self._networks):
             return ""
         return kind
