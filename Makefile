@@ -17,6 +17,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 STRESS ?= 1
+# prints what tests tell of themselves, which are the numbers of each run
+FULL = STRESS=$(STRESS) $(BIN)/pytest -q -rP --show-capture=stdout -p no:cacheprovider -o timeout=0
 # tests start hundreds of processes, which should not compile our modules each time
 export PYTHONDONTWRITEBYTECODE :=
 
@@ -51,7 +53,8 @@ docs: $(VENV)/.docs
 	@echo "build/docs/index.html"
 
 stress: $(READY) redis
-	STRESS=$(STRESS) $(BIN)/pytest -q -m "stress or scaled" -p no:cacheprovider -o timeout=0 $(ARGS)
+	$(FULL) -n 2 --dist worksteal -m "(stress or scaled) and not alone" $(ARGS); status=$$?; \
+		$(FULL) -m "(stress or scaled) and alone" $(ARGS) && exit $$status
 
 bench: $(READY) redis
 	$(BIN)/python -m benchmarks.comparison $(ARGS)

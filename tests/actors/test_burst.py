@@ -186,6 +186,7 @@ async def burst_of_actors() -> Pings:
 
 
 @pytest.mark.scaled
+@pytest.mark.alone
 async def test_actors() -> None:
     await quiet(burst_of_actors)
 
@@ -247,5 +248,6 @@ async def burst_of_children() -> Pings:
 
 
 @pytest.mark.scaled
+@pytest.mark.alone
 async def test_children() -> None:
     await quiet(burst_of_children)

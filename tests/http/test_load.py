@@ -101,6 +101,7 @@ def test_nothing_that_was_accepted_is_lost_when_a_server_is_stopped_under_load(t
 
 
 @pytest.mark.stress
+@pytest.mark.alone
 def test_goodput_under_overload_and_a_stop_in_the_middle(site: Site) -> None:
     goodput: dict[int, float] = {}
     for connections in (64, 1_024):

@@ -81,12 +81,14 @@ async def live(store: Store, count: int, resident: int) -> None:
 
 
 @pytest.mark.scaled
+@pytest.mark.alone
 @pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"] if not STRESS else ["asyncio"])
 async def test_sqlite(anyio_backend: str, tmp_path: Path) -> None:
     await live(SqliteStore(tmp_path / "work.db"), SESSIONS, RESIDENT)
 
 
 @pytest.mark.scaled
+@pytest.mark.alone
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_redis(anyio_backend: str, redis_url: str) -> None:
     await live(RedisStore(redis_url), ON_REDIS, max(ON_REDIS // 100, 20))

@@ -116,6 +116,7 @@ def test_two_hand_overs(stable: Stable, reader: Reader, hot: str, examining: Cal
 
 
 @pytest.mark.stress
+@pytest.mark.alone
 def test_a_hundred_hand_overs(stable: Stable, reader: Reader, hot: str, examining: Callable[..., Any]) -> None:
     hand_overs(full(100), stable, reader, hot, examining, at_most=HAND_OVER_MAX)
 

@@ -45,6 +45,7 @@ def test_two_rolling_restarts(servers: Callable[..., RedisServer], trial: Callab
 
 
 @pytest.mark.stress
+@pytest.mark.alone
 def test_fifty_rolling_restarts(servers: Callable[..., RedisServer], trial: Callable[..., Trial]) -> None:
     roll(full(50), servers, trial)
 
@@ -120,6 +121,7 @@ def test_two_processes_with_two_partitions_each(
 
 
 @pytest.mark.stress
+@pytest.mark.alone
 def test_twenty_kills_of_one_of_two_processes(
     stable: Stable, servers: Callable[..., RedisServer], trial: Callable[..., Trial]
 ) -> None:
