@@ -17,6 +17,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 STRESS ?= 1
+# more than two cores: a third of the time tests wait for servers, disks and processes
+WORKERS ?= 3
 # prints what tests tell of themselves, which are the numbers of each run
 FULL = STRESS=$(STRESS) $(BIN)/pytest -q -rP --show-capture=stdout -p no:cacheprovider -o timeout=0
 # tests start hundreds of processes, which should not compile our modules each time
@@ -28,11 +30,11 @@ run: $(READY)
 	$(BIN)/intendant demo
 
 test: $(READY) redis
-	$(BIN)/pytest -q -n 2 --dist worksteal $(ARGS)
+	$(BIN)/pytest -q -n $(WORKERS) --dist worksteal $(ARGS)
 
 test-docker: $(READY) redis
 	docker compose --file docker-compose.test.yml up --detach --wait
-	INTENDANT_TEST_DOCKER=1 $(BIN)/pytest -q -n 2 --dist worksteal $(ARGS); status=$$?; \
+	INTENDANT_TEST_DOCKER=1 $(BIN)/pytest -q -n $(WORKERS) --dist worksteal $(ARGS); status=$$?; \
 		docker compose --file docker-compose.test.yml down --volumes; exit $$status
 
 # tests kill servers of their own: a server elsewhere does not replace this one
@@ -53,7 +55,7 @@ docs: $(VENV)/.docs
 	@echo "build/docs/index.html"
 
 stress: $(READY) redis
-	$(FULL) -n 2 --dist worksteal -m "(stress or scaled) and not alone" $(ARGS); status=$$?; \
+	$(FULL) -n $(WORKERS) --dist worksteal -m "(stress or scaled) and not alone" $(ARGS); status=$$?; \
 		$(FULL) -m "(stress or scaled) and alone" $(ARGS) && exit $$status
 
 bench: $(READY) redis
