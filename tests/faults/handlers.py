@@ -245,7 +245,8 @@ def make_realm(ledger: Ledger) -> Realm:  # noqa: C901  a list of handlers, none
                 ctx.artifact("clean", given["kind"])
         return 1
 
-    play.handler(name="tidying", retry=Retry(attempts=5, initial=timedelta(hours=1), jitter=0.0))(cleaning)
+    again = Retry(attempts=5, initial=timedelta(hours=1), jitter=0.0)
+    play.handler(name="tidying", retry=again, cleanup=timedelta(hours=1))(cleaning)
 
     @play.handler(exclusive=True)
     async def counting(ctx: Context, given: dict[str, Any]) -> int:
