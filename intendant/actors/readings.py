@@ -13,7 +13,7 @@ from intendant.actors.open_execution import OpenExecution
 from intendant.actors.services import Services
 from intendant.domain import state as states
 from intendant.domain.journal import Journal
-from intendant.domain.ports import Document
+from intendant.domain.ports import Document, LogReader
 from intendant.domain.state import decode_execution
 
 AT_ONCE: Final = 64  # journals, which may be long; while they are read the store does nothing else
@@ -55,13 +55,17 @@ class Readings:
             self._reading = False
 
     async def _read(self, some: Sequence[OpenExecution]) -> Sequence[Accepted | None]:
-        log = self._services.log
         try:
-            documents = await log.fetch([(each.tenant, states.EXECUTIONS, each.id) for each in some])
-            journals = await log.journals([(each.tenant, each.id) for each in some])
+            return await read(self._services.log, some)
         except Exception:  # whatever it is: it is met again, where an outage is waited out and a crash is one's own
             return [None] * len(some)
-        return [_recorded(*each) for each in zip(documents, journals, strict=True)]
+
+
+async def read(log: LogReader, some: Sequence[OpenExecution]) -> list[Accepted | None]:
+    """What these have recorded, in their order; None of one that is not there, or that this code can't read."""
+    documents = await log.fetch([(each.tenant, states.EXECUTIONS, each.id) for each in some])
+    journals = await log.journals([(each.tenant, each.id) for each in some])
+    return [_recorded(*each) for each in zip(documents, journals, strict=True)]
 
 
 def _recorded(document: Document | None, rows: Sequence[bytes]) -> Accepted | None:

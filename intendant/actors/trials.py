@@ -8,27 +8,24 @@ from collections.abc import Sequence
 from typing import Final, Protocol
 
 import anyio
-import msgspec
 from msgspec import Raw
 
+from intendant.actors.history import Accepted
 from intendant.actors.open_execution import OpenExecution
+from intendant.actors.readings import AT_ONCE, read
 from intendant.actors.services import Services
-from intendant.domain import state as states
 from intendant.domain.codec import encode
 from intendant.domain.commit import AppendJournal, Commit
 from intendant.domain.errors import BeingErased, Stopped
 from intendant.domain.ids import first_id
-from intendant.domain.journal import Journal, as_recorded
+from intendant.domain.journal import as_recorded
 from intendant.domain.logs import about
 from intendant.domain.payloads import ExecutionResumed, Failure
 from intendant.domain.poison import Finding, Suspect, Verdict, find, suspect_of, trial
-from intendant.domain.ports import Document
 from intendant.domain.records import Record
-from intendant.domain.state import decode_execution
 
 logger = logging.getLogger("intendant.executions")
 
-AT_ONCE: Final = 64  # executions that are looked at in one go: their journals may be long
 ALL_TRIALS_S: Final = 60.0  # that suspects keep others waiting at a start, all together
 EMPTYING_S: Final = 10.0  # that handlers of other partitions have to come to rest before one runs alone
 
@@ -79,7 +76,8 @@ class Trials:
         known: dict[OpenExecution, Suspect] = {}
         unread = [entry for entry in found if entry.id < below]
         for place in range(0, len(unread), AT_ONCE):
-            known |= await self._read(unread[place : place + AT_ONCE])
+            some = unread[place : place + AT_ONCE]
+            known |= zip(some, map(_suspect, await read(self._services.log, some)), strict=True)
         for entry, finding in find(known, deaths, attempts).items():
             self._take(entry, finding)
         self._suspects.sort(key=lambda entry: (-self._deaths[entry], entry.id))
@@ -91,14 +89,6 @@ class Trials:
         entry.held = True
         self._deaths[entry] = finding.deaths
         (self._held if finding.verdict is Verdict.CONDEMNED else self._suspects).append(entry)
-
-    async def _read(self, some: Sequence[OpenExecution]) -> dict[OpenExecution, Suspect]:
-        log = self._services.log
-        documents = await log.fetch([(each.tenant, states.EXECUTIONS, each.id) for each in some])
-        journals = await log.journals([(each.tenant, each.id) for each in some])
-        return {
-            entry: _suspect(document, rows) for entry, document, rows in zip(some, documents, journals, strict=True)
-        }
 
     def begin(self) -> None:
         """Nobody else begins from now on."""
@@ -186,8 +176,7 @@ class Trials:
         self._director.condemn(entry, Failure("crashed", message))
 
 
-def _suspect(document: Document | None, rows: Sequence[bytes]) -> Suspect:
-    try:
-        return Suspect(0) if document is None else suspect_of(decode_execution(document.body), Journal.of(rows))
-    except msgspec.MsgspecError:
+def _suspect(recorded: Accepted | None) -> Suspect:
+    if recorded is None or recorded.journal is None:
         return Suspect(0)  # it is blocked, and runs nothing
+    return suspect_of(recorded.state, recorded.journal)

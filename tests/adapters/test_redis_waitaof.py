@@ -45,7 +45,6 @@ def everysec(server: RedisServer) -> Iterator[None]:
 
 @pytest.fixture
 def url(server: RedisServer, fresh_prefix: Callable[[], str]) -> str:
-    server.cli("CONFIG", "RESETSTAT")
     return f"{server.url}?prefix={fresh_prefix()}"
 
 
@@ -82,6 +81,7 @@ async def test_a_commit_is_told_when_the_server_has_synced_it(server: RedisServe
 
 async def test_always_waits_for_nothing(server: RedisServer, url: str) -> None:
     async with writing(url, Durability.FSYNC) as pen:
+        server.cli("CONFIG", "RESETSTAT")
         await pen.write(commit("t"))
         assert calls(server, "waitaof") == 0
 

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -104,11 +105,7 @@ class RedisServer(OwnServer):
     def follow(self, primary: RedisServer) -> None:
         """Become a replica of another server; returns when it has all that is there."""
         self.cli("REPLICAOF", "127.0.0.1", primary.port)
-        give_up = time.monotonic() + PATIENCE
-        while not self._follows(primary):
-            if time.monotonic() > give_up:
-                raise RuntimeError(f"the replica did not catch up; its log ends:\n{self._log()}")
-            time.sleep(0.002)
+        self._until(lambda: self._follows(primary), "the replica did not catch up")
 
     def _follows(self, primary: RedisServer) -> bool:
         online = primary.cli("INFO", "replication").get("slave0", {})
@@ -125,23 +122,25 @@ class RedisServer(OwnServer):
                 [*ends_with_us(), self.program, *words], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
             )
         )
-        self._wait()
+        self._until(self._answers, "redis-server did not come up")
 
     def _aof(self) -> Path:
         """The newest part; without a rewrite there is one."""
         return max(self.directory.glob("appendonlydir/*.incr.aof"), key=lambda path: int(path.name.split(".")[-3]))
 
-    def _wait(self) -> None:
+    def _answers(self) -> bool:
+        try:
+            told = self.cli("INFO")  # answered also while it loads its file
+        except (redis.ConnectionError, redis.TimeoutError):
+            return False
+        return told["process_id"] == self.process.pid and not told["loading"]
+
+    def _until(self, condition: Callable[[], bool], otherwise: str) -> None:
+        """Look again and again: a server announces nothing."""
         give_up = time.monotonic() + PATIENCE
-        while True:
-            try:
-                told = self.cli("INFO")  # answered also while it loads its file
-                if told["process_id"] == self.process.pid and not told["loading"]:
-                    return
-            except (redis.ConnectionError, redis.TimeoutError):
-                pass
+        while not condition():
             if not self.running or time.monotonic() > give_up:  # somebody else may have the port
-                raise RuntimeError(f"redis-server did not come up; its log ends:\n{self._log()}")
+                raise RuntimeError(f"{otherwise}; its log ends:\n{self._log()}")
             time.sleep(0.002)
 
     def _log(self) -> str:

@@ -10,7 +10,6 @@ import pytest
 
 from intendant import Context, Limits, Realm, Runtime, Shutdown, Status
 from intendant.actors.trials import Trials
-from intendant.actors.wal_writer import WalWriter
 from intendant.adapters.memory import MemoryStore
 from intendant.domain.ids import partition_of
 from intendant.domain.ports import Store
@@ -21,16 +20,6 @@ pytestmark = pytest.mark.anyio
 Audit = Callable[[Store], Awaitable[World]]
 MakeRuntime = Callable[..., Runtime]
 AT_ONCE = Shutdown(drain=0)
-
-
-@pytest.fixture
-def dying(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever leaves a runtime is found to have died: nothing else tells a death from a leave."""
-
-    async def say_nothing(writer: WalWriter) -> None:
-        await anyio.lowlevel.checkpoint()
-
-    monkeypatch.setattr(WalWriter, "_note_leaving", say_nothing)
 
 
 class Theatre:

@@ -11,7 +11,6 @@ import msgspec
 import pytest
 
 from intendant import Context, Execution, Limits, Realm, Runtime, Shutdown, Status
-from intendant.actors.wal_writer import WalWriter
 from intendant.adapters.memory import MemoryLog, MemoryStore
 from intendant.domain.errors import StoreUnavailable
 
@@ -169,13 +168,8 @@ async def test_who_leaves_while_they_are_read_finds_them_again() -> None:
             assert await each.result(timeout=5) == number
 
 
-async def test_after_a_death_suspects_are_looked_for_in_few_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_after_a_death_suspects_are_looked_for_in_few_reads(dying: None) -> None:
     """One whose journal can't be read is no suspect, and keeps nobody from resuming."""
-
-    async def say_nothing(_writer: WalWriter) -> None:
-        await anyio.lowlevel.checkpoint()
-
-    monkeypatch.setattr(WalWriter, "_note_leaving", say_nothing)  # which is what a death looks like
     store, log, ids = await left_open(MANY)
     log.shared.partition.journals["acme", ids[5]].insert(0, (-1, b"?of a newer release"))
     waiters = Waiters()
