@@ -8,6 +8,7 @@ import logging
 import anyio.lowlevel
 from msgspec import Raw, Struct
 
+from intendant.actors.history import History
 from intendant.actors.live_recording import LiveRecording
 from intendant.actors.services import Services
 from intendant.context import Context
@@ -33,26 +34,27 @@ _Left = tuple[list[Signal], int, list[SagaRecord], list[ChildRecord], int]
 class Conclusion(Struct, gc=False):
     """Made when an execution is about to end. Nobody waits here until that is durable: see `History.end`.
 
-    `recording` is that of its handler, whether it ran or not.
+    `recording` is that of its handler, whether it ran or not, and `history` what is recorded.
     """
 
     services: Services
+    history: History
     recording: LiveRecording
     became: list[ChildRecord] = []
 
     async def complete(self, result: bytes, context: Context) -> None:
         """End it with a result; cancelled, if a cancel was decided."""
         left: _Left = [], 0, [], [], 0
-        if not self.recording.history.untouched:
+        if not self.history.untouched:
             await self.settle_children()
-            if self.recording.history.fold.cancelled is not None:
+            if self.history.fold.cancelled is not None:
                 self.cancel(None, context)
                 return
             left = self._left()
         now, events = self.services.clock.now(), context.take_events()
         payload = ExecutionCompleted(Raw(result), now, context.artifacts, events, *left)
         try:
-            self.recording.history.end(payload, context.changed_state)
+            self.history.end(payload, context.changed_state)
         except InvalidValue as error:  # all artifacts together are larger than a commit may be
             await self.fail(error, None)
         else:
@@ -62,7 +64,7 @@ class Conclusion(Struct, gc=False):
         """End it with what its handler raised; cancelled, if a cancel was decided."""
         if isinstance(error, Stopped) and not self.services.writer.serving:
             raise error  # not the handler's doing
-        state = self.recording.history.state
+        state = self.history.state
         if not isinstance(error, InvalidValue):
             attempt = 0 if context is None else context.attempt
             logger.info(
@@ -79,13 +81,13 @@ class Conclusion(Struct, gc=False):
 
     def end_failed(self, failure: Failure, context: Context | None) -> None:
         """End it failed, its children being settled; cancelled, if a cancel was decided."""
-        if self.recording.history.fold.cancelled is not None:
+        if self.history.fold.cancelled is not None:
             self.cancel(failure, context)
             return
         artifacts = context.artifacts if context else {}
         events = context.take_events() if context else []
         payload = ExecutionFailed(failure, self.services.clock.now(), artifacts, events, *self._left())
-        self.recording.history.end(payload)
+        self.history.end(payload)
         self._tell(Status.FAILED, failure.code)
 
     def cancel(self, failure: Failure | None, context: Context | None) -> None:
@@ -97,7 +99,7 @@ class Conclusion(Struct, gc=False):
         events = context.take_events() if context else []
         payload = ExecutionCancelled(self.services.clock.now(), failure, artifacts, events, *self._left())
         try:
-            self.recording.history.end(payload)
+            self.history.end(payload)
         except InvalidValue:  # what it gave is larger than a commit may be: its end goes without
             self.cancel(failure, None)
         else:
@@ -108,19 +110,19 @@ class Conclusion(Struct, gc=False):
 
         Raises Suspended when handlers are suspended meanwhile: then it ends later.
         """
-        if not self.recording.history.journal.children:
+        if not self.history.journal.children:
             return
         worker = self.recording.worker
         with contextlib.nullcontext() if worker is None else worker.shield():
             self.became = await self.recording.offspring.settle()
             return
         await anyio.lowlevel.checkpoint()
-        raise Suspended(f"execution {self.recording.history.state.id} is suspended before its end, and goes on later")
+        raise Suspended(f"execution {self.history.state.id} is suspended before its end, and goes on later")
 
     def _left(self) -> _Left:
         """What its end tells besides what the handler gave."""
-        journal = self.recording.history.journal
-        return *self.recording.history.undelivered(), journal.sagas.records(), self.became, len(journal.children)
+        journal = self.history.journal
+        return *self.history.undelivered(), journal.sagas.records(), self.became, len(journal.children)
 
     def _tell(self, status: Status, code: str = "") -> None:
         if self.recording.trace is not None:

@@ -187,7 +187,7 @@ class ExecutionActor(Actor[ExecutionMessage]):
         return True
 
     def _conclude(self) -> Conclusion:
-        return Conclusion(self._services, self.recording)
+        return Conclusion(self._services, self.recording.history, self.recording)
 
     async def _end_cancelled(self) -> None:
         conclusion = self._conclude()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from functools import partial
 from typing import Any
 
 import anyio
@@ -18,6 +17,7 @@ from intendant.actors.history import Accepted
 from intendant.actors.messages import ExecutionMessage, PreparedIntent
 from intendant.actors.open_execution import OpenExecution
 from intendant.actors.open_set import OpenSet
+from intendant.actors.passivation import Passivation
 from intendant.actors.places import Places
 from intendant.actors.pure import with_end
 from intendant.actors.readings import Readings
@@ -72,6 +72,7 @@ class Executions:
         self._backoff = backoff
         self.open = OpenSet(services)
         self.places = Places(services)
+        self._passivation = Passivation(self.places, services.seam)
         self._ids = Ids()
         self._supervisor: DynamicSupervisor
         self._loading: anyio.CancelScope
@@ -428,7 +429,7 @@ class Executions:
         """Its handler has begun to do nothing but wait, or works again: waiting takes no place to run."""
         if entry.resting:
             self.places.rest(entry)
-            self._make_passive()
+            self._passivation.make_room()
             self._make_way()
         else:
             self.places.go_on(entry)
@@ -446,29 +447,6 @@ class Executions:
     def beside(self, entry: OpenExecution, watch: Callable[[], Awaitable[None]]) -> None:
         """Run this beside its handler. Raises SupervisorError when handlers are being suspended."""
         self._supervisor.perform(f"{entry.child_id}{_CLEAN_UP}", watch, lambda _cause: None)
-
-    def _make_passive(self) -> None:
-        """Suspend handlers that have waited longest, until few enough are left.
-
-        Not from a task: whoever cancels another task is put into words with it, which costs as much as the rest.
-        """
-        if told := self.places.take_excess():
-            self.services.seam.call_soon(partial(self._passivate, told))
-
-    def _passivate(self, told: Sequence[OpenExecution]) -> None:
-        leaving = list[tuple[OpenExecution, ExecutionActor]]()
-        for entry in told:
-            actor = entry.actor
-            if actor is not None and self.places.is_to_leave(entry) and actor.recording.may_leave(()):
-                actor.recording.passivate()
-                leaving.append((entry, actor))
-        self.services.seam.call_soon(partial(self._see_off, leaving))  # when each of them had its moment
-
-    def _see_off(self, leaving: Sequence[tuple[OpenExecution, ExecutionActor]]) -> None:
-        """Cancel all that handlers do that are still there."""
-        for entry, actor in leaving:
-            if entry.actor is actor:
-                actor.recording.leave()
 
     def entry(self, tenant: str, execution: str) -> OpenExecution | None:
         """An execution that is open here. Raises ActorStopped while executions do not serve."""
