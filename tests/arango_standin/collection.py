@@ -9,6 +9,10 @@ import re
 from collections.abc import Callable
 from typing import Any, Final
 
+import msgspec
+from msgspec import Raw
+
+from tests.arango_standin.documents import Documents
 from tests.arango_standin.messages import Failure, Json, fail
 from tests.arango_standin.sorted_index import SortedIndex
 
@@ -21,15 +25,15 @@ class Collection:
     def __init__(self, properties: Json, revisions: Callable[[], str]) -> None:
         self.properties = properties
         self.name: str = properties["name"]
-        self.documents: dict[str, Json] = {}
+        self.documents = Documents()
         self.indexes: dict[tuple[str, ...], tuple[Json, SortedIndex]] = {}
-        self._changed: dict[str, Json] = {}
+        self._changed: dict[str, None] = {}  # a set in order
         self._removed: list[str] = []
         self._revisions = revisions
 
     def get(self, key: str) -> Json:
         """One document."""
-        return self.documents.get(key) or fail(1202)
+        return self.documents.find(key) or fail(1202)
 
     def insert(self, document: Any, *, mode: str, version: str | None) -> Json:
         """Create a document, or do with the one of this key what `mode` says: conflict, ignore, replace."""
@@ -37,7 +41,7 @@ class Collection:
             fail(1227)
         fields: Json = document  # pyright: ignore[reportUnknownVariableType]
         key = check_key(fields["_key"]) if "_key" in fields else str(int(self._revisions()[1:], 16))
-        old = self.documents.get(key)
+        old = self.documents.find(key)
         if old is None:
             return self._keep(key, fields, None)
         if mode == "conflict":
@@ -65,8 +69,7 @@ class Collection:
                 fail(1202)
         old = self.get(check_key(key))
         self._check(old, fields if check else {})
-        self._forget(old)
-        del self.documents[old["_key"]]
+        self._forget(old["_key"])
         self._removed.append(old["_key"])
         return mark(old)
 
@@ -75,23 +78,22 @@ class Collection:
         fields = tuple(description["fields"])
         if fields in self.indexes:
             return False
-        index = SortedIndex(fields)
-        index.fill(iter(self.documents.values()))
+        index = SortedIndex(fields, self.documents)
         self.indexes[fields] = (description, index)
         return True
 
-    def take_changes(self) -> tuple[list[Json], list[str]]:
+    def take_changes(self) -> tuple[list[Raw], list[str]]:
         """Documents that were written, and keys that were removed, since it was last asked: never both of one."""
-        changed, removed = list(self._changed.values()), self._removed
+        changed, removed = [self.documents.raw(key) for key in self._changed], self._removed
         self._changed, self._removed = {}, []
         return changed, removed
 
-    def restore(self, documents: list[Json], removed: list[str]) -> None:
+    def restore(self, documents: list[Raw], removed: list[str]) -> None:
         """Take over what was written before a restart."""
         for document in documents:
-            self._put(document)
+            self._put(msgspec.msgpack.decode(document, type=Json))
         for key in removed:
-            self._forget(self.documents.pop(key))
+            self._forget(key)
 
     def _replace(self, old: Json, fields: Json, version: str | None) -> Json:
         if version is not None and not _is_newer(fields.get(version), old.get(version)):
@@ -101,17 +103,19 @@ class Collection:
     def _keep(self, key: str, fields: Json, old_revision: str | None) -> Json:
         kept = {**fields, "_key": key, "_id": f"{self.name}/{key}", "_rev": self._revisions()}
         self._put(kept)
-        self._changed[key] = kept
+        self._changed[key] = None
         return mark(kept) if old_revision is None else {**mark(kept), "_oldRev": old_revision}
 
     def _put(self, document: Json) -> None:
-        self.documents[document["_key"]] = document
+        key = document["_key"]
+        self.documents[key] = document
         for _, index in self.indexes.values():
-            index.add(document)
+            index.note(key)
 
-    def _forget(self, document: Json) -> None:
+    def _forget(self, key: str) -> None:
+        del self.documents[key]
         for _, index in self.indexes.values():
-            index.remove(document)
+            index.note(key)
 
     def _check(self, old: Json, wanted: Json) -> None:
         if "_rev" in wanted and wanted["_rev"] != old["_rev"]:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from tests.arango_standin.collection import Collection
 from tests.arango_standin.cursors import Cursors
@@ -25,7 +25,7 @@ class Change(Struct, frozen=True, array_like=True):
     dropped: bool = False
     properties: Json | None = None
     index: Json | None = None
-    documents: list[Json] | None = None
+    documents: list[Raw] | None = None
     removed: list[str] | None = None
 
 

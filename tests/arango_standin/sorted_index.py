@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
+
+from tests.arango_standin.messages import Json
 
 Values = tuple[tuple[int, Any], ...]
 
@@ -16,22 +18,15 @@ class SortedIndex:
     more, and where thousands are written between two looks one sort is cheaper than a place found for each.
     """
 
-    def __init__(self, fields: tuple[str, ...]) -> None:
+    def __init__(self, fields: tuple[str, ...], documents: Mapping[str, Json]) -> None:
         self.fields = fields
+        self._documents = documents
         self._sorted: list[tuple[Any, ...]] = []
-        self._noted: dict[str, dict[str, Any] | None] = {}
+        self._noted = set(documents)
 
-    def add(self, document: dict[str, Any]) -> None:
-        """Take a document up, in place of the one that has its key."""
-        self._noted[document["_key"]] = document
-
-    def remove(self, document: dict[str, Any]) -> None:
-        """Forget a document."""
-        self._noted[document["_key"]] = None
-
-    def fill(self, documents: Iterator[dict[str, Any]]) -> None:
-        """Take up all of a collection."""
-        self._sorted = sorted(map(self._entry, documents))
+    def note(self, key: str) -> None:
+        """The document of this key is another one, or is gone."""
+        self._noted.add(key)
 
     def between(
         self, prefix: tuple[Any, ...], low: tuple[str, Any] | None, high: tuple[str, Any] | None, *, falling: bool
@@ -62,9 +57,9 @@ class SortedIndex:
     @property
     def _entries(self) -> list[tuple[Any, ...]]:
         if self._noted:
-            noted, self._noted = self._noted, {}
+            noted, self._noted = self._noted, set()
             kept = [entry for entry in self._sorted if entry[-1] not in noted]
-            self._sorted = sorted(kept + [self._entry(each) for each in noted.values() if each is not None])
+            self._sorted = sorted(kept + [self._entry(self._documents[key]) for key in noted if key in self._documents])
         return self._sorted
 
     def _first(self, values: tuple[Any, ...], *, behind: bool) -> int:
@@ -73,7 +68,7 @@ class SortedIndex:
         search = bisect_right if behind else bisect_left
         return search(self._entries, wanted, key=lambda entry: entry[:count])
 
-    def _entry(self, document: dict[str, Any]) -> tuple[Any, ...]:
+    def _entry(self, document: Json) -> tuple[Any, ...]:
         return (*ordered(tuple(map(document.get, self.fields))), document["_key"])
 
 

@@ -42,6 +42,11 @@ class Recorder(Arango):
         """All of a collection."""
         return list(self.collections[collection].documents.values())
 
+    def change(self, collection: str, **fields: object) -> None:
+        """Somebody else writes these fields into all documents of a collection."""
+        documents = self.collections[collection].documents
+        documents.update({key: {**each, **fields} for key, each in documents.items()})
+
     def answer(self, request: Request) -> Reply:
         """Keep the request, and answer."""
         with self._lock:

@@ -135,7 +135,7 @@ async def test_servers_that_are_too_old(version: str) -> None:
 async def test_a_format_of_a_newer_version(newest: Recorder) -> None:
     async with opened(newest) as store:
         pass
-    newest.documents("intendant")[0]["format"] = 2
+    newest.change("intendant", format=2)
     with pytest.raises(UnknownFormat, match="newer"):
         await store.open()
 
@@ -411,8 +411,7 @@ async def test_removing_is_bounded_and_by_collection(newest: Recorder) -> None:
 async def test_what_another_wrote_in_its_place_is_not_shown(newest: Recorder) -> None:
     async with opened(newest) as store:
         await store.put([DOCUMENT])
-        (kept,) = newest.documents("sessions")
-        kept["tenant"] = "u"
+        newest.change("sessions", tenant="u")
         with pytest.raises(InternalError, match="not the one"):
             await store.document("t", "sessions", "k")
         with pytest.raises(InternalError, match="not the one"):
