@@ -180,7 +180,7 @@ def cores(_scale: float) -> Iterator[Row]:
 
 
 def lag(scale: float) -> Iterator[Row]:
-    """How far cold state falls behind while 64 callers submit as fast as they are answered."""
+    """How far cold state falls behind while 64 callers submit at the rate that the budget wants, or as they can."""
     seconds = max(round(LAG_SECONDS * scale), 1)
     with place("redis-everysec+cold") as stores:
         found = run("lag", stores, seconds)
