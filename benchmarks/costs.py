@@ -41,7 +41,7 @@ STAGES: Final = {
         *("actors/session", "actors/submission", "actors/acceptance"),
         *("actors/open_set", "actors/open_execution", "actors/barred"),
     ),
-    "turn": ("actors/places", "domain/turns", "actors/stage"),
+    "turn": ("actors/places", "actors/passivation", "domain/turns", "actors/stage"),
     "spawn": ("supervisor/", "actors/executions"),
     "run": (
         *("actors/execution", "actors/live_recording", "actors/conclusion", "actors/noted_files"),

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.arango_standin.process import StandIn
+from tests.infrastructure.processes import OwnServer
 from tests.infrastructure.redis_server import RedisServer
 
 MEASUREMENT_SECONDS_MAX: Final = 600
@@ -31,15 +32,27 @@ def load(options: Mapping[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def place(store: str) -> Generator[dict[str, str]]:
-    """A new store, as the load's options; it goes afterwards. Such as `sqlite`, `redis-always`, `memory+cold`."""
+    """A new store, as the load's options; it goes afterwards. Such as `sqlite`, `redis-always`, `memory+cold`.
+
+    Raises SystemExit when a server of it ended by itself, as one does that takes more memory than there is: whatever
+    was measured is of no use then.
+    """
     hot, _, cold = store.partition("+")
-    with ExitStack() as servers:
+    servers: list[OwnServer] = []
+    with ExitStack() as stack:
         options = {"--hot": "memory:"}
         if hot == "sqlite":
-            folder = servers.enter_context(tempfile.TemporaryDirectory(prefix="intendant-bench-"))
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="intendant-bench-"))
             options["--hot"] = f"sqlite:{Path(folder) / 'load.db'}"
         elif hot != "memory":
-            options["--hot"] = servers.enter_context(RedisServer(appendfsync=hot.partition("-")[2])).url
+            redis = stack.enter_context(RedisServer(appendfsync=hot.partition("-")[2]))
+            servers.append(redis)
+            options["--hot"] = redis.url
         if cold:
-            options["--cold"] = f"{servers.enter_context(StandIn()).url}/load"
+            arango = stack.enter_context(StandIn())
+            servers.append(arango)
+            options["--cold"] = f"{arango.url}/load"
         yield options
+        for server in servers:
+            if not server.running:
+                sys.exit(f"a server of {store} ended with {server.process.returncode} while it was measured")

@@ -69,7 +69,7 @@ class Collection:
                 fail(1202)
         old = self.get(check_key(key))
         self._check(old, fields if check else {})
-        self._forget(old["_key"])
+        self._forget(old)
         self._removed.append(old["_key"])
         return mark(old)
 
@@ -78,7 +78,7 @@ class Collection:
         fields = tuple(description["fields"])
         if fields in self.indexes:
             return False
-        index = SortedIndex(fields, self.documents)
+        index = SortedIndex(fields, self.documents.values())
         self.indexes[fields] = (description, index)
         return True
 
@@ -91,31 +91,33 @@ class Collection:
     def restore(self, documents: list[Raw], removed: list[str]) -> None:
         """Take over what was written before a restart."""
         for document in documents:
-            self._put(msgspec.msgpack.decode(document, type=Json))
+            fields = msgspec.msgpack.decode(document, type=Json)
+            self._put(fields, self.documents.find(fields["_key"]))
         for key in removed:
-            self._forget(key)
+            self._forget(self.documents[key])
 
     def _replace(self, old: Json, fields: Json, version: str | None) -> Json:
         if version is not None and not _is_newer(fields.get(version), old.get(version)):
             return {**mark(old), "_oldRev": old["_rev"]}
-        return self._keep(old["_key"], fields, old["_rev"])
+        return self._keep(old["_key"], fields, old)
 
-    def _keep(self, key: str, fields: Json, old_revision: str | None) -> Json:
+    def _keep(self, key: str, fields: Json, old: Json | None) -> Json:
         kept = {**fields, "_key": key, "_id": f"{self.name}/{key}", "_rev": self._revisions()}
-        self._put(kept)
+        self._put(kept, old)
         self._changed[key] = None
-        return mark(kept) if old_revision is None else {**mark(kept), "_oldRev": old_revision}
+        return mark(kept) if old is None else {**mark(kept), "_oldRev": old["_rev"]}
 
-    def _put(self, document: Json) -> None:
+    def _put(self, document: Json, old: Json | None) -> None:
         key = document["_key"]
         self.documents[key] = document
         for _, index in self.indexes.values():
-            index.note(key)
+            index.note(key, document, old)
 
-    def _forget(self, key: str) -> None:
+    def _forget(self, old: Json) -> None:
+        key = old["_key"]
         del self.documents[key]
         for _, index in self.indexes.values():
-            index.note(key)
+            index.note(key, None, old)
 
     def _check(self, old: Json, wanted: Json) -> None:
         if "_rev" in wanted and wanted["_rev"] != old["_rev"]:

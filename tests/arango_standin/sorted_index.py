@@ -3,30 +3,41 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from typing import Any, Final
 
 from tests.arango_standin.messages import Json
 
 Values = tuple[tuple[int, Any], ...]
 
+RUN: Final = 4_096  # new documents that are put in their places together
+
 
 class SortedIndex:
     """Entries are the values of its attributes and, last, the key of the document that has them.
 
-    What changes is only noted, and put in its place by the next look: a server with a log-structured store does no
-    more, and where thousands are written between two looks one sort is cheaper than a place found for each.
+    What changes is noted, and put in its place by the next look: where thousands are written between two looks one
+    sort is cheaper than a place found for each. Documents that are new are put there once they are many, which is
+    cheap: ids rise with time, so that most belong behind all that are there.
     """
 
-    def __init__(self, fields: tuple[str, ...], documents: Mapping[str, Json]) -> None:
+    def __init__(self, fields: tuple[str, ...], documents: Iterable[Json]) -> None:
         self.fields = fields
-        self._documents = documents
-        self._sorted: list[tuple[Any, ...]] = []
-        self._noted = set(documents)
+        self._sorted = sorted(map(self._entry, documents))
+        self._noted: dict[str, tuple[Any, ...] | None] = {}
+        self._stale: set[str] = set()  # of these keys, what is sorted does not count any more
 
-    def note(self, key: str) -> None:
-        """The document of this key is another one, or is gone."""
-        self._noted.add(key)
+    def note(self, key: str, new: Json | None, old: Json | None) -> None:
+        """What has this key, None for nothing, in place of what had it."""
+        entry = None if new is None else self._entry(new)
+        if old is not None:
+            if entry == self._entry(old):
+                return
+            self._stale.add(key)
+        self._noted[key] = entry
+        if len(self._noted) >= RUN and not self._stale:
+            self._settle()
 
     def between(
         self, prefix: tuple[Any, ...], low: tuple[str, Any] | None, high: tuple[str, Any] | None, *, falling: bool
@@ -57,10 +68,18 @@ class SortedIndex:
     @property
     def _entries(self) -> list[tuple[Any, ...]]:
         if self._noted:
-            noted, self._noted = self._noted, set()
-            kept = [entry for entry in self._sorted if entry[-1] not in noted]
-            self._sorted = sorted(kept + [self._entry(self._documents[key]) for key in noted if key in self._documents])
+            self._settle()
         return self._sorted
+
+    def _settle(self) -> None:
+        new = sorted(entry for entry in self._noted.values() if entry is not None)
+        if self._stale:
+            self._sorted = [entry for entry in self._sorted if entry[-1] not in self._stale]
+        fits_behind = not new or not self._sorted or self._sorted[-1] < new[0]
+        self._sorted += new
+        if not fits_behind:
+            self._sorted.sort()
+        self._noted, self._stale = {}, set()
 
     def _first(self, values: tuple[Any, ...], *, behind: bool) -> int:
         """Where entries begin with these values, or end to."""
@@ -77,7 +96,12 @@ def ordered(values: tuple[Any, ...]) -> Values:
 
     Text is compared by code points, ArangoDB compares it by its language: the adapter has digits only in it.
     """
-    return tuple((_RANKS.get(value.__class__, 3), value if value is not None else 0) for value in values)
+    return tuple(map(_ranked, values))
+
+
+@lru_cache(4096, typed=True)  # millions of entries share the values that repeat
+def _ranked(value: Any) -> tuple[int, Any]:
+    return _RANKS.get(value.__class__, 3), value if value is not None else 0
 
 
 _RANKS: dict[type, int] = {type(None): 0, bool: 1, int: 2, float: 2}

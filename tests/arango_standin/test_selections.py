@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -34,6 +36,14 @@ BINDS = st.fixed_dictionaries(
     | {"from": SMALL, "first": SMALL}
 )
 Change = tuple[str, Any]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_runs() -> Iterator[None]:
+    """New documents are put in their places by threes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tests.arango_standin.sorted_index.RUN", 3)
+        yield
 
 
 def changes(documents: st.SearchStrategy[Json]) -> st.SearchStrategy[list[Change]]:
