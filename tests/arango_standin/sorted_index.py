@@ -18,8 +18,8 @@ class SortedIndex:
     """Entries are the values of its attributes and, last, the key of the document that has them.
 
     What changes is noted, and put in its place by the next look: where thousands are written between two looks one
-    sort is cheaper than a place found for each. Documents that are new are put there once they are many, which is
-    cheap: ids rise with time, so that most belong behind all that are there.
+    sort is cheaper than a place found for each. Documents that are new are put there once they are many beside those
+    that are there; ids rise with time, so that most belong behind nearly all of these.
     """
 
     def __init__(self, fields: tuple[str, ...], documents: Iterable[Json]) -> None:
@@ -36,7 +36,7 @@ class SortedIndex:
                 return
             self._stale.add(key)
         self._noted[key] = entry
-        if len(self._noted) >= RUN and not self._stale:
+        if len(self._noted) >= max(RUN, len(self._sorted) // 16) and not self._stale:
             self._settle()
 
     def between(
@@ -75,10 +75,9 @@ class SortedIndex:
         new = sorted(entry for entry in self._noted.values() if entry is not None)
         if self._stale:
             self._sorted = [entry for entry in self._sorted if entry[-1] not in self._stale]
-        fits_behind = not new or not self._sorted or self._sorted[-1] < new[0]
-        self._sorted += new
-        if not fits_behind:
-            self._sorted.sort()
+        if new:
+            from_there = bisect_left(self._sorted, new[0])
+            self._sorted[from_there:] = sorted(self._sorted[from_there:] + new)
         self._noted, self._stale = {}, set()
 
     def _first(self, values: tuple[Any, ...], *, behind: bool) -> int:
