@@ -38,8 +38,7 @@ _AT_A_TIME: Final = 512  # records that are looked at in one turn of the loop: s
 _CHUNKS: Final = 64
 _FETCH: Final = 128  # documents that are read at a time,
 _PUT: Final = 512  # that are written at a time, and
-_SIDE_BY_SIDE: Final = 2  # how many times that at once, and twice as often when so far behind:
-_BEHIND: Final = 4 * RECORDS_MAX  # records that may be archived and are not
+_SIDE_BY_SIDE: Final = 2  # how many times that at once
 _HELD_BACK_MAX: Final = 4_096  # documents that wait until they are old enough
 _START: Final = 5.0  # seconds that a start waits for the cold store at most
 _MISCONFIGURED: Final = Backoff(initial=10.0, maximum=300.0)
@@ -213,9 +212,8 @@ class StateWriter:
                 await self._bring(piece, target)
 
         try:
-            side_by_side = _SIDE_BY_SIDE * (2 if self._ready - self.archived > _BEHIND else 1)
             async with anyio.create_task_group() as group:
-                for _ in range(min(side_by_side, -(-len(touched) // _PUT))):
+                for _ in range(min(_SIDE_BY_SIDE, -(-len(touched) // _PUT))):
                     group.start_soon(bring)
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from None

@@ -244,10 +244,7 @@ async def test_rounds_are_bounded_and_documents_are_written_once_a_round(monkeyp
     assert cold.largest <= 50 + 128
 
 
-@pytest.mark.parametrize(("behind", "side_by_side"), [(100, 4), (100_000, 2)])
-async def test_who_is_far_behind_writes_more_side_by_side(
-    monkeypatch: pytest.MonkeyPatch, behind: int, side_by_side: int
-) -> None:
+async def test_two_pieces_are_written_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
     class SlowColdStore(MemoryColdStore):
         writing = most = 0
 
@@ -258,12 +255,11 @@ async def test_who_is_far_behind_writes_more_side_by_side(
             await super().put(documents)
             self.writing -= 1
 
-    monkeypatch.setattr(state_writer, "_BEHIND", behind)
     monkeypatch.setattr(state_writer, "_PUT", 4)
     cold = SlowColdStore()
     async with living(await made(60), cold, Calls()) as writer:
         await archived_all(writer)
-    assert cold.most == side_by_side
+    assert cold.most == 2
 
 
 async def test_others_get_turns_while_a_round_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
