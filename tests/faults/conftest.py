@@ -17,13 +17,13 @@ from tests.faults.stage import Stage
 from tests.faults.virtual_time import BACKENDS, Backend, run_here
 
 
-@pytest.fixture(params=BACKENDS)
+@pytest.fixture(params=BACKENDS, scope="module")
 def backend(request: pytest.FixtureRequest) -> Backend:
     chosen: Backend = request.param
     return chosen
 
 
-@pytest.fixture(params=SCENARIOS, ids=lambda scenario: scenario.name)
+@pytest.fixture(params=SCENARIOS, ids=lambda scenario: scenario.name, scope="module")
 def scenario(request: pytest.FixtureRequest) -> Scenario:
     chosen: Scenario = request.param
     return chosen

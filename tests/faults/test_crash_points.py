@@ -8,14 +8,16 @@ applied, or it was and the reply got lost, or it meets a fault of ours that cras
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 
 import pytest
 
 from tests.faults.ends import End
 from tests.faults.lives import Cut, Cutting, Lives
 from tests.faults.planned_faults import FAULTS, Fault, ReadFault
-from tests.faults.scenarios import Scenario
+from tests.faults.scenarios import SCENARIOS, Scenario
 from tests.faults.stage import Stage
+from tests.faults.virtual_time import Backend
 
 EXTENT = pytest.mark.parametrize(
     "thorough", [pytest.param(False, id="some"), pytest.param(True, id="all", marks=pytest.mark.stress)]
@@ -29,19 +31,14 @@ def every(count: int, *, thorough: bool) -> range:
     return range(1, count + 1, 1 if thorough else max(count // SOME, 1))
 
 
-_fault_free: dict[tuple[str, str], tuple[Lives, End, list[Cut]]] = {}
-
-
 def fault_free(stage: Stage, scenario: Scenario) -> tuple[Lives, End, list[Cut]]:
     """The run that all others must end like, and the moments at which it may die; made once."""
-    key = stage.backend, scenario.name
-    if key not in _fault_free:
-        _fault_free[key] = _live_fault_free(stage, scenario)
-    return _fault_free[key]
+    return _fault_free(stage.backend, scenario.name)
 
 
-def _live_fault_free(stage: Stage, scenario: Scenario) -> tuple[Lives, End, list[Cut]]:
-    lives = stage.lives(scenario)
+@lru_cache(2)  # on both loops: tests come scenario by scenario, and the moments of all would take a GB
+def _fault_free(backend: Backend, name: str) -> tuple[Lives, End, list[Cut]]:
+    lives = Lives(next(each for each in SCENARIOS if each.name == name), backend)
     cutting = Cutting(lives)
     assert lives.live(cutting)
     assert lives.violations() == []
