@@ -9,6 +9,7 @@ Import `context` from here, else from the modules; pytest's fixture `runtime` is
     history       the log of an execution, as assertions ask it
     replays       every handler run again after each of its records
     faults        FaultyStore: crash and fail at chosen commits
+    around        StoreAround, LogAround: stand between a runtime and its store
     clock         virtual time for asyncio and trio
 """
 

@@ -180,11 +180,10 @@ class CrashingLog(FaultyLog):
     def __init__(self, store: CrashingStore, inner: Log) -> None:
         super().__init__(store, inner)
         self._crashing = store
-        self._bare = inner
 
     async def commit(self, batch: Batch) -> Verdict | KeysTaken:
         """See `Log.commit`."""
-        return await self._crashing.commit(batch, self._bare)
+        return await self._crashing.commit(batch, self.inner)
 
     async def renew(self, tenure: Tenure, next_sequence: int) -> Verdict:
         """See `Log.renew`."""
