@@ -134,16 +134,12 @@ class Saga:
             raise InvalidValue("saga.step", given)
         path = self._steps.claim_in(self.path, name, key, "saga.step({!r}, ..., key=item_id)")
         kind, tried = inspect_function(function), policy_of(policy)
-        known: Undo | None = None
         if undo is not None:  # known before anything is awaited: a cancellation may come at once
             how = Policy(undo_retry or self._undo.retry, self._undo.timeout)
-            known = self._undoing.undos[path] = Undo(undo, arguments, how, kind)
-        begin = partial(self._begin, None if known is None else path)
+            self._undoing.undos[path] = Undo(undo, arguments, how, kind)
+        begin = partial(self._begin, None if undo is None else path)
         run = partial(self._steps.complete, path, function, kind, arguments, tried, begin)
-        completed = await self._steps.durably(run, [path])
-        if known is not None:
-            known.completed = completed
-        return await self._steps.result(completed, kind)
+        return await self._steps.result(await self._steps.durably(run, [path]), kind)
 
     def saga(self, name: str, *, key: str | None = None, undo_retry: Retry | None = None) -> Saga:
         """A saga in this one's scope: `async with saga.saga("pay") as inner`. Its steps belong to this one, too.

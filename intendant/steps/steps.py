@@ -78,6 +78,7 @@ class Steps:
         self.call = call
         self.closed = False  # the run is over
         self._used: dict[str, bool] = {}  # by path, in the order they were reached: whether it is a saga's step
+        self._completions: dict[str, StepCompleted] = {}  # of steps of sagas, that this run has recorded
         self._journal: Mapping[str, StepCompleted | StepFailed] = {}
         self._unreached = 0
         if recording.resumes:
@@ -178,6 +179,11 @@ class Steps:
         self._unreached = 0
         if (cancellation := self._recording.cancellation) is not None:
             cancellation.reached(None)
+
+    def completion(self, path: str) -> StepCompleted | None:
+        """What a saga's step came to, by this run or before it; None when that was not recorded."""
+        found = self._completions.get(path) or self._journal.get(path)
+        return found if isinstance(found, StepCompleted) else None
 
     def is_recorded(self, path: str) -> bool:
         """Whether a step's result was recorded before this run, and not by a clean-up."""
@@ -401,19 +407,27 @@ class Steps:
             self._reach_all()
         try:
             if step.saga:
-                self._check_saga(step)
-            await self._recording.record_step(step)
+                await self._record_of_saga(step)
+            else:
+                await self._recording.record_step(step)
         except (InvalidValue, SagaFailed):
             self.events.put_back(step.events)
             raise
         self.now = max(self.now, step.at)
         return step
 
-    def _check_saga(self, step: StepCompleted | StepFailed) -> None:
-        """A step that was left running behind its saga's block must not be recorded once the saga is being undone."""
+    async def _record_of_saga(self, step: StepCompleted | StepFailed) -> None:
+        """A step that was left running behind its saga's block must not be recorded once the saga is being undone.
+
+        From its call on the record stands, also where whoever waits for it is cancelled: what undoes it has to know.
+        """
         saga = self._recording.sagas.failed(step.path.rpartition("/")[0])
         if saga is not None and saga.error is not None:
             raise SagaFailed(saga.path, saga.error.code, saga.error.message)
+        durable = self._recording.record_step(step)
+        if isinstance(step, StepCompleted):
+            self._completions[step.path] = step
+        await durable
 
 
 def failure_of(error: BaseException) -> Failure:

@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from intendant.domain.errors import InvalidValue, SagaFailed, Suspended
 from intendant.domain.errors import StepFailed as StepFailedError
-from intendant.domain.payloads import Failure, SagaCompensated, SagaCompensating, SagaStarted, StepCompleted
+from intendant.domain.payloads import Failure, SagaCompensated, SagaCompensating, SagaStarted
 from intendant.domain.retry import Policy
 from intendant.domain.sagas import SagaRow, Sagas, undo_path
 from intendant.steps.function import StepFunction, inspect_function
@@ -37,13 +37,12 @@ _UNKNOWN: Final = Failure("no_undo", "the handler did not come to this step agai
 
 
 class Undo(Struct):
-    """How a step is undone, as this run of the handler says it, and what there is to undo."""
+    """How a step is undone, as this run of the handler says it."""
 
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
     policy: Policy
     kind: StepFunction  # of the step's function
-    completed: StepCompleted | None = None
 
 
 class Undoing:
@@ -156,7 +155,8 @@ class Undoing:
         """Call the undo's function; what it returns is nobody's."""
         path = undo_path(undone)
         step.undoes = f"{step.idempotency_key.removesuffix(path)}{undone}"
-        result = None if undo.completed is None else await self._steps.result(undo.completed, undo.kind)
+        completed = self._steps.completion(undone)
+        result = None if completed is None else await self._steps.result(completed, undo.kind)
         kind = msgspec.structs.replace(inspect_function(undo.function), takes_step=True)
         await self._steps.call(path, kind, undo.function, (step, result, *undo.arguments))
 

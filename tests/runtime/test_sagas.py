@@ -564,3 +564,31 @@ async def test_names_and_limits_of_sagas(runtime: MakeRuntime) -> None:
         outcome = await (await submit(running, "shop.place")).outcome(timeout=10)
         assert outcome.result == ["place[a]", "place[b]", "place[a]/inner"]
         assert list(states(outcome.sagas)) == ["place[a]/x", "place[b]/x", "place[a]/inner/x"]
+
+
+async def test_a_step_that_was_cancelled_while_it_was_recorded_is_undone_with_its_result(
+    runtime: MakeRuntime, hot: Store, audit: Audit
+) -> None:
+    """Its record stands, also where nobody waits for it any more."""
+    realm, undone = Realm("trips"), list[object]()
+
+    @realm.handler
+    async def trip(ctx: Context, _given: dict[str, Any]) -> str:
+        async def book() -> int:
+            scope.cancel()  # what is awaited next is that the result is durable
+            return 7
+
+        try:
+            with anyio.CancelScope() as scope:
+                async with ctx.saga("trip") as saga:
+                    await saga.step("book", book, undo=lambda _step, result: undone.append(result))
+        except SagaFailed as error:
+            return error.kind
+        return "never"
+
+    async with runtime(realm) as running:
+        execution = await submit(running, "trips.trip")
+        assert await execution.result() == "cancelled"
+        assert states(await execution.sagas()) == {"trip/book": "undone"}
+        await audit(hot)
+    assert undone == [7]
