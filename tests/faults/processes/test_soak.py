@@ -51,6 +51,7 @@ def test_two_hundred_intents_at_once(stable: Stable, reader: Reader, hot: str, b
 
 
 @pytest.mark.stress
+@pytest.mark.alone  # beside others more commits wait at a time, in some rounds more than in others
 @pytest.mark.parametrize("backend", ["asyncio", "uvloop", "trio"])
 def test_ten_thousand_intents_at_once(stable: Stable, reader: Reader, hot: str, backend: str) -> None:
     rounds = soak(10_000, 1_000, stable, reader, hot, backend)
