@@ -1,5 +1,7 @@
 """Event loops, stores, runtimes and an audit, for every test that needs them."""
 
+import signal
+import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,10 @@ from tests.infrastructure.tier import STRESS
 # how long an example takes is up to the machine and what else it does; `settings.default` is "ci" where CI runs
 settings.register_profile("ours", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("ours")
+
+# in the background of a shell Ctrl-C is ignored, also by the processes to which tests send it
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest_plugins = ["tests.infrastructure.fixtures", "tests.infrastructure.loops"]
 
