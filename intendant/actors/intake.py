@@ -24,7 +24,7 @@ class Told(Protocol):
         ...
 
 
-class Append(Struct, frozen=True, gc=False):
+class Append(Struct, frozen=True):
     """A commit that waits, with its size in bytes, the keys it claims and who is told what becomes of it."""
 
     commit: Commit

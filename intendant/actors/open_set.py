@@ -69,6 +69,7 @@ class OpenSet:
         for entry in entries:
             entry.leave(error)
             entry.let_go()
+            entry.left()  # who was suspended is not told of by anybody else
 
     def check_room(self, tenant: str, intents: Sequence[PreparedIntent], now: int) -> None:
         """Raise Overloaded when so many more executions would be too many, at all or of the tenant.

@@ -263,6 +263,7 @@ class Workers:
             if worker.work is not None:
                 self._crashed(worker.work, exc)
         self._all.discard(worker)
+        worker.work = None  # which holds what nobody needs any more, and perhaps this pool
         if worker is self._coming:  # it was cancelled before it began
             self._coming = None
         if worker in self._idle:  # somebody else cancelled its task while it was parked
