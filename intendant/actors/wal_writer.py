@@ -252,7 +252,7 @@ class WalWriter:
         finally:
             self.serving = False
             self._abandon(list(self._intake.take()))
-            self._flying = []
+            self._flying.clear()
             self.crowding.told()
 
     async def _acquired(self) -> bool:
@@ -374,8 +374,13 @@ class WalWriter:
         return True
 
     def _abandon(self, appends: list[Append]) -> None:
+        """Tell them so, and empty the list: frames hold it, and a crash that is kept holds those by its traceback.
+
+        From there a way leads through executions, which the collector does not see, back to whoever keeps the crash.
+        """
         for append in appends:
             append.told.fail(ActorStopped(f"wal-writer[{self.partition}] stopped before it could tell"))
+        appends.clear()
 
 
 def _of_system(commit: Commit) -> Append:
