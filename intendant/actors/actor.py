@@ -34,6 +34,8 @@ class Actor(Generic[M]):
     goes to the dead letters, and whoever asked gets ActorStopped.
     """
 
+    __slots__ = ("ref",)  # for those who want them: without its own, a subclass has a dictionary as ever
+
     receive_timeout: float | None = None
     """Seconds without a message, counted from the end of the last one, after which `timed_out` is called, again and
     again; None: never."""
@@ -61,6 +63,12 @@ class Cell(Generic[M]):
     The cell has no task. It calls `schedule` when it becomes busy; whoever schedules runs `turn`, in any task, and
     calls `crashed` if that raises.
     """
+
+    __slots__ = (
+        *("path", "seam", "deadlines", "questions", "in_hand", "overdue", "waits_for", "mailbox", "ref"),
+        *("_factory", "_schedule", "_actor", "_busy", "_stopping", "_ended", "_cause", "_watchers", "_senders"),
+        *("_attempts", "_suspect", "_suspected", "_dead_letters", "_quiet", "_timed_out", "_taken", "_steps", "_gauge"),
+    )
 
     def __init__(
         self,
@@ -91,7 +99,7 @@ class Cell(Generic[M]):
         self._stopping = False
         self._ended = False
         self._cause: BaseException | None = None
-        self._watchers: list[Callable[[BaseException | None], None]] = []
+        self._watchers: list[Callable[[BaseException | None], None]] | None = None
         self._senders: deque[Parking] | None = None  # that wait for room; most actors never have any
         self._attempts = attempts
         self._suspect: object = NOTHING  # the message that the last crash had in hand
@@ -141,7 +149,8 @@ class Cell(Generic[M]):
         if self._ended:
             call(self._cause)
         else:
-            self._watchers.append(call)
+            watchers = self._watchers = self._watchers or []
+            watchers.append(call)
 
     async def turn(self) -> None:
         """Handle all that waits, then return. An exception is a crash."""
@@ -151,8 +160,8 @@ class Cell(Generic[M]):
         if self._quiet is not None or self._timed_out:
             await self._after_quiet(actor)
         mailbox = self.mailbox
-        control, work = mailbox.lanes  # asked after each message, and a deque answers faster than the mailbox
         while mailbox:
+            control, work = mailbox.lanes  # asked after each message, and a deque answers faster than the mailbox
             for _ in self._steps:
                 message = self.in_hand = mailbox.take()
                 if self._senders:
@@ -212,8 +221,8 @@ class Cell(Generic[M]):
             self._senders.popleft().wake()
         for reply in list(self.questions):
             reply.fail(ActorStopped(f"{self.path} has ended" + (f": {cause!r}" if cause else "")))
-        watchers, self._watchers = self._watchers, []
-        for call in watchers:
+        watchers, self._watchers = self._watchers, None
+        for call in watchers or ():
             call(cause)
 
     async def _start(self) -> Actor[M]:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from intendant.actors.actor import NOTHING, Actor, Cell
+from intendant.actors.deadlines import Deadlines
+from intendant.parking import Seam
 
 M = TypeVar("M")
 
 
 class DirectActor(Actor[M], Generic[M]):
     """An actor that handles some messages without awaiting anything."""
+
+    __slots__ = ()
 
     def receive_at_once(self, message: M) -> bool:
         """Handle a message in the task of whoever sends it; False, with nothing done, when that can't be."""
@@ -21,10 +26,24 @@ class DirectCell(Cell[M]):
     """Spares waking a task for what the actor can handle at once, while nothing else waits or is in hand.
 
     Messages are handled in the same order and one at a time, as in any cell; an exception is a crash of the actor,
-    for its supervisor, and never reaches who sent the message.
+    for its supervisor, and never reaches who sent the message. What turns need takes no memory between them, because
+    most messages come without one.
     """
 
-    _raised: BaseException | None = None  # by what was handled at once; the next turn crashes with it
+    __slots__ = ("_raised",)
+
+    def __init__(
+        self,
+        path: str,
+        factory: Callable[[], Actor[M]],
+        *,
+        capacity: int,
+        seam: Seam,
+        deadlines: Deadlines,
+        schedule: Callable[[], None],
+    ) -> None:
+        super().__init__(path, factory, capacity=capacity, seam=seam, deadlines=deadlines, schedule=schedule)
+        self._raised: BaseException | None = None  # by what was handled at once; the next turn crashes with it
 
     def deliver(self, message: M, *, control: bool = False) -> None:
         """Have a message handled now, or put it into the mailbox and see to it that it is handled."""
@@ -57,3 +76,6 @@ class DirectCell(Cell[M]):
         if raised is not None:
             raise raised
         await super().turn()
+        self.mailbox.rest()
+        if not self.questions:
+            self.questions.clear()  # of its table, which only grew until now

@@ -46,6 +46,11 @@ from intendant.parking import Reply
 class SessionActor(DirectActor[SessionMessage]):
     """One session. Its state is its document; what it decides is committed, then answered."""
 
+    __slots__ = (
+        *("services", "executions", "residence", "unplaced"),
+        *("_tenant", "_id", "_state", "_since", "_opening", "_closing"),
+    )
+
     def __init__(self, services: Services, executions: Executions, tenant: str, id: str, residence: Residence) -> None:
         self.services = services
         self.executions = executions
@@ -55,7 +60,7 @@ class SessionActor(DirectActor[SessionMessage]):
         self._id = id
         self._state: SessionState | None = None
         self._since = 0
-        self._opening: list[Open] = []
+        self._opening: tuple[Open, ...] = ()  # who wait until it is open
         self._closing: list[SessionMessage] | None = None  # what came meanwhile, while it is being closed
 
     async def started(self) -> None:
@@ -127,7 +132,7 @@ class SessionActor(DirectActor[SessionMessage]):
         commit = Commit(self._tenant, [record], [put, *_move_timer(None, state)])
 
         def proceed(outcome: Reply[Receipt]) -> None:
-            opening, self._opening = self._opening, []
+            opening, self._opening = self._opening, ()
             if outcome.error is not None:
                 for each in opening:
                     each.reply.fail(outcome.error)
@@ -137,12 +142,12 @@ class SessionActor(DirectActor[SessionMessage]):
             for each in opening[1:]:
                 self._answer_open(each)
 
-        self._opening.append(message)
+        self._opening = (*self._opening, message)
         self._commit(commit, self._as_message(proceed))
 
     def _answer_open(self, message: Open) -> None:
         if self._state is None:
-            self._opening.append(message)
+            self._opening = (*self._opening, message)
         elif message.must_be_new and message.creation != self._state.creation:
             message.reply.fail(SessionExists(self._id))
         else:

@@ -117,6 +117,22 @@ async def test_control_goes_before_work() -> None:
     assert seen == [2, 1, 3]
 
 
+async def test_control_that_is_the_first_and_comes_within_a_turn_is_handled_in_it() -> None:
+    seen: list[int] = []
+
+    class Recorder(Actor[int]):
+        async def receive(self, message: int) -> None:
+            if message > 0:
+                self.ref.tell_control(-message)
+            seen.append(message)
+
+    async with ActorSystem() as system:
+        recorder = system.spawn("recorder", Recorder)
+        for message in (1, 2, 3):
+            recorder.tell(message)
+    assert seen == [1, -1, 2, -2, 3, -3]
+
+
 async def test_a_crash_loses_the_message_in_hand_and_keeps_the_mailbox() -> None:
     events: list[Event] = []
     async with ActorSystem(on_event=events.append) as system:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
@@ -110,6 +111,14 @@ async def test_what_it_sends_to_itself_meanwhile_comes_behind() -> None:
         assert notes == ["at once 7"]
         assert await asked(cell) == 2
         assert notes == ["at once 7", "in turn seven"]
+
+
+async def test_what_turns_need_takes_no_memory_between_them() -> None:
+    async with diary([], []) as cell:
+        await asked(cell)
+        await anyio.wait_all_tasks_blocked()
+        assert cell.mailbox.lanes == (None, None)
+        assert sys.getsizeof(cell.questions) == sys.getsizeof({})
 
 
 async def test_a_crash_is_the_supervisors_and_not_the_senders() -> None:
