@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import msgspec
 
-from intendant.actors.messages import Close, Open, PreparedIntent, Progress, SessionMessage
+from intendant.actors.messages import PreparedIntent, Progress
 from intendant.actors.outbox_relay import RelaySettings
 from intendant.actors.services import Limits
 from intendant.adapters.clock import SystemClock
@@ -23,16 +23,13 @@ from intendant.domain.errors import (
     OutcomeUnknown,
     RuntimeStopped,
     UnknownExecution,
-    UnknownSession,
 )
-from intendant.domain.ids import check_id, make_id
+from intendant.domain.ids import check_id
 from intendant.domain.payloads import ChildRecord, SagaRecord
 from intendant.domain.ports import Clock, ColdStore, FileStore, Publisher, Store
 from intendant.domain.retention import Retention, RetentionPolicy
-from intendant.domain.shared_state import EMPTY, decode_shared
-from intendant.domain.state import CancelResult, Event, Outcome, SessionState, Status
+from intendant.domain.state import CancelResult, Event, Outcome, Status
 from intendant.domain.telemetry import Telemetry
-from intendant.parking import Reply
 from intendant.realm import Realm, Repertoire
 from intendant.runtime.cancellations import Cancellations
 from intendant.runtime.config import DurabilityName, Shutdown, resolve_control, resolve_telemetry, resolve_watchdog
@@ -49,6 +46,7 @@ from intendant.runtime.observer import DEPTH_MAX, View
 from intendant.runtime.opening import Opening
 from intendant.runtime.outbox import Outbox
 from intendant.runtime.partition import Partition
+from intendant.runtime.session_client import SessionClient
 from intendant.runtime.settings import Settings
 from intendant.runtime.stats import Stats, stats_of
 from intendant.runtime.surface import StateSurface
@@ -144,6 +142,7 @@ class Runtime:
         self.ends = Ends(self._serving, self.state)
         self.cancellations = Cancellations(self._serving, self.state, timeout)
         self.wal = WalReader(self._reach)
+        self._session_client = SessionClient(self._serving, self.state, self.now, timeout)
         self._execution_client = ExecutionClient(self._serving, self.state, self.wal, self.now, timeout)
         self._erasures = Erasures(self._reach)
         self.forks = Forks(self)
@@ -235,7 +234,8 @@ class Runtime:
         field, Overloaded, OutcomeUnknown after `timeout` seconds.
         """
         opening = Opening(user_id, solution, metadata, concurrency, idle_timeout)
-        return await self._open(tenant, id, opening, timeout, must_be_new=False)
+        opened = await self._session_client.open(tenant, id, opening, timeout, must_be_new=False)
+        return Session(self, tenant, opened)
 
     async def create_session(
         self,
@@ -251,7 +251,8 @@ class Runtime:
     ) -> Session:
         """Create a session; raises SessionExists when this tenant has one of that id, else as `open_session`."""
         opening = Opening(user_id, solution, metadata, concurrency, idle_timeout)
-        return await self._open(tenant, id, opening, timeout, must_be_new=True)
+        opened = await self._session_client.open(tenant, id, opening, timeout, must_be_new=True)
+        return Session(self, tenant, opened)
 
     def session(self, tenant: str, id: str) -> Session:
         """A handle of a session; whether there is one shows when it is used."""
@@ -266,45 +267,15 @@ class Runtime:
 
     async def close_session(self, tenant: str, id: str) -> None:
         """Let a session take no more intents. Raises UnknownSession, OutcomeUnknown."""
-        try:
-            await self._ask(tenant, id, Close, None)
-        except TimeoutError:
-            raise OutcomeUnknown(id, id, f"no answer whether session {id!r} was closed; close it again") from None
+        await self._session_client.close(tenant, id)
 
     async def view_session(self, tenant: str, id: str) -> SessionView:
         """What is known of a session. Raises UnknownSession."""
-        self._serving()
-        view = await self.state.session(tenant, id)
-        if view is None or not view.tracked:
-            raise UnknownSession(id)
-        return view
+        return await self._session_client.view(tenant, id)
 
     async def read_session_state(self, tenant: str, id: str, type: Any) -> Any:
         """What a session's handlers share; `Session.state` is the door to it."""
-        self._serving()
-        body = await self.state.shared_state(tenant, id)
-        if body is None:
-            await self.view_session(tenant, id)  # raises when there is none
-        return decode_shared(body or EMPTY, type)
-
-    async def _open(
-        self, tenant: str, id: str | None, opening: Opening, timeout: float | None, *, must_be_new: bool
-    ) -> Session:
-        self._serving()
-        check_id(tenant, "tenant")
-        session = make_id(self.now()) if id is None else check_id(id, "session")
-        checked = opening.checked()
-        creation = make_id(self.now())
-
-        def question(reply: Reply[SessionState]) -> SessionMessage:
-            return Open(creation, *checked, must_be_new, reply)
-
-        try:
-            await self._ask(tenant, session, question, timeout)
-        except TimeoutError:
-            again = f"no answer whether session {session!r} was opened; open_session with that id is safe"
-            raise OutcomeUnknown(session, session, again) from None
-        return Session(self, tenant, session)
+        return await self._session_client.shared_state(tenant, id, type)
 
     # --- erasure
 
@@ -462,13 +433,6 @@ class Runtime:
     async def query(self, tenant: str, id: str, name: str, type: Any, timeout: float | None) -> Any:
         """Ask an execution's handler; `Execution.query` is the door to it."""
         return await self._execution_client.query(tenant, id, name, type, timeout)
-
-    def _ask(
-        self, tenant: str, session: str, question: Callable[[Reply[T]], SessionMessage], timeout: float | None
-    ) -> Awaitable[T]:
-        engine, seconds = self._serving(), seconds_of(timeout, self._settings.timeout)
-        partition = engine.partition(tenant)
-        return engine.persist(partition, partial(partition.sessions.ask, tenant, session, question), seconds)
 
     # --- what else
 

@@ -310,7 +310,8 @@ class TestRuntime(Runtime):
 
     # --- calls that outlive the process
 
-    _open = across(Runtime._open)
+    open_session = across(Runtime.open_session)
+    create_session = across(Runtime.create_session)
     close_session = across(Runtime.close_session)
     view_session = across(Runtime.view_session)
     read_session_state = across(Runtime.read_session_state)
