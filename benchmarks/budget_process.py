@@ -49,11 +49,6 @@ class Work(Struct, frozen=True):
     number: int
 
 
-@realm.handler(pure=True)
-async def pure(_ctx: Context, work: Work) -> int:
-    return work.number
-
-
 @realm.handler
 async def plain(_ctx: Context, work: Work) -> int:
     return work.number
@@ -143,7 +138,7 @@ async def fill(hot: str, count: int) -> dict[str, Any]:
     """Executions that have ended."""
     async with runtime_over(hot, count) as runtime:
         began = time.perf_counter()
-        await _submit(runtime, "bench.pure", count)
+        await _submit(runtime, "bench.plain", count)
         while runtime.stats().open:  # noqa: ASYNC110  nobody announces it
             await anyio.sleep(0.05)
         return {"stored": count, "seconds": time.perf_counter() - began}

@@ -27,7 +27,7 @@ from rich.console import Console
 from benchmarks.charts import draw
 from benchmarks.contestants import CASES, CONTESTANTS, Case, Contestant, Start
 from benchmarks.environments import HOME, Missing
-from benchmarks.machine import Watch, machine, speed
+from benchmarks.machine import Watch, machine, refuse_a_disk_in_memory, speed
 from benchmarks.processes import Broken, Conversation, running
 from benchmarks.rivals.protocol import WARM_UP_SECONDS
 from benchmarks.showing import tables
@@ -222,6 +222,7 @@ def main() -> None:
     contestants = chosen([word for word in given.only.split(",") if word])
     if not contestants or given.rounds < 1 or given.seconds <= 0:
         parser.error("there is nothing to measure")
+    refuse_a_disk_in_memory()
     signal.signal(signal.SIGTERM, _interrupt)
     plan = Plan(given.rounds, given.rounds + ROUNDS_MORE, min(ENOUGH, given.rounds), given.seconds, given.force)
     if given.quick:

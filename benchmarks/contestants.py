@@ -1,4 +1,4 @@
-"""Who is measured, at what: ours and the rivals, each as its own documentation says is fast, on an equal footing.
+"""Who is measured, at what: ours and the rivals, each set up in the fastest way that we found, on an equal footing.
 
 One execution: accept one request durably, run a trivial handler that returns a small dict, record the result durably,
 hand it to the caller. With 3 steps: the same with three durable trivial steps.
@@ -165,6 +165,14 @@ CONTESTANTS: Final = (
         against="ours-sqlite",
     ),
     Contestant(
+        key="dbos-sqlite-wal",
+        name="DBOS on SQLite, WAL",
+        durability="fsync",
+        cases=NO_STEPS + WITH_STEPS,
+        prepare=lambda: _on_file([*_rival("dbos", "dbos_workflow.py"), "wal"], "sqlite:///"),
+        against="ours-sqlite",
+    ),
+    Contestant(
         key="bare-sqlite",
         name="bare group commit, SQLite",
         durability="fsync",
@@ -185,6 +193,14 @@ CONTESTANTS: Final = (
         durability="fsync",
         cases=NO_STEPS,
         prepare=lambda: _on_redis(_ours("pure"), "always"),
+        against="ours-redis-always",
+    ),
+    Contestant(
+        key="ours-redis-always-http",
+        name="Intendant over HTTP, Redis",
+        durability="fsync",
+        cases=NO_STEPS + WITH_STEPS,
+        prepare=lambda: _on_redis([sys.executable, "-m", "benchmarks.ours_http"], "always"),
         against="ours-redis-always",
     ),
     Contestant(

@@ -4,7 +4,7 @@
 
 Each point is `intendant load` in a process of its own, on a new store, audited; what is not the thing that grows is 64
 callers, 100 sessions, one tenant, no steps, small parameters, an empty store, uvloop. Rounds are interleaved. Writes
-`benchmarks/results/curves.json` and a chart; points that were not measured stay in both as they were.
+`benchmarks/results/curves.json` and a chart, or those in `.bench/quick` when it is not all of it.
 """
 
 from __future__ import annotations
@@ -27,11 +27,12 @@ from rich.progress import track
 from rich.table import Table
 
 from benchmarks.curves_chart import Curve, Panel, draw
+from benchmarks.environments import HOME
 from benchmarks.loads import load, place
 from benchmarks.machine import idle_machine
 
-STORES: Final = ("memory", "sqlite", "redis-everysec", "redis-always")
-INTENTS: Final = 10_000
+STORES: Final = ("memory", "sqlite", "redis-everysec")
+INTENTS: Final = 5_000
 RESULTS: Final = Path(__file__).parent / "results"
 
 
@@ -46,9 +47,9 @@ class Axis(Struct, frozen=True):
         """Enough for two seconds or so."""
         match self.name:
             case "callers":
-                return max(1_500, min(value * 150, INTENTS), 2 * value)
+                return max(750, min(value * 75, INTENTS), 2 * value)
             case "steps":
-                return max(INTENTS // (1 + value // 2), 200)
+                return max(INTENTS // (1 + value // 2), 128)
             case "payload" | "result":
                 return INTENTS // (1 + value // 10_000)
             case _:
@@ -78,15 +79,6 @@ class Point(Struct, frozen=True):
     cpu_ms: float
     """Of the runtime's process, for one execution."""
     rss_mb: float
-    day: str
-    """When it was measured: what is not measured again stays as it was."""
-
-
-class Document(Struct, frozen=True):
-    """What `curves.json` holds."""
-
-    machine: dict[str, Any]
-    points: list[Point]
 
 
 def measure(store: str, axis: Axis, value: int, scale: float) -> dict[str, Any]:
@@ -114,21 +106,7 @@ def point(store: str, axis: Axis, value: int, rounds: list[dict[str, Any]]) -> P
         *(store, axis.name, value, median("per_second"), median("p50_ms"), median("p99_ms")),
         cpu_ms=median("cpu_s_per_1000"),  # seconds for a thousand are milliseconds for one
         rss_mb=median("rss_mb"),
-        day=date.today().isoformat(),
     )
-
-
-def with_kept(measured: list[Point], results: Path) -> list[Point]:
-    """What was measured now, and what the folder keeps of the other points."""
-    kept = results / "curves.json"
-    if not kept.exists():
-        return measured
-    found = {
-        (each.store, each.axis, each.value): each
-        for each in (*msgspec.json.decode(kept.read_bytes(), type=Document).points, *measured)
-    }
-    order = {name: index for index, name in enumerate((*(axis.name for axis in AXES), *STORES))}
-    return sorted(found.values(), key=lambda each: (order[each.axis], each.value, order[each.store]))
 
 
 def tables(points: list[Point]) -> list[Table]:
@@ -172,7 +150,7 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=1.0, help="of the number of intents (1.0)")
     parser.add_argument("--only", default="", help="stores and axes, such as sqlite,callers")
     parser.add_argument("--force", action="store_true", help="measure although the machine is busy")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="the folder for figures and chart")
+    parser.add_argument("--results", type=Path, default=None, help="the folder for figures and chart")
     given = parser.parse_args()
     words = {word for word in given.only.split(",") if word}
     stores = [store for store in STORES if store in words] or list(STORES)
@@ -189,17 +167,11 @@ def main() -> None:
     measured = [point(*cell, rounds) for cell, rounds in found.items()]
     for table in tables(measured):
         Console().print(table)
-    given.results.mkdir(parents=True, exist_ok=True)
-    points = with_kept(measured, given.results)
-    document = msgspec.to_builtins(Document(here, points))
-    (given.results / "curves.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    draw(panels(points), given.results, note=note(here, mixed=len(points) > len(measured)))
-
-
-def note(here: dict[str, Any], *, mixed: bool) -> str:
-    """What stands below the chart; `mixed`: some points are of runs before this one, perhaps on another Python."""
-    where = f"{here['cores']} cores, {here['cpu']}, uvloop"
-    return f"{where}; points of several runs" if mixed else f"{where}, Python {here['python']}"
+    folder = given.results or (HOME / "quick" if words or given.force or given.scale != 1 else RESULTS)
+    folder.mkdir(parents=True, exist_ok=True)
+    document = {"machine": here, "rounds": given.rounds, "taken": date.today().isoformat(), "points": measured}
+    (folder / "curves.json").write_text(json.dumps(msgspec.to_builtins(document), indent=1) + "\n", encoding="utf-8")
+    draw(panels(measured), folder, note=f"{here['cores']} cores, {here['cpu']}, uvloop, Python {here['python']}")
 
 
 if __name__ == "__main__":

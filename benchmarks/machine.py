@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +15,8 @@ from typing import Any, Final
 
 import psutil
 from msgspec import Struct
+
+from intendant.adapters.mounts import VOLATILE, file_system_of
 
 LOAD_AVERAGE_MAX: Final = 0.5
 TURNS: Final = 300_000  # of the loop that tells the speed: about 15 ms
@@ -76,11 +81,29 @@ def machine() -> dict[str, Any]:
         "system": platform.platform(),
         "python": platform.python_version(),
         "load_average": os.getloadavg()[0],
+        "commit": _commit(),
     }
+
+
+def _commit() -> str | None:
+    """What is measured; None where no git tells it."""
+    if shutil.which("git") is None:
+        return None
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    ran = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+    return ran.stdout.strip() or None
+
+
+def refuse_a_disk_in_memory() -> None:
+    """Raise SystemExit where new stores would lie in memory: a flush costs nothing there, and means nothing."""
+    folder = Path(tempfile.gettempdir())
+    if (kind := file_system_of(folder)) in VOLATILE:
+        sys.exit(f"{folder} is in memory ({kind}): say TMPDIR=/some/folder/on/a/disk, where stores are to lie")
 
 
 def idle_machine(*, force: bool) -> dict[str, Any]:
     """Where it is measured. Raises SystemExit when it does something else, unless that is to be so."""
+    refuse_a_disk_in_memory()
     here = machine()
     if here["load_average"] > LOAD_AVERAGE_MAX and not force:
         sys.exit(f"the machine is busy (load average {here['load_average']:.2f}): wait, or say --force")

@@ -70,6 +70,12 @@ async def executions(url: str, without_steps: Handles, cold: str | None) -> None
         tenant = _tenant_of(runtime.configuration())
         sessions = cycle([await runtime.open_session(tenant, f"session-{number}") for number in range(SESSIONS)])
 
+        settings: dict[str, Any] = {
+            "store": url.partition(":")[0],
+            "sessions": SESSIONS,
+            "cold": (cold or "none").partition(":")[0],
+        }
+
         async def measure(request: Request) -> Timed:
             handler = three_steps if request.steps else without_steps
 
@@ -81,13 +87,15 @@ async def executions(url: str, without_steps: Handles, cold: str | None) -> None
             if cold is None:
                 return await call(one, request)
             await call(one, replace(request, seconds=LEAD_SECONDS))
+            behind, written = runtime.stats().lag, runtime.stats().records
             timed = await call(one, request)
+            settings["lag_grew"] = runtime.stats().lag - behind  # of so many records:
+            settings["records"] = runtime.stats().records - written
             while runtime.stats().lag > CAUGHT_UP:  # noqa: ASYNC110  nobody announces it
                 await anyio.sleep(LOOK_SECONDS)
             return timed
 
-        settings = {"store": url.partition(":")[0], "sessions": SESSIONS, "cold": (cold or "none").partition(":")[0]}
-        await serve_async(_facts(runtime.durability, settings), measure)
+        await serve_async(facts_of(runtime.durability, settings), measure)
 
 
 def _tenant_of(here: Configuration) -> str:
@@ -140,7 +148,7 @@ async def actors() -> None:
             await _repeat(some, request.callers, WARM_UP_SECONDS)
             return await _repeat(some, request.callers, request.seconds)
 
-        await serve_async(_facts("memory", {"callers": "tasks"}), measure)
+        await serve_async(facts_of("memory", {"callers": "tasks"}), measure)
         supervisor.stop()
 
 
@@ -160,12 +168,10 @@ async def _repeat(some: Callable[[], Awaitable[int]], callers: int, seconds: flo
     return timed
 
 
-def _facts(durability: str, settings: dict[str, Any]) -> dict[str, object]:
-    return {
-        "version": f"intendant {version('intendant')}",
-        "durability": durability,
-        "settings": {**settings, "python": platform.python_version(), "loop": "uvloop"},
-    }
+def facts_of(durability: str, settings: dict[str, Any]) -> dict[str, object]:
+    """What goes into every answer; `settings` may change between them."""
+    settings |= {"python": platform.python_version(), "loop": "uvloop"}
+    return {"version": f"intendant {version('intendant')}", "durability": durability, "settings": settings}
 
 
 def main() -> None:

@@ -3,8 +3,11 @@
 -mode(compile).
 
 main(["restarts", Count]) ->
-    Supervisor = start_supervisor(),
-    per_second(list_to_integer(Count), fun(_) -> crash_and_wait(Supervisor) end);
+    prepare_supervisor(),
+    Batches = list_to_integer(Count) div 100,
+    Began = erlang:monotonic_time(nanosecond),
+    lists:foreach(fun(_) -> restart_a_hundred_times() end, lists:seq(1, Batches)),
+    told(Batches * 100, Began);
 main(["tell", Count]) ->
     Actor = spawn_link(fun() -> count(0) end),
     Number = list_to_integer(Count),
@@ -17,18 +20,24 @@ main(["ask", Count]) ->
     per_second(list_to_integer(Count), fun(_) -> ask(Actor) end).
 
 %% One child, one_for_one, whose end is seen by the supervisor alone; whoever made it crash waits until the next is up.
-start_supervisor() ->
+prepare_supervisor() ->
     Tester = self(),
     Start = fun() -> {ok, spawn_link(fun() -> Tester ! {up, self()}, receive crash -> exit(crash) end end)} end,
     Flags = #{strategy => one_for_one, intensity => 1000000000, period => 1},
-    register_callback(Flags, [#{id => child, start => {erlang, apply, [Start, []]}}]),
-    {ok, Supervisor} = supervisor:start_link(restarts_callback, []),
-    receive {up, Pid} -> put(child, Pid) end,
-    Supervisor.
+    register_callback(Flags, [#{id => child, start => {erlang, apply, [Start, []]}}]).
 
-crash_and_wait(_) ->
-    get(child) ! crash,
-    receive {up, Next} -> put(child, Next) end.
+%% A new supervisor each time: one looks at every restart of its period whenever it restarts, and of thousands that
+%% would be most of what is measured.
+restart_a_hundred_times() ->
+    {ok, Supervisor} = supervisor:start_link(restarts_callback, []),
+    lists:foldl(fun(_, Up) -> Up ! crash, up() end, up(), lists:seq(1, 100)),
+    Monitor = monitor(process, Supervisor),
+    unlink(Supervisor),
+    exit(Supervisor, shutdown),
+    receive {'DOWN', Monitor, process, _, _} -> ok end.
+
+up() ->
+    receive {up, Child} -> Child end.
 
 %% A supervisor wants a module: one that answers `init` with what it finds, made on the spot.
 register_callback(Flags, Children) ->

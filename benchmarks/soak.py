@@ -20,11 +20,13 @@ from msgspec import Struct
 from rich.console import Console
 
 from benchmarks.contestants import CONTESTANTS, Command, Start
+from benchmarks.environments import HOME
 from benchmarks.machine import machine
 from benchmarks.processes import Conversation, running
 
 STORES: Final = ("ours-sqlite", "ours-redis-everysec")
 RESULTS: Final = Path(__file__).parent / "results"
+INTENTS: Final = 2_000_000
 SECONDS: Final = 5.0  # of each question
 TENTHS: Final = 10
 FLAT: Final = 1.05  # of what it was after the first tenth
@@ -75,16 +77,17 @@ def _kind(command: Command) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Whether memory stays flat.", prog="python -m benchmarks.soak")
-    parser.add_argument("--intents", type=int, default=2_000_000, help="on each store (2,000,000)")
+    parser.add_argument("--intents", type=int, default=INTENTS, help=f"on each store ({INTENTS:,})")
     parser.add_argument("--only", default="", help="one of the stores, such as sqlite")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="the folder for the figures")
+    parser.add_argument("--results", type=Path, default=None, help="the folder for the figures (benchmarks/results)")
     given = parser.parse_args()
     found = [soak(key, given.intents, console.print) for key in STORES if given.only in key]
     for each in found:
         console.print(f"{each.store}: {each.done[-1]:,} executions, memory {each.growth:.3f} times what it was")
     document = {"machine": machine(), "soaks": [{**_plain(each), "growth": each.growth} for each in found]}
-    given.results.mkdir(parents=True, exist_ok=True)
-    (given.results / "soak.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    folder = given.results or (HOME / "quick" if given.only or given.intents < INTENTS else RESULTS)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "soak.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     if any(each.growth > FLAT for each in found):
         raise SystemExit("memory is not flat")
 

@@ -13,23 +13,21 @@ handle_cast(_Message, State) -> {noreply, State}.
 main() ->
     logger:set_primary_config(level, none),
     {ok, Server} = gen_server:start(?MODULE, 0, []),
-    Child = #{id => child, start => {erlang, apply, [fun start_child/0, []]}},
-    {ok, Supervisor} = supervisor:start_link(?MODULE, {#{intensity => 1000000000, period => 1}, [Child]}),
     io:format("ready~n"),
-    serve(Server, Supervisor).
+    serve(Server).
 
-serve(Server, Supervisor) ->
+serve(Server) ->
     case io:get_line("") of
-        Line when is_list(Line) -> answer(Server, Supervisor, string:lexemes(Line, " \n")), serve(Server, Supervisor);
+        Line when is_list(Line) -> answer(Server, string:lexemes(Line, " \n")), serve(Server);
         _ -> halt(0)
     end.
 
-answer(Server, Supervisor, [Measure, Callers, _Steps, Seconds]) ->
+answer(Server, [Measure, Callers, _Steps, Seconds]) ->
     N = list_to_integer(Callers),
     Some = case Measure of
         "tell" -> fun() -> tell(Server) end;
         "ask" -> fun() -> ask(Server) end;
-        "restarts" -> fun() -> restart(Supervisor) end
+        "restarts" -> fun restarts/0
     end,
     run(Some, N, ?WARM_UP_SECONDS),
     {Count, Took} = run(Some, N, list_to_float(Seconds)),
@@ -59,14 +57,22 @@ tell(Server) ->
     ?TELLS.
 
 %% A child that tells whoever tests that it is up, and crashes when told.
-start_child() ->
-    {ok, spawn_link(fun() -> catch tester ! {up, self()}, receive crash -> exit(crash) end end)}.
+start_child(Tester) ->
+    {ok, spawn_link(fun() -> Tester ! {up, self()}, receive crash -> exit(crash) end end)}.
 
-restart(Supervisor) ->
-    catch register(tester, self()),
-    [{child, Child, worker, _}] = supervisor:which_children(Supervisor),
-    lists:foldl(fun(_, Up) -> Up ! crash, receive {up, Next} -> Next end end, Child, lists:seq(1, ?BATCH)),
-    ?BATCH.
+%% A new supervisor each time: one looks at every restart of its period whenever it restarts, and of thousands that
+%% would be most of what is measured.
+restarts() ->
+    Child = #{id => child, start => {erlang, apply, [fun start_child/1, [self()]]}},
+    {ok, Supervisor} = supervisor:start_link(?MODULE, {#{intensity => 1000000000, period => 1}, [Child]}),
+    lists:foldl(fun(_, Up) -> Up ! crash, up() end, up(), lists:seq(1, ?BATCH)),
+    Monitor = monitor(process, Supervisor),
+    unlink(Supervisor),
+    exit(Supervisor, shutdown),
+    receive {'DOWN', Monitor, process, _, _} -> ?BATCH end.
+
+up() ->
+    receive {up, Child} -> Child end.
 
 ask(Server) ->
     [Number = gen_server:call(Server, Number) || Number <- lists:seq(1, ?BATCH)],

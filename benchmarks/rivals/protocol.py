@@ -69,7 +69,7 @@ async def call(one: Callable[[], Awaitable[None]], request: Request) -> Timed:
             window.note(began)
 
     await asyncio.gather(*(caller() for _ in range(request.callers)))
-    return window.timed
+    return window.result()
 
 
 def call_in_threads(one: Callable[[], None], request: Request) -> Timed:
@@ -91,7 +91,7 @@ def call_in_threads(one: Callable[[], None], request: Request) -> Timed:
         thread.join()
     if failures:
         raise failures[0]
-    return window.timed
+    return window.result()
 
 
 def repeat(some: Callable[[], int], seconds: float) -> Timed:
@@ -123,7 +123,11 @@ class _Window:
         now = time.perf_counter()
         if self._begin <= now < self.end:
             self.timed.latencies.append(now - began)  # of a list: several threads may append
-            self.timed.count = len(self.timed.latencies)
+
+    def result(self) -> Timed:
+        """What ended in it, once all have."""
+        self.timed.count = len(self.timed.latencies)
+        return self.timed
 
 
 def _answers() -> TextIO:

@@ -11,8 +11,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 import uvloop
-from protocol import Request, Timed, call, end_with_parent, serve_async
+from protocol import Request, Timed, call, end_with_parent, have_the_collector_look_seldom, serve_async
 from redis import Redis
+from taskiq import TaskiqEvents
 from taskiq_redis import RedisAsyncResultBackend, RedisStreamBroker
 
 POLL_SECONDS = {1: 0.001, 64: 0.005}  # by callers; 0.2 by default
@@ -20,6 +21,11 @@ TASKS_MAX = 1_000
 
 url = os.environ.get("RIVAL_REDIS") or sys.argv[1]
 broker = RedisStreamBroker(url).with_result_backend(RedisAsyncResultBackend(url, result_ex_time=60))
+
+
+@broker.on_event(TaskiqEvents.WORKER_STARTUP)
+async def started(_state: object) -> None:
+    have_the_collector_look_seldom()
 
 
 @broker.task(task_name="work")  # one name in both processes, which import this file by different names

@@ -24,6 +24,7 @@ EXTENT = pytest.mark.parametrize(
 )
 """What `make test` looks at, and what `make stress` does."""
 SOME = 4  # moments of a scenario, for each kind of fault
+MANY = 70  # commits of a scenario
 
 
 def every(count: int, *, thorough: bool) -> range:
@@ -127,8 +128,8 @@ def test_the_host_is_cancelled_about_every_commit(stage: Stage, scenario: Scenar
 def test_dies_twice(stage: Stage, scenario: Scenario) -> None:
     """Every crash, and in every recovery from it every crash again."""
     _, wanted, cuts = fault_free(stage, scenario)
-    if scenario.large:
-        cuts = cuts[::7]
+    if scenario.large or len(cuts) > MANY:
+        cuts = cuts[::7]  # pairs grow with the square
     for cut in cuts:
         for again in check_recovery(stage, scenario, cut, wanted):
             check_recovery(stage, scenario, replace(again, when=f"{cut.when}, then {again.when}"), wanted)
