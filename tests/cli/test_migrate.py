@@ -213,7 +213,7 @@ def kill_loop(source: str, target: str, kills: int, options: tuple[str, ...]) ->
 def test_killed_at_random_moments_it_goes_on(
     request: pytest.FixtureRequest, tmp_path: Path, to: str, options: tuple[str, ...]
 ) -> None:
-    source = source_of(tmp_path)
+    source = source_of(tmp_path, scaled(4 * BATCHES, few=BATCHES))  # more than all the kills come to
     for number in range(scaled(1, few=1)):
         target = f"sqlite:{tmp_path / f'{number}.db'}"
         if to == "redis":

@@ -25,6 +25,7 @@ from tests.faults.virtual_time import run_virtual
 from tests.infrastructure.tier import full
 
 PATIENCE = 1e6  # virtual seconds
+SIDE_BY_SIDE = 2  # writes of the state writer
 
 
 class ShakyColdStore(MemoryColdStore):
@@ -71,8 +72,10 @@ class Theatre:
             calls = 0
 
             async def before_read(self, number: int, what: str) -> None:
-                self.calls += what == "outbox"
-                if what == "outbox" and self.calls % 2 and theatre.relay_crashes < crashes:
+                if what != "outbox" or "outbox-relay" not in (anyio.get_current_task().name or ""):
+                    return  # a sweep of retention reads it as well
+                self.calls += 1
+                if self.calls % 2 and theatre.relay_crashes < crashes:
                     theatre.relay_crashes += 1
                     raise RuntimeError("planted: a fault of the relay")
 
@@ -131,9 +134,11 @@ async def crash_both(crashes: int) -> None:
         assert await audit(theatre.hot.log(0)) == []
         restarts = theatre.restarted()
         crashed = {event.path for event in theatre.happened if isinstance(event, ChildCrashed)}
-        projections = {f"intendant/projections/{name}[0]" for name in ("state-writer", "outbox-relay")}
-        assert set(restarts) == crashed == projections, "nobody else was restarted"
-        assert all(restarts[path] == crashes for path in projections)
+        projections = [f"intendant/projections/{name}[0]" for name in ("state-writer", "outbox-relay")]
+        assert set(restarts) == crashed == set(projections), "nobody else was restarted"
+        writer, relay = projections
+        assert restarts[relay] == crashes
+        assert crashes / SIDE_BY_SIDE <= restarts[writer] <= crashes, "documents are put side by side, and fail so"
         assert theatre.runtime.failed is None
     assert theatre.published.violations + check_order(theatre.published.events) == []
     assert len({event.id for event in theatre.published.events}) == 4 * count
