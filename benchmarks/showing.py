@@ -22,7 +22,7 @@ def _table(case: str, rows: Sequence[Row]) -> Table:
     shown = Table(title=case, box=box.SIMPLE, title_justify="left")
     for name in ("", "durability"):
         shown.add_column(name)
-    for name in ("per second", "lowest to highest", "p50 ms", "p99 ms", "ours is faster by", "rounds"):
+    for name in ("per second", "lowest to highest", "p50 ms", "p99 ms", "ours ÷ this", "rounds"):
         shown.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         speeds = row.per_second

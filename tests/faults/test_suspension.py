@@ -16,6 +16,7 @@ from tests.faults.stage import Stage
 
 pytestmark = pytest.mark.in_turn
 TURNS = 4  # of a scenario that `make test` looks at; `make stress` looks at all
+MANY = 250  # turns
 
 
 _references: dict[tuple[str, str], tuple[Lives, End, Cut]] = {}
@@ -33,7 +34,9 @@ def reference_of(stage: Stage, scenario: Scenario) -> tuple[Lives, End, Cut]:
 
 
 def turns_of(reference: Lives, *, all: bool) -> range:
-    return range(1, reference.turns + 1, 1 if all else max(reference.turns // TURNS, 1))
+    """Where a scenario is cut off. It is lived through again for each, so of a long one `all` are every third."""
+    long = reference.scenario.large or reference.turns > MANY
+    return range(1, reference.turns + 1, (3 if long else 1) if all else max(reference.turns // TURNS, 1))
 
 
 def suspend_and_resume(stage: Stage, scenario: Scenario, wanted: End, turn: int, *, cancel: bool, drain: float) -> int:
@@ -51,9 +54,8 @@ def suspend_everywhere(stage: Stage, scenario: Scenario, *, all: bool) -> None:
     refused = 0
     for turn in turns_of(reference, all=all):
         refused += suspend_and_resume(stage, scenario, wanted, turn, cancel=False, drain=0.0)
-        if all:
-            suspend_and_resume(stage, scenario, wanted, turn, cancel=True, drain=0.0)
-            suspend_and_resume(stage, scenario, wanted, turn, cancel=False, drain=1.0)
+        if all:  # the other two ways in turn
+            suspend_and_resume(stage, scenario, wanted, turn, cancel=turn % 2 == 0, drain=turn % 2)
     if all and scenario.name in {"resting", "stubborn"}:
         assert refused > 0, "handlers that go on while they are suspended must have been refused"
 
@@ -121,8 +123,8 @@ def test_an_outage_from_any_read_of_a_resume_ends_nothing(stage: Stage, scenario
 def test_an_outage_of_the_store_ends_nothing(stage: Stage, scenario: Scenario, *, thorough: bool) -> None:
     """Callers may be told that it does not answer; what was accepted goes on when it does. Also during a resume."""
     reference, wanted, middle = reference_of(stage, scenario)
-    for seconds in (1.0, 120.0) if thorough else (1.0,):
-        for turn in list(turns_of(reference, all=thorough))[:: 1 if thorough else 3]:
-            for cut in (None, middle):
-                when = f"outage of {seconds} s at turn {turn}{' of a resume' if cut else ''}"
-                live_through(stage.lives(scenario, cut=cut), Outage(seconds), wanted, when, turn)
+    for turn in list(turns_of(reference, all=thorough))[:: 1 if thorough else 3]:
+        for cut in (None, middle):  # a long one at every second turn, and at the others of the resume
+            seconds = 120.0 if thorough and (turn + (cut is None)) % 2 else 1.0
+            when = f"outage of {seconds} s at turn {turn}{' of a resume' if cut else ''}"
+            live_through(stage.lives(scenario, cut=cut), Outage(seconds), wanted, when, turn)

@@ -104,7 +104,8 @@ async def rounds(do: Callable[[int], Awaitable[None]], stored: Callable[[], int]
         held.append(stored())
     print(f"\n{ROUNDS} rounds: RSS {_mib(sizes)} MiB, stored in it {_mib(held)} MiB, alive {sum(counts[-1].values())}")
     for later in counts[2:]:
-        assert later - counts[1] == Counter(), "more than there was"
+        more = later - counts[1]
+        assert not more, f"more than there was: {more}"
     may_grow = RSS_SLACK + (held[-1] - held[1]) * STORED_MAX
     assert STRESS < 1 or sizes[-1] <= sizes[1] * RSS_MAX + may_grow, sizes
 
