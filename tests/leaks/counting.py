@@ -18,6 +18,7 @@ from msgspec import Struct
 from msgspec.structs import astuple
 
 from intendant.adapters.memory import MemoryColdStore, MemoryStore
+from intendant.adapters.redis.pool import Lane
 from intendant.domain.ports import ColdStore, Store
 from intendant.supervisor.child import Child
 from intendant.supervisor.dynamic import _Record as DynamicRecord  # pyright: ignore[reportPrivateUsage]
@@ -36,7 +37,8 @@ _NOT_DATA: Final = (type, ModuleType, FunctionType, BuiltinFunctionType)
 
 
 def alive() -> Counter[str]:
-    """What there is of our classes and of tests'; tasks but workers, which come and go; threads; files.
+    """What there is of our classes and of tests'; tasks but workers, which come and go; threads; files but connections
+    that wait in a pool, of which there are a few, as many as were needed at one time.
 
     Not what remembered crashes hold: up to five of each child are kept, with the frames of their tracebacks, and how
     many of those that went down with a writer crashed on their way is chance.
@@ -51,7 +53,8 @@ def alive() -> Counter[str]:
         del counts[name]
     counts["tasks"] = sum(not (task.name or "").endswith("worker") for task in anyio.get_running_tasks())
     counts["threads"] = sum(not each.name.startswith("AnyIO worker") for each in threading.enumerate())
-    counts["files"] = len(list(Path("/proc/self/fd").iterdir()))
+    pooled = sum(len(each._idle) for each in gc.get_objects() if isinstance(each, Lane))  # pyright: ignore[reportPrivateUsage]
+    counts["files"] = len(list(Path("/proc/self/fd").iterdir())) - pooled
     return counts
 
 
