@@ -24,6 +24,9 @@ class Connection:
         length = next(int(field[15:]) for field in told.split("\r\n") if field.startswith("content-length:"))
         answered = await self._reader.readexactly(length)
         assert status.split()[1] == "200", (status, answered)
+        if "connection: close" in told:  # servers do that after so many requests
+            self.close()
+            await self.open()
         return json.loads(answered)
 
     def close(self) -> None:
