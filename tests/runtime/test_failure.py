@@ -12,6 +12,7 @@ import pytest
 
 from intendant import (
     AcknowledgedDataMissing,
+    ActorStopped,
     Context,
     Execution,
     Fenced,
@@ -253,3 +254,22 @@ async def test_standby_that_is_cancelled_gives_up_at_once(tmp_path: Path) -> Non
                 raise AssertionError("a live lease must not be taken")
         assert anyio.current_time() - begun < 5
         await owner.open_session("acme", "desk-1")
+
+
+async def test_who_asks_in_the_moment_in_which_a_partition_is_lost_is_told_so(hot: Store) -> None:
+    """Between the answer that its actor has stopped and the wait for another one others have their turn."""
+    async with Runtime([shop], hot=hot, shutdown=Shutdown(drain=0)) as runtime:
+        engine = runtime._engine  # pyright: ignore[reportPrivateUsage]
+        assert engine is not None
+        partition = engine.partition("acme")
+
+        def lose() -> None:
+            partition.sessions.serving = False
+            partition.fail(Fenced("another owner has taken it"))
+
+        async def ask(_left: float) -> None:
+            engine.seam.call_soon(lose)
+            raise ActorStopped("the writer has stopped")
+
+        with anyio.fail_after(5), pytest.raises(Fenced, match="another owner"):
+            await engine.persist(partition, ask, 60.0)
