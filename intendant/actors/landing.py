@@ -23,7 +23,8 @@ from intendant.parking import Seam
 
 MANY: Final = 32  # commits, from which on a batch may be told in two halves
 FEW: Final = 1 / 4  # of a batch: as many that wait behind it are no second row yet
-AT_ONCE: Final = 4  # that are told in one turn of the loop, while several tenants commit
+AT_ONCE: Final = 4  # that are told in one turn of the loop, while several tenants commit,
+OF_EACH: Final = 8  # and of each tenant that has nobody waiting before all
 SEVERAL_S: Final = 5.0  # seconds since another tenant's last commit for which there are several
 
 
@@ -75,11 +76,12 @@ class Landing:
             for append, receipt in zip(appends[first:], receipts[first:], strict=True):
                 self._put_off(append, receipt)
             return
-        at_once = set[str]()  # tenants that have nobody waiting: one each goes before all
+        at_once: dict[str, int] = {}  # of tenants that have nobody waiting: some of each go before all
         for append, receipt in zip(appends, receipts, strict=True):
             tenant = append.commit.tenant
-            if tenant not in self._waiting and tenant not in at_once:
-                at_once.add(tenant)
+            told = at_once.get(tenant, 0)
+            if tenant not in self._waiting and told < OF_EACH:
+                at_once[tenant] = told + 1
                 append.told.set(receipt)
             else:
                 self._put_off(append, receipt)
