@@ -28,12 +28,11 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.environments import HOME
+from benchmarks.figures import folder_for
 from benchmarks.loads import place
 from benchmarks.machine import idle_machine
 from benchmarks.processes import Conversation, running
 
-RESULTS: Final = Path(__file__).parent / "results"
 SECONDS_MAX: Final = 1_800  # for one process
 IMPORTS: Final = 15
 ROUNDS: Final = 5
@@ -270,8 +269,7 @@ def main() -> None:
     console.print(table(rows))
     told = [{**msgspec.to_builtins(row), "met": row.met} for row in rows]
     document = {"machine": here, "scale": given.scale, "rows": told}
-    folder = given.results or (HOME / "quick" if words or given.force or given.scale != 1 else RESULTS)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = folder_for(given.results, whole=not (words or given.force) and given.scale == 1)
     (folder / "budget.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 

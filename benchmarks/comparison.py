@@ -26,14 +26,14 @@ from rich.console import Console
 
 from benchmarks.charts import draw
 from benchmarks.contestants import CASES, CONTESTANTS, Case, Contestant, Start
-from benchmarks.environments import HOME, Missing
+from benchmarks.environments import Missing
+from benchmarks.figures import folder_for
 from benchmarks.machine import Watch, machine, refuse_a_disk_in_memory, speed
 from benchmarks.processes import Broken, Conversation, running
 from benchmarks.rivals.protocol import WARM_UP_SECONDS
 from benchmarks.showing import tables
 from benchmarks.summary import FOREIGN_CORES_MAX, Repetition, Row, cells, discarded, lacking, rows
 
-RESULTS: Final = Path(__file__).parent / "results"
 ROUNDS: Final = 5
 ROUNDS_MORE: Final = 2  # at most, when too few count
 ENOUGH: Final = 3  # rounds that count
@@ -237,13 +237,11 @@ def main() -> None:
         sys.exit("interrupted: no report")
     except Broken as broken:
         sys.exit(f"no report: ours did not work: {broken}")
-    folder = given.results or (HOME / "quick" if given.quick or given.only or given.force else RESULTS)
-    tell(run.report(), folder)
+    tell(run.report(), folder_for(given.results, whole=not (given.quick or given.only or given.force)))
 
 
 def tell(report: Report, folder: Path) -> None:
     """Print the tables; write the JSON and the charts."""
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / "comparison.json"
     path.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n")
     shown = Console(markup=False, highlight=False)

@@ -27,13 +27,12 @@ from rich.progress import track
 from rich.table import Table
 
 from benchmarks.curves_chart import Curve, Panel, draw
-from benchmarks.environments import HOME
+from benchmarks.figures import folder_for
 from benchmarks.loads import load, place
 from benchmarks.machine import idle_machine
 
 STORES: Final = ("memory", "sqlite", "redis-everysec")
 INTENTS: Final = 5_000
-RESULTS: Final = Path(__file__).parent / "results"
 
 
 class Axis(Struct, frozen=True):
@@ -167,8 +166,7 @@ def main() -> None:
     measured = [point(*cell, rounds) for cell, rounds in found.items()]
     for table in tables(measured):
         Console().print(table)
-    folder = given.results or (HOME / "quick" if words or given.force or given.scale != 1 else RESULTS)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = folder_for(given.results, whole=not (words or given.force) and given.scale == 1)
     document = {"machine": here, "rounds": given.rounds, "taken": date.today().isoformat(), "points": measured}
     (folder / "curves.json").write_text(json.dumps(msgspec.to_builtins(document), indent=1) + "\n", encoding="utf-8")
     draw(panels(measured), folder, note=f"{here['cores']} cores, {here['cpu']}, uvloop, Python {here['python']}")

@@ -18,7 +18,7 @@ from typing import Final
 import anyio
 
 from benchmarks.ours import SESSIONS, facts_of, realm
-from benchmarks.rivals.http_caller import Connection
+from benchmarks.rivals.http_caller import connected
 from benchmarks.rivals.protocol import Request, Timed, call, have_the_collector_look_seldom, serve_async
 from intendant import Runtime
 from intendant.http import TokenFile, app, make_token, serve
@@ -51,27 +51,21 @@ async def calling(url: str, told: dict[str, str]) -> None:
 async def _measuring(address: str, token: str) -> Callable[[Request], Awaitable[Timed]]:
     host, _, port = address.removeprefix("http://").rpartition(":")
     fields = f"authorization: Bearer {token}\r\nprefer: wait={WAIT_SECONDS}\r\n"
-    first = await Connection(host, int(port)).open()
-    for number in range(SESSIONS):
-        await first.send("PUT", f"/v1/sessions/session-{number}", b"{}", fields)
-    first.close()
+    async with connected(host, int(port), 1) as send:
+        for number in range(SESSIONS):
+            await send("PUT", f"/v1/sessions/session-{number}", b"{}", fields)
     sessions = cycle(range(SESSIONS))
 
     async def measure(request: Request) -> Timed:
         handler = "bench.three_steps" if request.steps else "bench.plain"
         body = json.dumps({"type": handler, "parameters": {"number": 7}}).encode()
-        free = [await Connection(host, int(port)).open() for _ in range(request.callers)]
+        async with connected(host, int(port), request.callers) as send:
 
-        async def one() -> None:
-            connection = free.pop()
-            answer = await connection.send("POST", f"/v1/sessions/session-{next(sessions)}/intents", body, fields)
-            assert answer["result"]["ok"]
-            free.append(connection)
+            async def one() -> None:
+                answer = await send("POST", f"/v1/sessions/session-{next(sessions)}/intents", body, fields)
+                assert answer["result"]["ok"]
 
-        timed = await call(one, request)
-        for connection in free:
-            connection.close()
-        return timed
+            return await call(one, request)
 
     return measure
 

@@ -20,12 +20,11 @@ from msgspec import Struct
 from rich.console import Console
 
 from benchmarks.contestants import CONTESTANTS, Command, Start
-from benchmarks.environments import HOME
+from benchmarks.figures import folder_for
 from benchmarks.machine import machine
 from benchmarks.processes import Conversation, running
 
 STORES: Final = ("ours-sqlite", "ours-redis-everysec")
-RESULTS: Final = Path(__file__).parent / "results"
 INTENTS: Final = 2_000_000
 SECONDS: Final = 5.0  # of each question
 TENTHS: Final = 10
@@ -85,8 +84,7 @@ def main() -> None:
     for each in found:
         console.print(f"{each.store}: {each.done[-1]:,} executions, memory {each.growth:.3f} times what it was")
     document = {"machine": machine(), "soaks": [{**_plain(each), "growth": each.growth} for each in found]}
-    folder = given.results or (HOME / "quick" if given.only or given.intents < INTENTS else RESULTS)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = folder_for(given.results, whole=not given.only and given.intents >= INTENTS)
     (folder / "soak.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     if any(each.growth > FLAT for each in found):
         raise SystemExit("memory is not flat")

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 
@@ -31,3 +33,19 @@ class Connection:
 
     def close(self) -> None:
         self._writer.close()
+
+
+@asynccontextmanager
+async def connected(host: str, port: int, callers: int) -> AsyncIterator[Callable[..., Awaitable[dict[str, Any]]]]:
+    """Connections for so many callers at a time; yields what sends over a free one as `Connection.send` does."""
+    free = [await Connection(host, port).open() for _ in range(callers)]
+
+    async def send(*words: Any) -> dict[str, Any]:
+        connection = free.pop()
+        answer = await connection.send(*words)
+        free.append(connection)
+        return answer
+
+    yield send
+    for connection in free:
+        connection.close()

@@ -11,7 +11,7 @@ from importlib.metadata import version
 
 import restate
 import uvloop
-from http_caller import Connection
+from http_caller import connected
 from protocol import Request, Timed, call, end_with_parent, have_the_collector_look_seldom, serve_async
 
 KEYS = 100_000
@@ -46,18 +46,12 @@ async def main() -> None:
 
     async def measure(request: Request) -> Timed:
         handler = "three_steps" if request.steps else "plain"
-        free = [await Connection(host, int(port)).open() for _ in range(request.callers)]
+        async with connected(host, int(port), request.callers) as send:
 
-        async def one() -> None:
-            connection = free.pop()
-            answer = await connection.send("POST", f"/Session/{random.randrange(KEYS)}/{handler}", BODY)
-            assert answer["ok"]
-            free.append(connection)
+            async def one() -> None:
+                assert (await send("POST", f"/Session/{random.randrange(KEYS)}/{handler}", BODY))["ok"]
 
-        timed = await call(one, request)
-        for connection in free:
-            connection.close()
-        return timed
+            return await call(one, request)
 
     facts = {
         "version": f"{read.pop('version')}, restate-sdk {version('restate-sdk')}",

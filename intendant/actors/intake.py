@@ -24,11 +24,8 @@ class Told(Protocol):
         ...
 
 
-class Append(Struct, frozen=True):
-    """A commit that waits, with its size in bytes, the keys it claims and who is told what becomes of it.
-
-    The collector sees it: who is told may hold the crash of the writer, whose frames hold this.
-    """
+class Append(Struct, frozen=True, gc=False):
+    """A commit that waits, with its size in bytes, the keys it claims and who is told what becomes of it."""
 
     commit: Commit
     told: Told

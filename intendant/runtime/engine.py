@@ -367,10 +367,10 @@ class Engine:
                 try:
                     return await call(left)
                 except ActorStopped:
+                    self.check()
+                    partition.check()
                     with anyio.fail_after(max(deadline - self.seam.time(), 0)):
                         await anyio.lowlevel.checkpoint()  # what has stopped may need some turns until it says so
-                        self.check()
-                        partition.check()  # with nothing awaited in between: nobody who waits is told later
                         await partition.wait_serving().wait(self.seam)
                     left = deadline - self.seam.time()
         except Overloaded as error:

@@ -175,7 +175,11 @@ class Partition:
         return await reply.wait(self._seam)
 
     def wait_serving(self) -> Reply[None]:
-        """A reply that is given when sessions and executions can be reached (again)."""
+        """A reply that is given when sessions and executions can be reached (again).
+
+        Raises what the partition failed with: who begins to wait after that would be told by nobody.
+        """
+        self.check()
         reply: Reply[None] = Reply()
         if self.writer.serving and self.sessions.serving and self.executions.serving:
             reply.set(None)

@@ -126,7 +126,7 @@ def test_the_host_is_cancelled_about_every_commit(stage: Stage, scenario: Scenar
 
 @pytest.mark.stress
 def test_dies_twice(stage: Stage, scenario: Scenario) -> None:
-    """Every crash, and in every recovery from it every crash again."""
+    """Every crash (every seventh, where they are many), and in every recovery from it every crash again."""
     _, wanted, cuts = fault_free(stage, scenario)
     if scenario.large or len(cuts) > MANY:
         cuts = cuts[::7]  # pairs grow with the square
