@@ -24,7 +24,8 @@ EXTENT = pytest.mark.parametrize(
 )
 """What `make test` looks at, and what `make stress` does."""
 SOME = 4  # moments of a scenario, for each kind of fault
-MANY = 70  # commits of a scenario
+MANY = 200  # reads
+FIRST_DEATHS = 20  # of those who die twice: pairs grow with the square
 
 
 def every(count: int, *, thorough: bool) -> range:
@@ -91,11 +92,11 @@ def test_lives_on_with_a_fault_at_every_commit(stage: Stage, scenario: Scenario,
 @EXTENT
 @pytest.mark.parametrize("error", ["unavailable", "crash"])
 def test_lives_on_with_a_fault_at_every_read(stage: Stage, scenario: Scenario, error: str, *, thorough: bool) -> None:
-    """A fault while something is read may reach the caller who asked for it; the rest goes on."""
+    """A fault while something is read may reach the caller who asked for it; the rest goes on. Of many every third."""
     reference, wanted, cuts = fault_free(stage, scenario)
     assert reference.reads
     raised = FAULTS["not applied" if error == "unavailable" else "writer crashes before"][1]
-    for number in every(reference.reads, thorough=thorough):
+    for number in every(reference.reads, thorough=thorough)[:: 3 if thorough and reference.reads > MANY else 1]:
         for cut in (None, cuts[len(cuts) // 2]):  # from the start, and in the middle of things: at a resume
             lives = stage.lives(scenario, cut=cut)
             try:
@@ -126,10 +127,8 @@ def test_the_host_is_cancelled_about_every_commit(stage: Stage, scenario: Scenar
 
 @pytest.mark.stress
 def test_dies_twice(stage: Stage, scenario: Scenario) -> None:
-    """Every crash (every seventh, where they are many), and in every recovery from it every crash again."""
+    """Every crash (where they are many, some as far apart), and in every recovery from it every crash again."""
     _, wanted, cuts = fault_free(stage, scenario)
-    if scenario.large or len(cuts) > MANY:
-        cuts = cuts[::7]  # pairs grow with the square
-    for cut in cuts:
+    for cut in cuts[:: -(-len(cuts) // FIRST_DEATHS)]:
         for again in check_recovery(stage, scenario, cut, wanted):
             check_recovery(stage, scenario, replace(again, when=f"{cut.when}, then {again.when}"), wanted)

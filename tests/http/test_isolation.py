@@ -103,7 +103,7 @@ async def test_nothing_crosses(
             headers = {"Authorization": f"Bearer {token}"}
             client = httpx.AsyncClient(base_url=served.address, headers=headers, timeout=30)
             sides.append(await side(tenant, token, await clients.enter_async_context(client)))
-        await Crossing(sides).run(scaled(50_000, few=200), seed=7)
+        await Crossing(sides).run(scaled(25_000, few=200), seed=7)  # on each loop 50,000
 
 
 async def test_planted_none(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from tests.leaks.counting import ROUNDS, rounds
 
 pytestmark = [pytest.mark.anyio, pytest.mark.scaled, pytest.mark.in_turn]
 
-COUNT = scaled(200_000, few=1_000)
+COUNT = scaled(100_000, few=1_000)  # on each loop
 SIDE_BY_SIDE = 10
 EACH = COUNT // ROUNDS // SIDE_BY_SIDE
 WAIT_MAX = 20.0

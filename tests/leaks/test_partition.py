@@ -60,8 +60,8 @@ class Fault:
 
 
 def count(hot: Store) -> int:
-    """Crashes of a round. 200,000 in all in memory; elsewhere what ends within a minute."""
-    return scaled(200_000 if isinstance(hot, MemoryStore) else 20_000, few=100) // ROUNDS
+    """Crashes of a round. On each loop 100,000 in all in memory; elsewhere what ends within a minute."""
+    return scaled(100_000 if isinstance(hot, MemoryStore) else 20_000, few=100) // ROUNDS
 
 
 def writer_over(hot: Store) -> WalWriter:
