@@ -4,6 +4,7 @@
 # make check   ruff, mypy, pyright, import-linter
 # make docs    the documentation as a site, in build/docs/index.html
 # make stress  the full counts (at most an hour on two cores; STRESS=n scales them)
+# make mutants  whether the tests that a promise names fail where it does not hold (8 minutes)
 # make bench   ours and its rivals, compared in the same run
 # make profile where the microseconds of one execution go
 # make curves  how cost grows with callers, sessions, tenants, payload, steps, history
@@ -24,7 +25,7 @@ FULL = STRESS=$(STRESS) $(BIN)/pytest -q -rP --show-capture=stdout -p no:cachepr
 # tests start hundreds of processes, which should not compile our modules each time
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run test test-docker redis check docs stress bench bench-ours curves budget soak profile lock clean
+.PHONY: run test test-docker redis check docs stress mutants bench bench-ours curves budget soak profile lock clean
 
 run: $(READY)
 	$(BIN)/intendant demo
@@ -59,6 +60,9 @@ stress: $(READY) redis
 	$(FULL) -n $(WORKERS) --dist worksteal -m "(stress or scaled) and not alone" $(ARGS); beside=$$?; \
 		$(FULL) -m "(stress or scaled) and alone" $(ARGS); alone=$$?; \
 		case "$$beside $$alone" in "0 0"|"0 5"|"5 0") ;; *) exit 1 ;; esac
+
+mutants: $(READY) redis
+	$(BIN)/python -m tests.mutants $(ARGS)
 
 bench: $(READY) redis
 	$(BIN)/python -m benchmarks.comparison $(ARGS)
