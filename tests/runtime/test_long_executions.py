@@ -100,7 +100,7 @@ async def test_many_steps_and_signals(runtime: MakeRuntime, kind: str, count: in
 @pytest.mark.stress
 @pytest.mark.alone
 @pytest.mark.parametrize(("kind", "count"), [("steps", 50_000), ("signals", 10_000)])
-async def test_what_one_costs_does_not_grow(runtime: MakeRuntime, kind: str, count: int) -> None:
+async def test_what_one_costs_does_not_grow(runtime: MakeRuntime, frozen: None, kind: str, count: int) -> None:
     count = full(count)
     found = {number: await live(runtime, kind, number) for number in (count // 4, count // 2, count)}
     for number, (took, resumed) in found.items():

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import statistics
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from typing import Any
 
 import anyio
@@ -94,15 +93,6 @@ async def waits(runtime: Runtime, many: int, *, down_to: int = 0) -> list[float]
         found.append((time.perf_counter() - begun) * 1e3)
         await anyio.sleep(EVERY_S)
     return found
-
-
-@pytest.fixture
-def frozen() -> Generator[None]:
-    """What the program has loaded is out of the collector's sight, as `intendant run` does it: see performance.md."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 def p99(found: list[float]) -> float:
