@@ -76,7 +76,7 @@ def found_by(root: Path, named: list[tuple[str, str]]) -> str | None:
         except subprocess.TimeoutExpired:
             return f"whoever waited {SECONDS_MAX:g} s for it to end"
         if done.returncode == FAILED:
-            failed = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", done.stdout, re.MULTILINE)
+            failed = re.search(r"^(?:FAILED|ERROR) (tests/.+?)(?: - .*)?$", done.stdout, re.MULTILINE)
             return failed[1] if failed else f"a test that did not end within {TEST_SECONDS_MAX} s"
         if done.returncode not in (0, NOTHING_RAN):
             raise RuntimeError(f"pytest ended with {done.returncode}:\n{done.stdout[-2_000:]}{done.stderr[-2_000:]}")
