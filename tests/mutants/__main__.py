@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -32,7 +32,7 @@ _COPIED: Final = ("intendant", "tests", "docs", "examples", "benchmarks", "pypro
 
 
 @contextmanager
-def copied() -> Iterator[Path]:
+def copied() -> Generator[Path]:
     """A copy of what tests need, to plant mutants in."""
     with tempfile.TemporaryDirectory(prefix="mutants-") as directory:
         for name in _COPIED:
@@ -45,7 +45,7 @@ def copied() -> Iterator[Path]:
 
 
 @contextmanager
-def planted(mutant: Mutant, root: Path) -> Iterator[None]:
+def planted(mutant: Mutant, root: Path) -> Generator[None]:
     """Meanwhile it stands in the copy."""
     path, sound, mutated = mutant.edit(root)
     path.write_text(mutated)
