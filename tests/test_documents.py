@@ -15,6 +15,7 @@ import pytest
 import intendant
 from intendant import actors, http, supervisor, testing
 from intendant.cli.config import VARIABLES
+from tests.mutants.mutant import promises
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*/README.md"))
@@ -109,12 +110,10 @@ def test_settings_and_numbers_that_are_named_exist() -> None:
 
 
 def test_each_promise_names_tests_that_exist() -> None:
-    text = (ROOT / "docs" / "semantics.md").read_text()
-    promises = re.split(r"^## ", text, flags=re.MULTILINE)[1:]
-    assert [int(promise.split(".")[0]) for promise in promises] == list(range(1, len(promises) + 1))
-    for promise in promises:
-        named = re.findall(r"`((?:tests|intendant/testing)/[\w/]+\.py)::(\w+)`", promise)
-        assert named, f"no test is named for: {promise.splitlines()[0]}"
+    found = promises()
+    assert [number for number, _ in found] == list(range(1, len(found) + 1))
+    for number, named in found:
+        assert named, f"no test is named for promise {number}"
         for file, test in named:
             assert re.search(rf"^(async )?def {test}\(", (ROOT / file).read_text(), re.MULTILINE), f"{file}::{test}"
 

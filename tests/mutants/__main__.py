@@ -60,7 +60,9 @@ def runs(named: list[tuple[str, str]]) -> Iterator[list[str]]:
     parts = [name for file, name in named if file.startswith("intendant/")]
     if parts:
         yield ["tests/adapters", "-k", " or ".join(parts)]
-    yield [f"{file}::{name}" for file, name in named if file.startswith("tests/")]
+    tests = [f"{file}::{name}" for file, name in named if file.startswith("tests/")]
+    if tests:
+        yield tests
 
 
 def found_by(root: Path, named: list[tuple[str, str]]) -> str | None:
@@ -87,10 +89,21 @@ def found_by(root: Path, named: list[tuple[str, str]]) -> str | None:
 
 
 def main() -> int:
-    """Plant each that is named in the arguments, or all; returns how many survived."""
+    """Plant each that is named in the arguments, or all; returns how many survived.
+
+    Before that the tests must pass as they are: where one fails anyway, everything would seem to be found.
+    """
     chosen = [each for each in mutants() if not sys.argv[1:] or each.name in sys.argv[1:]]
-    named, free = promises(), queue.SimpleQueue[Path]()
-    survived: list[Mutant] = []
+    named, free = dict(promises()), queue.SimpleQueue[Path]()
+    survived = 0
+
+    def pass_without(promise: int) -> None:
+        root = free.get()
+        try:
+            if failed := found_by(root, named[promise]):
+                raise SystemExit(f"promise {promise}: {failed} fails with no mutant planted; mend that first")
+        finally:
+            free.put(root)
 
     def look_at(mutant: Mutant) -> tuple[str | None, float]:
         root, began = free.get(), time.monotonic()
@@ -103,12 +116,13 @@ def main() -> int:
     with ExitStack() as stack, ThreadPoolExecutor(AT_A_TIME) as pool:
         for _ in range(AT_A_TIME):
             free.put(stack.enter_context(copied()))
+        list(pool.map(pass_without, sorted({each.promise for each in chosen})))
         for mutant, (finder, seconds) in zip(chosen, pool.map(look_at, chosen), strict=True):
             if finder is None:
-                survived.append(mutant)
+                survived += 1
             print(f"{mutant.promise:>2}  {mutant.name:<40} {seconds:4.0f} s  {finder or 'SURVIVED'}", flush=True)
-    print(f"{len(chosen) - len(survived)} of {len(chosen)} mutants were found")
-    return len(survived)
+    print(f"{len(chosen) - survived} of {len(chosen)} mutants were found")
+    return survived
 
 
 if __name__ == "__main__":

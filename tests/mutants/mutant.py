@@ -41,8 +41,8 @@ def mutants() -> list[Mutant]:
     return msgspec.toml.decode(text, type=_Table).mutant
 
 
-def promises() -> dict[int, list[tuple[str, str]]]:
-    """The tests that each promise names: file and function."""
+def promises() -> list[tuple[int, list[tuple[str, str]]]]:
+    """Each promise's number and the tests that it names: file and function."""
     text = (ROOT / "docs" / "semantics.md").read_text()
     parts = re.split(r"^## ", text, flags=re.MULTILINE)[1:]
-    return {int(part.partition(".")[0]): _NAMED.findall(part) for part in parts}
+    return [(int(part.partition(".")[0]), _NAMED.findall(part)) for part in parts]

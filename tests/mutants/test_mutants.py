@@ -24,4 +24,4 @@ def test_each_has_a_name_of_its_own() -> None:
 
 
 def test_each_promise_has_some_and_names_what_should_find_them() -> None:
-    assert {each.promise for each in ALL} == set(promises())
+    assert {each.promise for each in ALL} == set(dict(promises()))
